@@ -1,0 +1,139 @@
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from vostool.errors import MaskError, OutputError, UsageError
+from vostool.media.masks import (
+    PALETTE,
+    encode_mask,
+    parse_mask_options,
+    read_mask,
+    write_mask,
+)
+
+
+def two_objects(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    labels = np.zeros((height, width), np.uint8)
+    labels[10:30, 10:30] = 1
+    labels[20:40, 30:50] = 2
+    return labels
+
+
+class TestFiles:
+    def test_come_back_as_they_were(self, tmp_path: Path) -> None:
+        labels = np.arange(255, dtype=np.uint8).reshape(15, 17)
+        write_mask(tmp_path / "m.png", labels)
+        assert (read_mask(tmp_path / "m.png") == labels).all()
+
+    def test_are_indexed_png_in_the_colours_of_davis(self) -> None:
+        image = Image.open(io.BytesIO(encode_mask(two_objects())))
+        assert (image.format, image.mode) == ("PNG", "P")
+        assert image.getpalette() == list(PALETTE)
+        assert image.convert("RGB").getpixel((12, 12)) == (128, 0, 0)
+        assert image.convert("RGB").getpixel((35, 35)) == (0, 128, 0)
+
+    def test_are_written_whole_or_not_at_all(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", two_objects())
+        write_mask(tmp_path / "m.png", two_objects() * 3)
+        assert read_mask(tmp_path / "m.png").max() == 6
+        assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+        with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
+            write_mask(tmp_path / "missing" / "m.png", two_objects())
+
+    def test_are_encoded_fast(self) -> None:
+        labels = two_objects(480, 854)
+        begin = time.process_time()
+        for _ in range(10):
+            encode_mask(labels)
+        assert time.process_time() - begin < 0.5  # 20 a second at worst; 1000 are usual
+
+
+class TestRefusals:
+    def refusal(self, path: Path, width: int | None = None, height: int | None = None) -> str:
+        with pytest.raises(MaskError) as caught:
+            read_mask(path, width, height)
+        assert str(caught.value).startswith(f"{path}: ")
+        return str(caught.value)
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        assert "no such mask file" in self.refusal(tmp_path / "m.png")
+
+    def test_a_file_that_is_no_image(self, tmp_path: Path) -> None:
+        (tmp_path / "m.png").write_text("mask")
+        assert "cannot be read as an image" in self.refusal(tmp_path / "m.png")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert "cannot be read as an image" in self.refusal(tmp_path)
+
+    def test_half_an_image(self, tmp_path: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 3, (99, 99), np.uint8)
+        data = encode_mask(noise)
+        (tmp_path / "m.png").write_bytes(data[: len(data) // 2])
+        assert "cannot be read as an image" in self.refusal(tmp_path / "m.png")
+
+    def test_another_size_than_the_video(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", two_objects())
+        assert "mask is 64x48, video is 854x480" in self.refusal(tmp_path / "m.png", 854, 480)
+        assert read_mask(tmp_path / "m.png", 64, 48).any()
+
+    def test_no_object(self, tmp_path: Path) -> None:
+        write_mask(tmp_path / "m.png", np.zeros((4, 4), np.uint8))
+        assert "expected at least one object" in self.refusal(tmp_path / "m.png")
+        assert not read_mask(tmp_path / "m.png", allow_empty=True).any()
+
+
+class TestOptions:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("00000.png", "late_00120.png", "007.png", ".hidden.png", "notes.txt"):
+            (tmp_path / name).touch()
+        return tmp_path
+
+    def test_a_mask_alone_is_for_the_first_frame(self, folder: Path) -> None:
+        mask = folder / "007.png"
+        assert parse_mask_options([str(mask)]) == {0: mask}
+        assert parse_mask_options([str(mask)], start=30) == {30: mask}
+
+    def test_a_number_names_the_frame(self, folder: Path) -> None:
+        first, late = folder / "00000.png", folder / "007.png"
+        assert parse_mask_options([f"120:{late}", str(first)]) == {0: first, 120: late}
+
+    def test_a_folder_goes_by_the_numbers_its_names_end_in(self, folder: Path) -> None:
+        masks = parse_mask_options([str(folder)])
+        assert list(masks) == [0, 7, 120]
+        assert masks[120].name == "late_00120.png"
+
+    def test_for_a_folder_of_frames_the_names_must_match(self, folder: Path) -> None:
+        (folder / "late_00120.png").unlink()
+        masks = parse_mask_options([str(folder)], frame_names=["000", "00000", "007"])
+        assert {frame: path.name for frame, path in masks.items()} == {1: "00000.png", 2: "007.png"}
+        with pytest.raises(MaskError, match=r"00000\.png: there is no frame named 00000"):
+            parse_mask_options([str(folder)], frame_names=["007"])
+
+    @pytest.mark.parametrize("spec", ["missing.png", "12:missing.png"])
+    def test_a_missing_mask_is_refused(self, spec: str) -> None:
+        with pytest.raises(MaskError, match=r"missing\.png: no such mask file"):
+            parse_mask_options([spec])
+
+    def test_two_masks_for_a_frame_are_refused(self, folder: Path) -> None:
+        with pytest.raises(UsageError, match=r"frame 7 has two masks: .*007\.png and .*007\.png"):
+            parse_mask_options([str(folder), f"7:{folder / '007.png'}"])
+
+    def test_a_folder_for_one_frame_is_refused(self, folder: Path) -> None:
+        with pytest.raises(UsageError, match="found a folder"):
+            parse_mask_options([f"7:{folder}"])
+
+    def test_a_folder_without_masks_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").touch()
+        with pytest.raises(MaskError, match="expected masks such as"):
+            parse_mask_options([str(tmp_path)])
+
+    def test_a_name_without_number_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "mask.png").touch()
+        with pytest.raises(MaskError, match="ends in a frame number"):
+            parse_mask_options([str(tmp_path)])

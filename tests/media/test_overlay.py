@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vostool.media.overlay import COLOURS, OUTLINES, cut_out, paint
+
+Array = NDArray[np.uint8]
+
+
+@pytest.fixture
+def rgb() -> Array:
+    return np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+
+
+@pytest.fixture
+def labels() -> Array:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:50, 10:40] = 1
+    labels[10:50, 40:70] = 2
+    return labels
+
+
+class TestPaint:
+    def test_leaves_the_background_and_its_arguments_alone(self, rgb: Array, labels: Array) -> None:
+        before = rgb.copy()
+        painted = paint(rgb, labels)
+        assert (painted[labels == 0] == rgb[labels == 0]).all()
+        assert (rgb == before).all()
+        assert painted.flags.writeable
+
+    def test_mixes_objects_with_their_colour(self, rgb: Array, labels: Array) -> None:
+        inside = np.s_[13:47, 13:37]
+        expected = rgb[inside] * 0.5 + COLOURS[1] * 0.5
+        assert np.abs(paint(rgb, labels)[inside] - expected).max() <= 1
+        expected = rgb[inside] * 0.8 + COLOURS[1] * 0.2
+        assert np.abs(paint(rgb, labels, 0.2)[inside] - expected).max() <= 1
+
+    def test_outlines_objects_within_and_against_each_other(
+        self, rgb: Array, labels: Array
+    ) -> None:
+        painted = paint(rgb, labels)
+        assert (painted[10, 10:40] == OUTLINES[1]).all()
+        assert (painted[10:50, 39] == OUTLINES[1]).all()
+        assert (painted[10:50, 40] == OUTLINES[2]).all()
+        assert not (painted[30, 20] == OUTLINES[1]).all()
+
+    def test_does_not_outline_the_border_of_the_picture(self, rgb: Array) -> None:
+        everywhere = np.ones((60, 80), np.uint8)
+        assert not (paint(rgb, everywhere) == OUTLINES[1]).all(axis=2).any()
+
+    def test_outlines_thicker_in_larger_pictures(self) -> None:
+        labels = np.zeros((900, 50), np.uint8)
+        labels[:, 20:40] = 1
+        row = paint(np.zeros((900, 50, 3), np.uint8), labels)[450]
+        assert np.flatnonzero((row == OUTLINES[1]).all(axis=1)).tolist() == [
+            *range(20, 23),
+            *range(37, 40),
+        ]
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+    def test_takes_any_size(self, size: tuple[int, int]) -> None:
+        assert paint(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8)).shape == (*size, 3)
+
+
+class TestCutOut:
+    def test_keeps_objects_and_nothing_else(self, rgb: Array, labels: Array) -> None:
+        cut = cut_out(rgb, labels)
+        assert (cut[labels > 0, :3] == rgb[labels > 0]).all()
+        assert (cut[labels > 0, 3] == 255).all()
+        assert not cut[labels == 0].any()
+
+    def test_keeps_chosen_objects(self, rgb: Array, labels: Array) -> None:
+        cut = cut_out(rgb, labels, [2])
+        assert (cut[..., 3] == np.where(labels == 2, 255, 0)).all()
+        assert not cut_out(rgb, labels, [0, 9]).any()

@@ -1,0 +1,225 @@
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.media.making import add_sound, make_video, picture, write_clicks
+from vostool.errors import InputError, UsageError
+from vostool.media.video import probe, read_frames
+
+CLOSE = 12  # levels; what lossy coding and halved chroma may cost within a flat area
+
+
+def corners(rgb: NDArray[np.uint8]) -> list[str]:
+    """Name the colours of the corners: top left, top right, bottom left, bottom right."""
+    names = {0: "red", 1: "green", 2: "blue"}
+    height, width, _ = rgb.shape
+    places = [(y, x) for y in (3, height - 4) for x in (3, width - 4)]
+    return [names[int(rgb[place].argmax())] for place in places]
+
+
+def shown_at(index: int, rgb: NDArray[np.uint8]) -> bool:
+    """Whether a picture shows the white bar where number `index` has it."""
+    expected = picture(index, rgb.shape[1], rgb.shape[0])
+    return bool(np.abs(rgb[30, :].astype(int) - expected[30, :]).mean() < CLOSE)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("video") / "clip.mp4", sound="aac")
+
+
+class TestOrdinaryVideo:
+    def test_gives_every_frame_with_its_number_name_and_time(self, video: Path) -> None:
+        frames = list(read_frames(video))
+        assert [frame.index for frame in frames] == list(range(8))
+        assert [frame.time for frame in frames] == [Fraction(i, 25) for i in range(8)]
+        assert frames[3].name == "00003"
+        assert all(shown_at(frame.index, frame.rgb) for frame in frames)
+
+    def test_gives_contiguous_bytes_that_may_be_changed(self, video: Path) -> None:
+        rgb = next(read_frames(video)).rgb
+        assert rgb.dtype == np.uint8
+        assert rgb.flags.c_contiguous
+        assert rgb.flags.writeable
+
+    def test_gives_a_range_with_the_numbers_of_the_whole(self, video: Path) -> None:
+        frames = list(read_frames(video, 2, 5))
+        assert [frame.index for frame in frames] == [2, 3, 4]
+        assert all(shown_at(frame.index, frame.rgb) for frame in frames)
+
+    def test_an_end_beyond_the_last_frame_is_the_last_frame(self, video: Path) -> None:
+        assert len(list(read_frames(video, 6, 99))) == 2
+
+    def test_a_start_beyond_the_last_frame_is_an_error_with_the_count(self, video: Path) -> None:
+        with pytest.raises(InputError, match=r"cannot start at frame 8, it has 8 frames"):
+            list(read_frames(video, 8))
+
+    @pytest.mark.parametrize(("start", "end"), [(-1, None), (3, 3), (4, 2)])
+    def test_an_empty_range_is_refused_at_once(
+        self, video: Path, start: int, end: int | None
+    ) -> None:
+        with pytest.raises(UsageError, match="expected 0 <= start < end"):
+            read_frames(video, start, end)
+
+    def test_is_probed(self, video: Path) -> None:
+        info = probe(video)
+        assert (info.width, info.height, info.frames) == (64, 48, 8)
+        assert info.rate == 25
+        assert info.seconds == pytest.approx(8 / 25)
+        assert (info.codec, info.pixel_format, info.rotation) == ("h264", "yuv420p", 0)
+        assert info.pixel_aspect == 1
+        assert info.has_audio
+
+    def test_may_have_a_colon_in_its_name(self, video: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "a:b.mp4"
+        copy.write_bytes(video.read_bytes())
+        assert len(list(read_frames(copy))) == 8
+
+
+def test_times_of_a_variable_rate_are_exact(tmp_path: Path) -> None:
+    times = [Fraction(n, 1000) for n in (0, 33, 67, 500, 533, 1200, 2000)]
+    video = make_video(tmp_path / "vfr.mkv", count=7, times=times)
+    assert [frame.time for frame in read_frames(video)] == times
+
+
+def test_a_stream_without_timestamps_goes_by_its_rate(tmp_path: Path) -> None:
+    frames = list(read_frames(make_video(tmp_path / "raw.h264")))
+    assert [frame.time for frame in frames] == [Fraction(i, 25) for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("deep.mp4", "libx264", "yuv420p10le"),
+        ("full.mp4", "libx264", "yuv444p"),
+        ("range.mp4", "libx264", "yuvj420p"),
+        ("film.webm", "libvpx-vp9", "yuv420p"),
+        ("screen.mkv", "ffv1", "bgra"),
+        ("moving.gif", "gif", "rgb8"),
+    ],
+)
+def test_reads_many_kinds(tmp_path: Path, name: str, codec: str, pixel_format: str) -> None:
+    frames = list(read_frames(make_video(tmp_path / name, 4, 64, 48, codec, pixel_format)))
+    assert len(frames) == 4
+    assert corners(frames[0].rgb) == ["green", "green", "red", "blue"]
+    assert all(shown_at(frame.index, frame.rgb) for frame in frames) or codec == "gif"
+
+
+def test_reads_odd_sizes(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "odd.mp4", 3, 65, 49, pixel_format="yuv444p")
+    assert (probe(video).width, probe(video).height) == (65, 49)
+    assert all(frame.rgb.shape == (49, 65, 3) for frame in read_frames(video))
+
+
+def test_tells_pixels_that_are_not_square(tmp_path: Path) -> None:
+    assert probe(make_video(tmp_path / "tv.mp4", aspect=Fraction(16, 15))).pixel_aspect == (
+        Fraction(16, 15)
+    )
+
+
+class TestRotation:
+    @pytest.mark.parametrize(
+        ("rotation", "mirrored", "expected"),
+        [
+            (90, False, ["green", "blue", "green", "red"]),
+            (180, False, ["blue", "red", "green", "green"]),
+            (-90, False, ["red", "green", "blue", "green"]),
+            (0, True, ["green", "green", "blue", "red"]),
+        ],
+    )
+    def test_is_applied(
+        self, tmp_path: Path, rotation: int, mirrored: bool, expected: list[str]
+    ) -> None:
+        video = make_video(tmp_path / "turned.mp4", 2, rotation=rotation, mirrored=mirrored)
+        rgb = next(read_frames(video)).rgb
+        assert corners(rgb) == expected
+        assert rgb.shape[:2] == (probe(video).height, probe(video).width)
+
+    def test_turns_size_and_pixel_aspect(self, tmp_path: Path) -> None:
+        info = probe(make_video(tmp_path / "up.mp4", 2, rotation=-90, aspect=Fraction(4, 3)))
+        assert (info.width, info.height) == (48, 64)
+        assert info.pixel_aspect == Fraction(3, 4)
+        assert info.rotation == 270
+
+
+class TestUnreadable:
+    def refusal(self, path: Path) -> str:
+        with pytest.raises(InputError) as caught:
+            list(read_frames(path))
+        with pytest.raises(InputError):
+            probe(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert "\n" not in message
+        return message
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        assert "No such file" in self.refusal(tmp_path / "nothing.mp4")
+
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        (tmp_path / "empty.mp4").touch()
+        assert "empty (0 bytes)" in self.refusal(tmp_path / "empty.mp4")
+
+    def test_bytes_that_are_no_video(self, tmp_path: Path) -> None:
+        (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+        assert "cannot be read as a video" in self.refusal(tmp_path / "noise.mp4")
+
+    def test_text(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").write_text("not a video\n" * 50)
+        assert "found text" in self.refusal(tmp_path / "notes.txt")
+
+    def test_sound_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "song.mp4"
+        with av.open(str(path), "w") as output:
+            add_sound(output, "aac")
+            write_clicks(output, Fraction(1))
+        assert "found only audio" in self.refusal(path)
+
+    def test_an_mp4_without_its_index(self, tmp_path: Path) -> None:
+        whole = make_video(tmp_path / "whole.mp4").read_bytes()
+        (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+        assert "is the file complete?" in self.refusal(tmp_path / "cut.mp4")
+
+
+class TestDamage:
+    def test_a_file_cut_off_gives_what_it_has_then_says_where(self, tmp_path: Path) -> None:
+        whole = make_video(tmp_path / "whole.mp4", 50, options={"movflags": "+faststart"})
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(whole.read_bytes()[:-900])
+        seen: list[int] = []
+        with pytest.raises(InputError, match=r"breaks off after frame \d+: the file is cut off"):
+            seen.extend(frame.index for frame in read_frames(cut))
+        assert 10 < len(seen) < 50
+        assert seen == list(range(len(seen)))
+
+    def test_a_file_cut_off_is_no_error_if_it_has_the_wanted_frames(self, tmp_path: Path) -> None:
+        whole = make_video(tmp_path / "whole.mp4", 50, options={"movflags": "+faststart"})
+        whole.write_bytes(whole.read_bytes()[:-900])
+        assert len(list(read_frames(whole, 0, 8))) == 8
+
+    def test_a_shorter_video_than_announced_is_doubtful(self, tmp_path: Path) -> None:
+        whole = make_video(tmp_path / "whole.mkv", 75, codec_options={"g": "5"})
+        data = whole.read_bytes()
+        whole.write_bytes(data[: len(data) // 3])
+        warnings: list[str] = []
+        count = len(list(read_frames(whole, warnings=warnings)))
+        assert 0 < count < 50
+        assert "announced are 3.0 s: is the file complete?" in warnings[0]
+
+    @pytest.mark.parametrize("broken", [0, 4])
+    def test_what_cannot_be_decoded_is_passed_over(self, tmp_path: Path, broken: int) -> None:
+        video = make_video(tmp_path / "bad.mov", 12, codec="png", pixel_format="rgb24")
+        data = bytearray(video.read_bytes())
+        starts = [match.start() for match in re.finditer(b"\x89PNG", data)]
+        data[starts[broken]] = 0
+        video.write_bytes(data)
+        warnings: list[str] = []
+        frames = list(read_frames(video, warnings=warnings))
+        assert [frame.index for frame in frames] == list(range(11))
+        where = "after frame 3" if broken else "at the beginning"
+        assert warnings == [f"{video}: skipped 1 damaged packet(s), the first {where}"]

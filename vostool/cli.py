@@ -1,0 +1,245 @@
+"""The command line: parse, call one function, report. Alone prints and exits.
+
+stdout carries the result only; words and progress go to stderr. Nothing heavy is imported
+before a command runs, so that --help answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vostool import __version__
+from vostool.errors import UsageError, VostoolError
+
+app = typer.Typer(
+    name="vostool",
+    help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
+    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 bad mask, 5 device or "
+    "memory, 6 weights, 7 output exists or cannot be written, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def print_version(wanted: bool) -> None:
+    """Answer --version."""
+    if wanted:
+        print(f"vostool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+DEVICE = typer.Option(help="auto, cpu, cuda or cuda:NUMBER.", rich_help_panel="Compute")
+PRECISION = typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel="Compute")
+JSON = typer.Option("--json", help="Print one JSON document instead of paths.")
+QUIET = typer.Option("--quiet", "-q", help="No progress, no words; errors only.")
+
+
+@app.command()
+def segment(
+    video: Annotated[
+        Path | None,
+        typer.Argument(help="A video, or a folder of frames.", show_default=False),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MASK.png for the first frame; 120:LATE.png for frame 120; or a folder of "
+            "masks named by frame number. Repeatable.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        int, typer.Option(min=0, help="First frame, from 0.", rich_help_panel="Input")
+    ] = 0,
+    end: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+        ),
+    ] = None,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Render a short clip and segment it.", rich_help_panel="Input"),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Folder to write.", rich_help_panel="Output",
+            show_default="the video's name",
+        ),
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option(help="Write overlay.mp4.", rich_help_panel="Output")
+    ] = True,
+    masks: Annotated[
+        bool, typer.Option(help="Write masks/00000.png ….", rich_help_panel="Output")
+    ] = True,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a result.", rich_help_panel="Output"),
+    ] = False,
+    weights: Annotated[
+        str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")
+    ] = "default",
+    size: Annotated[
+        int,
+        typer.Option(
+            min=32, help="Short side at which the network works, pixels.", rich_help_panel="Model"
+        ),
+    ] = 240,
+    memory_every: Annotated[
+        int, typer.Option(min=1, help="Remember every Nth frame.", rich_help_panel="Model")
+    ] = 5,
+    memory_frames: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            help="Remember at most N frames: the first, and the latest of the others.",
+            rich_help_panel="Model",
+        ),
+    ] = 8,
+    device: Annotated[str, DEVICE] = "auto",
+    precision: Annotated[str, PRECISION] = "auto",
+    as_json: Annotated[bool, JSON] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Follow the objects of a mask through a video.
+
+    Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
+    """
+    check_segment_input(video, mask, demo, start, end)
+    if not overlay and not masks:
+        raise UsageError("--no-overlay --no-masks: nothing is left to write")
+
+    from vostool.demo import render_demo
+    from vostool.device import choose_device, choose_precision
+    from vostool.progress import show_progress
+    from vostool.segment import Job, default_output, load_model
+    from vostool.segment import segment as run
+
+    where = choose_device(device)
+    number_format = choose_precision(precision, where)
+    if demo:
+        output = output or Path("vostool-demo")
+        video, mask = render_demo(output, overwrite)
+    elif video is None:
+        raise UsageError("expected a VIDEO")
+    job = Job(
+        video=video, masks=tuple(mask or ()), output=output or default_output(video),
+        overlay=overlay, save_masks=masks, start=start, end=end, overwrite=overwrite,
+    )
+    model = load_model(
+        weights, where, number_format, size=size, memory_every=memory_every,
+        memory_frames=memory_frames,
+    )  # fmt: skip
+    with show_progress(f"{video.name} on {where}", quiet) as progress:
+        report = run(job, model, progress)
+    for warning in report["warnings"]:
+        tell(f"warning: {warning}", quiet)
+    speed = report["fps"]
+    tell(
+        f"{report['frames']} frames, {speed['end_to_end']} frames/s "
+        f"(network alone {speed['network']})",
+        quiet,
+    )
+    print_result(report, as_json, ("masks", "overlay"))
+
+
+def check_segment_input(
+    video: Path | None, mask: list[str] | None, demo: bool, start: int, end: int | None
+) -> None:
+    """Raise UsageError for arguments that make no sense together."""
+    if demo and (video or mask or start or end):
+        raise UsageError("--demo brings its own video and mask: give neither, and no range")
+    if not demo and video is None:
+        raise UsageError("expected a VIDEO, or --demo")
+    if not demo and not mask:
+        raise UsageError("expected --mask MASK.png: what to follow, on the first frame")
+    if end is not None and end <= start:
+        raise UsageError(f"--start {start} --end {end}: the range is empty")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, RECIPE.toml.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Folder of the run.", show_default="runs/<recipe's name>"
+        ),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one entry: seed=1. Repeatable.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+    ] = False,
+    device: Annotated[str, DEVICE] = "auto",
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Train a network from a recipe, with the cycle or without.
+
+    Writes log.jsonl, checkpoint.pt and, at the end, weights.safetensors.
+    """
+    from vostool.device import choose_device
+    from vostool.recipe import read_recipe
+    from vostool.train import train as run
+
+    settings = read_recipe(recipe, change or [])
+    where = choose_device(device)
+    folder = output or Path("runs") / recipe.stem
+
+    def report(entry: dict[str, Any]) -> None:
+        tell("  ".join(f"{key} {value}" for key, value in entry.items()), quiet)
+
+    print(run(settings, folder, device=where, resume=resume, report=report))
+
+
+def tell(words: str, quiet: bool = False) -> None:
+    """Say something to the person, on stderr."""
+    if not quiet:
+        print(words, file=sys.stderr, flush=True)
+
+
+def print_result(report: dict[str, Any], as_json: bool, paths: tuple[str, ...]) -> None:
+    """Print the result on stdout: the whole report, or the paths in it."""
+    if as_json:
+        print(json.dumps(report, default=str))
+        return
+    for name in paths:
+        if report[name] is not None:
+            print(report[name])
+
+
+def main() -> None:
+    """Run the command line; the one place that turns our errors into words and exit codes.
+
+    Typer words wrong options itself (2) and answers Ctrl-C (130); what nobody foresaw keeps
+    its traceback (1).
+    """
+    try:
+        app()
+    except VostoolError as error:
+        fail(str(error), error.exit_code)
+
+
+def fail(words: str, code: int) -> None:
+    """Say in one line what went wrong, and exit."""
+    print(f"vostool: {' '.join(words.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,33 @@
+"""The papers' cycle: how well does a frame's mask explain the reference?
+
+Remember a frame with its predicted masks, alone, and segment the reference frame from
+that memory (journal Eq. 2). The loss of that backward prediction trains the weights
+(Eq. 3) and is what the correction at inference descends (Eq. 7).
+"""
+
+from torch import Tensor
+
+from vostool.losses import mask_loss
+from vostool.model.aggregate import aggregate
+from vostool.model.interface import Features, Memory, Reference, Segmenter
+
+
+def revisit(
+    segmenter: Segmenter[Features, Memory],
+    features: Features,
+    masks: Tensor,
+    reference: Reference[Features],
+) -> Tensor:
+    """Eq. 2: the reference's masks, (B, N + 1, H, W), as this frame alone predicts them."""
+    memory = segmenter.memorize(features, masks)
+    return aggregate(segmenter.segment(reference.features, memory))
+
+
+def cycle_loss(
+    segmenter: Segmenter[Features, Memory],
+    features: Features,
+    masks: Tensor,
+    reference: Reference[Features],
+) -> Tensor:
+    """Eq. 7: how badly these masks explain the reference, (B,)."""
+    return mask_loss(revisit(segmenter, features, masks, reference), reference.masks)

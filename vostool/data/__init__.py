@@ -1,0 +1,1 @@
+"""Folders to sequences and training clips."""

@@ -1,0 +1,62 @@
+"""Where and how precisely to compute."""
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+import torch
+
+from vostool.errors import DeviceError, UsageError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name: "auto", "cpu", "cuda" or "cuda:1".
+
+    "auto" is the first CUDA device if there is one, else the CPU. Raises DeviceError if the
+    device asked for is absent, UsageError if there is no such name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or name == "cpu:":
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:NUMBER")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= count:
+        raise DeviceError(f"--device {name}: asked for a CUDA device, PyTorch finds {count}")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the number format of a name: "auto", "fp32", "bf16" or "fp16".
+
+    "auto" is 16 bits where the device computes them faster: bf16 on CPUs and GPUs that have
+    it in hardware, fp16 on older GPUs, else fp32.
+    """
+    if name != "auto":
+        if name not in PRECISIONS:
+            raise UsageError(f"--precision {name}: expected auto, {', '.join(PRECISIONS)}")
+        if name == "fp16" and device.type == "cpu":
+            raise UsageError("--precision fp16: needs a CUDA device; a CPU has fp32 and bf16")
+        return PRECISIONS[name]
+    if device.type == "cpu":
+        return torch.bfloat16 if cpu_has_bf16() else torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether this CPU multiplies bf16 numbers in hardware (emulated, they take ages)."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@contextmanager
+def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
+    """Turn PyTorch's out-of-memory errors into a DeviceError that says what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device}: out of memory; try a smaller --size or --memory-frames, or --device cpu"
+        ) from error

@@ -1,0 +1,1 @@
+"""Bytes to arrays and back: video, masks, overlay. Never imports torch."""

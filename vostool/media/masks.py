@@ -1,0 +1,137 @@
+"""Mask files: indexed PNG with the DAVIS palette out, many dialects in.
+
+How an image becomes objects is told in `vostool.media.labels`.
+"""
+
+import io
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vostool.errors import MaskError, OutputError, UsageError
+from vostool.media.folder import IMAGE_SUFFIXES, natural_key
+from vostool.media.labels import PALETTE, LabelMap, to_labels
+
+__all__ = [
+    "PALETTE",
+    "LabelMap",
+    "encode_mask",
+    "parse_mask_options",
+    "read_mask",
+    "write_mask",
+]
+
+
+def read_mask(
+    path: Path,
+    width: int | None = None,
+    height: int | None = None,
+    allow_empty: bool = False,
+    doubt: bool = True,
+) -> LabelMap:
+    """Return the objects of a mask file, (H, W); `to_labels` tells by which rules.
+
+    `width` and `height` are those of the video, if the mask must fit one. For evaluation,
+    `allow_empty` admits a mask without any object, and without `doubt` thin objects are taken
+    as they are.
+    Raises MaskError if the file is missing, not an image, of another size, empty or ambiguous.
+    """
+    try:
+        with Image.open(path) as image:
+            expected = (width or image.width, height or image.height)
+            if image.size != expected:
+                raise MaskError("mask is {}x{}, video is {}x{}".format(*image.size, *expected))
+            labels = to_labels(image, doubt)
+    except MaskError as error:
+        raise MaskError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise MaskError(f"{path}: no such mask file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MaskError(f"{path}: cannot be read as an image: {error}") from error
+    if not allow_empty and not labels.any():
+        raise MaskError(f"{path}: expected at least one object, all is background")
+    return labels
+
+
+def encode_mask(labels: LabelMap) -> bytes:
+    """Return labels (H, W) as an indexed PNG with the DAVIS palette."""
+    image = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
+    image.putpalette(PALETTE)
+    buffer = io.BytesIO()
+    # run lengths suit flat areas: a fifth of the time of the default, files hardly larger
+    image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return buffer.getvalue()
+
+
+def write_mask(path: Path, labels: LabelMap) -> None:
+    """Write labels (H, W) as `encode_mask` does, all or nothing; replaces an existing file.
+
+    Raises OutputError if the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(encode_mask(labels))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def parse_mask_options(
+    specs: Sequence[str], start: int = 0, frame_names: Sequence[str] | None = None
+) -> dict[int, Path]:
+    """Return which mask file belongs to which frame, in order of frames.
+
+    - "MASK.png" belongs to frame `start`
+    - "120:MASK.png" belongs to frame 120 (a file of that very name would need "./" before it)
+    - "FOLDER" gives each of its images to the frame its name ends in: 00120.png to frame 120;
+      for a folder of frames (`frame_names` given) to the frame of the same name instead
+
+    Raises UsageError if a frame gets two masks, MaskError if a mask is missing or names no frame.
+    """
+    masks: dict[int, Path] = {}
+    for spec in specs:
+        for frame, path in _masks_of(spec, start, frame_names):
+            if frame in masks:
+                raise UsageError(f"frame {frame} has two masks: {masks[frame]} and {path}")
+            masks[frame] = path
+    return dict(sorted(masks.items()))
+
+
+def _masks_of(spec: str, start: int, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
+    if match := re.fullmatch(r"(\d+):(.+)", spec):
+        frame, path = int(match[1]), Path(match[2])
+    else:
+        frame, path = start, Path(spec)
+        if path.is_dir():
+            return _masks_in(path, frame_names)
+    if path.is_dir():
+        raise UsageError(f"{spec}: expected a mask file after the frame number, found a folder")
+    if not path.is_file():
+        raise MaskError(f"{path}: no such mask file")
+    return [(frame, path)]
+
+
+def _masks_in(folder: Path, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    masks = sorted((p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    if not masks:
+        raise MaskError(f"{folder}: expected masks such as 00000.png, found none")
+    if frame_names is None:
+        return [(_number_in(path), path) for path in masks]
+    frames = {name: frame for frame, name in enumerate(frame_names)}
+    for path in masks:
+        if path.stem not in frames:
+            raise MaskError(f"{path}: there is no frame named {path.stem}")
+    return [(frames[path.stem], path) for path in masks]
+
+
+def _number_in(path: Path) -> int:
+    digits = re.search(r"\d+$", path.stem)
+    if digits is None:
+        raise MaskError(f"{path}: expected a name that ends in a frame number, such as 00120.png")
+    return int(digits[0])

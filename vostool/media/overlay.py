@@ -1,0 +1,67 @@
+"""Objects made visible: tinted over their frame, or cut out of it.
+
+Shapes: rgb (H, W, 3), labels (H, W), both uint8.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vostool.media.frame import Rgb
+from vostool.media.labels import PALETTE, LabelMap
+
+COLOURS = np.frombuffer(PALETTE, np.uint8).reshape(-1, 3)
+# the palette is dark; a lighter line stands out from tint and picture alike
+OUTLINES = np.minimum(COLOURS * 1.5 + 60, 255).astype(np.uint8)
+LINES_PER_OUTLINE_PIXEL = 300  # 480p gets an outline of 2 pixels, 1080p of 4
+
+
+def paint(rgb: Rgb, labels: LabelMap, opacity: float = 0.5) -> Rgb:
+    """Return a copy of a frame with each object tinted in its palette colour and outlined.
+
+    `opacity` of the tint is from 0 (outline only) to 1; the background stays as it is. The
+    outline lies inside the object, in a lighter shade of its colour.
+    """
+    objects = Image.fromarray(labels)  # Pillow mixes in a fraction of numpy's time
+    strength = objects.point([0] + [round(255 * opacity)] * 255)
+    objects.putpalette(PALETTE)
+    painted = np.array(Image.composite(objects.convert("RGB"), Image.fromarray(rgb), strength))
+    thickness = max(1, round(labels.shape[0] / LINES_PER_OUTLINE_PIXEL))
+    outline = np.flatnonzero(_outline(labels, thickness))
+    painted.reshape(-1, 3)[outline] = OUTLINES[labels.ravel()[outline]]
+    return painted
+
+
+def cut_out(rgb: Rgb, labels: LabelMap, ids: Collection[int] | None = None) -> NDArray[np.uint8]:
+    """Return the objects `ids` (default: all) of a frame on transparent ground, (H, W, 4).
+
+    What is transparent is black too, so that nothing of the background is left in the file.
+    """
+    wanted = np.arange(256) > 0
+    if ids is not None:
+        wanted &= np.isin(np.arange(256), list(ids))
+    alpha = np.where(wanted, 255, 0).astype(np.uint8)[labels]
+    objects = np.empty((*labels.shape, 4), np.uint8)
+    for channel in range(3):  # a third of the time of all three at once
+        np.bitwise_and(rgb[..., channel], alpha, out=objects[..., channel])
+    objects[..., 3] = alpha
+    return objects
+
+
+def _outline(labels: LabelMap, thickness: int) -> NDArray[np.bool_]:
+    """Return the pixels of objects within `thickness` pixels of something else, (H, W).
+
+    The border of the picture is no outline: the object may go on beyond it.
+    """
+    height, width = labels.shape
+    edge = np.zeros(labels.shape, bool)
+    for step in range(1, thickness + 1):
+        across = labels[:, step:] != labels[:, : max(0, width - step)]
+        down = labels[step:] != labels[: max(0, height - step)]
+        edge[:, step:] |= across
+        edge[:, : across.shape[1]] |= across
+        edge[step:] |= down
+        edge[: down.shape[0]] |= down
+    return edge & (labels > 0)

@@ -1,0 +1,227 @@
+"""Pictures to an MP4 that plays everywhere, each shown at its own time, with the source's sound."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from vostool.errors import OutputError
+from vostool.media.audio import AudioTrack
+from vostool.media.frame import Rgb
+
+# ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
+# so that their times are kept exactly, and others to a millionth of a second
+CLOCK = 720_000
+FALLBACK_RATE = Fraction(25)  # frames per second, if not known
+
+
+class VideoWriter:
+    """Write pictures as H.264 in an MP4, in the colours of BT.709; a context manager.
+
+    The first picture is shown at time 0, the others at their times relative to it. An odd width
+    or height is padded by repeating the last column or row, as 4:2:0 needs even ones.
+
+    The file grows as `<name>.part.mp4` and gets its name when the `with` block ends well. If it
+    ends with an exception, what was written is made playable but keeps the name of the part.
+    `warnings` tells, after the block, what had to be left out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        rate: Fraction | None,
+        pixel_aspect: Fraction = Fraction(1),
+        audio_from: Path | None = None,
+        quality: int = 18,
+    ) -> None:
+        """Claim the file.
+
+        `width` and `height` of the pictures in pixels; `rate` in frames per second says how long
+        the last one is shown; `pixel_aspect` is width / height of a pixel; `audio_from` is the
+        video whose sound to carry over, on the same clock as the pictures' times; `quality` is
+        x264's constant rate factor, from 0 (lossless) to 51.
+        Raises OutputError if the file cannot be created.
+        """
+        self.path = Path(path)
+        self.part = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
+        self.warnings: list[str] = []
+        self._format = _Format(width, height, rate, pixel_aspect, quality)
+        self._audio_from = audio_from
+        self._movie: _Movie | None = None
+        try:
+            self.part.touch()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, rgb: Rgb, time: Fraction) -> None:
+        """Add a picture (H, W, 3), shown from `time` on, in seconds.
+
+        A time that is not after the last one is moved just behind it.
+        Raises OutputError if the file cannot be written, for instance because the disk is full.
+        """
+        expected = (self._format.height, self._format.width, 3)
+        if rgb.shape != expected:
+            raise ValueError(f"picture has shape {rgb.shape}, expected {expected}")
+        try:
+            if self._movie is None:
+                self._movie = _Movie(self.part, self._format, time, self._audio_from, self.warnings)
+            self._movie.add(rgb, time)
+        except av.FFmpegError as error:
+            raise self._failed(error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._movie:
+                self._movie.finish()
+            else:
+                self.part.unlink()
+            if self._movie and not problem:
+                self.part.replace(self.path)
+        except (av.FFmpegError, OSError) as error:
+            if not problem:  # else that is the one to tell
+                raise self._failed(error) from error
+        if not self._movie and not problem:
+            raise OutputError(f"{self.path}: expected pictures to write, got none")
+
+    def _failed(self, error: OSError | av.FFmpegError) -> OutputError:
+        return OutputError(f"{self.path}: cannot be written: {error.strerror}")
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What all pictures of a movie have in common."""
+
+    width: int
+    height: int
+    rate: Fraction | None
+    pixel_aspect: Fraction
+    quality: int
+
+
+class _Movie:
+    """An MP4 being written, from its first picture on; its methods raise av.FFmpegError."""
+
+    def __init__(
+        self,
+        path: Path,
+        format: _Format,
+        start: Fraction,
+        audio_from: Path | None,
+        warnings: list[str],
+    ) -> None:
+        self._warnings = warnings
+        self._audio_from = audio_from
+        self._start = start
+        self._rate = format.rate
+        self._ticks = -1  # when the latest picture is shown
+        self._duration = round(CLOCK / (format.rate or FALLBACK_RATE))  # of that picture, ticks
+        self._audio: AudioTrack | None = None
+        self._output, self._stream = _create(path, format)
+        if audio_from and not audio_from.is_dir() and not self._add_audio(audio_from):
+            # anew: a stream once added cannot be taken away
+            self._output, self._stream = _create(path, format)
+        self._output.start_encoding()
+
+    def add(self, rgb: Rgb, time: Fraction) -> None:
+        """Encode a picture, and the sound up to it."""
+        ticks = max(round((time - self._start) * CLOCK), self._ticks + 1)
+        if not self._rate and self._ticks >= 0:
+            self._duration = ticks - self._ticks
+        picture = _to_yuv(rgb)
+        picture.pts = self._ticks = ticks
+        picture.time_base = Fraction(1, CLOCK)
+        picture.duration = self._duration
+        self._carry_audio(time)
+        self._output.mux(self._stream.encode(picture))
+
+    def finish(self) -> None:
+        """Write what is still in the encoder, the sound up to the end, and the index."""
+        try:
+            self._carry_audio(self._start + Fraction(self._ticks + self._duration, CLOCK))
+            self._output.mux(self._stream.encode(None))
+        finally:
+            self._output.close()
+            if self._audio:
+                self._audio.close()
+
+    def _add_audio(self, source: Path) -> bool:
+        """Add the sound of `source`, if any; return False if that spoiled the output."""
+        try:
+            self._audio = AudioTrack(source, self._output, self._start)
+            self._output.start_encoding()
+        except LookupError:
+            return True  # a silent film
+        except (av.FFmpegError, ValueError) as error:
+            self._drop_audio(error)
+            return False
+        return True
+
+    def _carry_audio(self, until: Fraction) -> None:
+        if self._audio:
+            try:
+                self._audio.advance(until)
+            except (av.FFmpegError, ValueError) as error:
+                self._drop_audio(error)
+
+    def _drop_audio(self, error: Exception) -> None:
+        """Go on without sound: the pictures matter more."""
+        after = f" after {self._ticks / CLOCK:.1f} s" if self._ticks > 0 else ""
+        reason = getattr(error, "strerror", None) or error
+        self._warnings.append(f"{self._audio_from}: the sound is left out{after}: {reason}")
+        if self._audio:
+            self._audio.close()
+            self._audio = None
+
+
+def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
+    """Open an MP4 with a stream for H.264, 4:2:0, limited range, BT.709."""
+    # "file:" keeps a colon in the name from being taken for a protocol; faststart puts the
+    # index first, so that a browser can play while it loads
+    output = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
+    stream = output.add_stream(
+        "libx264",
+        rate=format.rate or FALLBACK_RATE,
+        # without B-frames, which cost the last picture its duration and save only 8 %
+        options={"crf": str(format.quality), "preset": "veryfast", "bf": "0"},
+        width=format.width + format.width % 2,
+        height=format.height + format.height % 2,
+        time_base=Fraction(1, CLOCK),
+    )
+    context = stream.codec_context
+    context.flags |= Flags.frame_duration  # pictures know how long they last
+    context.sample_aspect_ratio = format.pixel_aspect
+    context.color_range = ColorRange.MPEG
+    context.colorspace = Colorspace.ITU709
+    context.color_primaries = ColorPrimaries.BT709
+    context.color_trc = ColorTrc.BT709
+    return output, stream
+
+
+def _to_yuv(rgb: Rgb) -> VideoFrame:
+    height, width, _ = rgb.shape
+    if height % 2 or width % 2:
+        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    return picture.reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )

@@ -1,0 +1,1 @@
+"""Tensors to tensors: the network. Opens no file but checkpoints."""

@@ -1,0 +1,75 @@
+"""Weights and settings to and from one safetensors file.
+
+The settings of the network travel in the file's metadata, under the key "vostool", so
+that a weights file alone rebuilds its network. 16-bit weights are widened when read.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from vostool.errors import WeightsError
+from vostool.model.stm import Stm, StmSettings
+
+FORMAT = 1
+KEY = "vostool"
+
+
+def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
+    """Write the network in 16 bits with its settings and a card of its making; atomic.
+
+    `card` is JSON: how the weights came about (recipe, data, scores).
+    """
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    header = {"format": FORMAT, "settings": network.settings.model_dump(), "card": card}
+    part = path.with_name(path.name + ".part")
+    save_file(state, part, metadata={KEY: json.dumps(header)})
+    part.replace(path)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the format, settings and card of a weights file.
+
+    Raises WeightsError if the file is missing, no safetensors file, or not vostool's.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from error
+    if KEY not in metadata:
+        raise WeightsError(f"{path}: no vostool weights: the metadata entry {KEY!r} is missing")
+    try:
+        header: dict[str, Any] = json.loads(metadata[KEY])
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: its metadata entry {KEY!r} is not JSON") from error
+    if header.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path}: weights of format {header.get('format')}, this vostool reads format {FORMAT}"
+        )
+    return header
+
+
+def load_checkpoint(path: Path) -> Stm:
+    """Rebuild a network from its weights file: float32, on the CPU, in evaluation mode.
+
+    Raises WeightsError as `read_header` does, or if weights and settings disagree.
+    """
+    header = read_header(path)
+    try:
+        network = Stm(StmSettings.model_validate(header["settings"]))
+        state = {name: value.float() for name, value in load_file(path).items()}
+        network.load_state_dict(state)
+    except (ValidationError, KeyError) as error:
+        raise WeightsError(f"{path}: settings that no network here has: {error}") from error
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -1,0 +1,68 @@
+"""The refinement decoder: what was read from memory becomes a mask.
+
+Coarse to fine, each stage adds the frame's own finer features. Those depend on the
+frame alone, so `skips` is apart from `forward`: it runs once a frame, `forward` once
+an object. Widths taper towards the fine end, where pixels are many.
+
+Shapes: BN = B N objects of B clips; h x w positions at 1/16 of the image.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vostool.model.encoders import Pyramid
+
+
+class ResidualBlock(nn.Module):
+    """Two pre-activation 3x3 convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus its refinement; same shape."""
+        return x + self.conv2(self.conv1(x.relu()).relu())
+
+
+class Refine(nn.Module):
+    """One step finer: double the size and add the frame's skip features."""
+
+    def __init__(self, coarse: int, channels: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(coarse, channels, 1) if coarse != channels else nn.Identity()
+        self.block = ResidualBlock(channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Refine x (BN, coarse, h, w) by skip (B, channels, 2h, 2w) to the size of skip."""
+        x = functional.interpolate(self.narrow(x), size=skip.shape[2:], mode="bilinear")
+        objects = x.unflatten(0, (skip.shape[0], -1)) + skip.unsqueeze(1)
+        return self.block(objects.flatten(0, 1))
+
+
+class Decoder(nn.Module):
+    """From memory read-out to the log-odds of each object."""
+
+    def __init__(self, read: int, skips: tuple[int, int], widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        coarse, middle, fine = widths
+        self.fuse = nn.Conv2d(read, coarse, 3, padding=1)
+        self.block = ResidualBlock(coarse)
+        self.skip_eighth = nn.Conv2d(skips[0], middle, 3, padding=1)
+        self.skip_quarter = nn.Conv2d(skips[1], fine, 3, padding=1)
+        self.refine_eighth = Refine(coarse, middle)
+        self.refine_quarter = Refine(middle, fine)
+        self.head = nn.Conv2d(fine, 1, 3, padding=1)
+
+    def skips(self, pyramid: Pyramid) -> tuple[Tensor, Tensor]:
+        """Return the frame's own part of the two finer stages, at 1/8 and 1/4."""
+        return self.skip_eighth(pyramid.eighth), self.skip_quarter(pyramid.quarter)
+
+    def forward(self, read: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
+        """Return log-odds (BN, 1, 4h, 4w) of what was read, (BN, D, h, w)."""
+        x = self.block(self.fuse(read))
+        x = self.refine_eighth(x, skips[0])
+        x = self.refine_quarter(x, skips[1])
+        return self.head(x.relu())
+

@@ -1,0 +1,73 @@
+"""The image encoders: torchvision ResNets from conv1 to layer3.
+
+Batch norm is frozen in this work (its statistics never move), which makes it one
+more affine map: it is folded into the convolution before it, for training as for
+inference. It costs nothing then, and a batch of one is as good as any.
+
+Shapes: features at 1/4, 1/8 and 1/16 of the image; C = 64, 128, 256 channels for
+ResNet-18 and -34, 256, 512, 1024 for ResNet-50 and -101.
+"""
+
+from typing import NamedTuple
+
+import torchvision
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class Pyramid(NamedTuple):
+    """Features of one image, fine to coarse."""
+
+    quarter: Tensor
+    eighth: Tensor
+    sixteenth: Tensor
+
+
+class ResNetBody(nn.Module):
+    """A ResNet without its first convolution and its last stage: stem response to pyramid."""
+
+    def __init__(self, resnet: torchvision.models.ResNet) -> None:
+        super().__init__()
+        self.layer1 = resnet.layer1
+        self.layer2 = resnet.layer2
+        self.layer3 = resnet.layer3
+
+    def forward(self, stem: Tensor) -> Pyramid:
+        """Return the pyramid of a stem response (B, 64, H / 2, W / 2)."""
+        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
+        quarter = self.layer1(pooled)
+        eighth = self.layer2(quarter)
+        return Pyramid(quarter, eighth, self.layer3(eighth))
+
+
+def resnet(
+    backbone: str, *, stride_in_1x1: bool = False, state: dict[str, Tensor] | None = None,
+    imagenet: bool = False,
+) -> torchvision.models.ResNet:
+    """Return a torchvision ResNet with its batch norm folded away.
+
+    `state` holds weights in torchvision's key names (layer4 and fc may be missing);
+    `imagenet` has torchvision download its own; without either they are random.
+    `stride_in_1x1` is the original (v1) placement of the strides in ResNet-50 and -101.
+    """
+    network = torchvision.models.get_model(backbone, weights="DEFAULT" if imagenet else None)
+    if state is not None:
+        network.load_state_dict(state, strict=False)
+    if stride_in_1x1:
+        for layer in (network.layer2, network.layer3):
+            layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
+    fold_batch_norm(network.eval())
+    return network
+
+
+def fold_batch_norm(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution that stands before it, in place."""
+    previous: tuple[str, nn.Conv2d] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous is not None:
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(module, name, nn.Identity())
+        fold_batch_norm(child)
+        previous = (name, child) if isinstance(child, nn.Conv2d) else None

@@ -1,0 +1,54 @@
+"""What the rest of the program knows of a model.
+
+A segmenter looks at a frame once (`encode`), remembers it with its masks
+(`memorize`), and finds the remembered objects in another frame (`segment`).
+Looking is apart from matching so that whoever matches one frame many times (the
+cycle, the correction) looks at it once.
+
+Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
+    image   (B, 3, H, W)      RGB in [0, 1]; H and W multiples of `stride`
+    masks   (B, N + 1, H, W)  probabilities in [0, 1], background first, sum 1
+    logits  (B, N, H, W)      log-odds of each object by itself, float32;
+                              `aggregate` turns them into masks
+"""
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor
+
+Features = TypeVar("Features")
+Memory = TypeVar("Memory")
+
+
+class Segmenter(Protocol[Features, Memory]):
+    """Any model that can remember masked frames and segment a new one from them.
+
+    All three methods are differentiable, keep no state, and never change what they
+    are given: features and memories are values.
+    """
+
+    @property
+    def stride(self) -> int:
+        """Frames are resized to a multiple of this, in pixels."""
+
+    def encode(self, image: Tensor) -> Features:
+        """Return what the model sees in this image, whatever the masks and the memory."""
+
+    def memorize(self, features: Features, masks: Tensor, memory: Memory | None = None) -> Memory:
+        """Return `memory` (or an empty one) with this frame added.
+
+        The objects may be some of those that the frame holds; the background channel
+        is where none of all objects is.
+        """
+
+    def segment(self, features: Features, memory: Memory) -> Tensor:
+        """Return the logits (B, N, H, W) of the remembered objects in this frame."""
+
+
+@dataclass(frozen=True)
+class Reference(Generic[Features]):
+    """An annotated frame, the one thing known for certain of a clip."""
+
+    features: Features
+    masks: Tensor  # (B, N + 1, H, W), 0 or 1

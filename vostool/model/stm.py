@@ -1,0 +1,165 @@
+"""The space-time memory network (journal 3.1 and 4.1; STM, Oh et al. 2019).
+
+Frames and masks of the past are keys and values; the present frame asks with its own
+key, reads what the past says of each of its positions, and a decoder turns that into
+one mask per object. Objects are batch entries: they meet only in `aggregate`.
+
+Shapes: B clips, N objects, H x W pixels, h x w = H/16 x W/16 positions, C key and D
+value channels.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vostool.model.decoder import Decoder
+from vostool.model.encoders import Pyramid, ResNetBody, resnet
+from vostool.model.memory import MEMORIES, StackedMemory
+
+
+class StmSettings(BaseModel):
+    """The shape of the network; travels inside its weights file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet18"
+    stride_in_1x1: bool = Field(False, description="original ResNet-50 and -101 strides")
+    key_channels: int = Field(64, ge=1)
+    value_channels: int = Field(256, ge=1)
+    decoder_channels: tuple[int, int, int] = Field(
+        (256, 128, 64), description="widths at 1/16, 1/8 and 1/4 of the image"
+    )
+    keys: Literal["own", "shared"] = Field(
+        "own",
+        description="own: the memory encoder makes keys, one set per object (STM); "
+        "shared: the query encoder makes them, once for all objects (STCN)",
+    )
+    similarity: Literal["dot", "l2"] = "dot"
+    memory: Literal["stm"] = "stm"
+
+
+@dataclass(frozen=True)
+class StmFeatures:
+    """What the network sees in a frame, whatever is masked or remembered."""
+
+    key: Tensor  # (B, C, h, w)
+    value: Tensor  # (B, D, h, w)
+    skips: tuple[Tensor, Tensor]  # (B, ., 2h, 2w), (B, ., 4h, 4w)
+    stem: Tensor  # (B, 64, H/2, W/2), the memory encoder's response to the image
+
+
+class Stm(nn.Module):
+    """A `Segmenter`: settings in, log-odds out."""
+
+    stride = 16
+
+    def __init__(
+        self, settings: StmSettings, state: dict[str, Tensor] | None = None, *,
+        imagenet: bool = False,
+    ) -> None:
+        """Build the network; `state` or `imagenet` start both encoders (see `resnet`)."""
+        super().__init__()
+        self.settings = settings
+        self.memory_frames: int | None = None
+        self.query_stem, self.query_body = encoder(settings, state, imagenet)
+        self.memory_stem, self.memory_body = encoder(settings, state, imagenet)
+        # one convolution over (mask, background) is the sum of the reference's two
+        self.mask_stem = nn.Conv2d(2, 64, 7, stride=2, padding=3, bias=False)
+        quarter, eighth, top = (64, 128, 256) if self.shallow else (256, 512, 1024)
+        self.query_key = nn.Conv2d(top, settings.key_channels, 3, padding=1)
+        self.query_value = nn.Conv2d(top, settings.value_channels, 3, padding=1)
+        self.memory_value = nn.Conv2d(top, settings.value_channels, 3, padding=1)
+        if settings.keys == "own":
+            self.memory_key = nn.Conv2d(top, settings.key_channels, 3, padding=1)
+        self.decoder = Decoder(
+            2 * settings.value_channels, (eighth, quarter), settings.decoder_channels
+        )
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), False)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), False)
+
+    @property
+    def shallow(self) -> bool:
+        """Whether the backbone is made of basic blocks."""
+        return self.settings.backbone in ("resnet18", "resnet34")
+
+    def encode(self, image: Tensor) -> StmFeatures:
+        """See `Segmenter.encode`."""
+        image = (image - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
+        image = image.to(self.query_stem.weight.dtype, memory_format=torch.channels_last)
+        pyramid: Pyramid = self.query_body(self.query_stem(image))
+        return StmFeatures(
+            key=self.query_key(pyramid.sixteenth),
+            value=self.query_value(pyramid.sixteenth),
+            skips=self.decoder.skips(pyramid),
+            stem=self.memory_stem(image),
+        )
+
+    def memorize(
+        self, features: StmFeatures, masks: Tensor, memory: StackedMemory | None = None
+    ) -> StackedMemory:
+        """See `Segmenter.memorize`."""
+        if memory is None:
+            memory = MEMORIES[self.settings.memory](self.memory_frames)
+        objects = masks[:, 1:]  # (B, N, H, W)
+        count = objects.shape[1]
+        channels = torch.stack([objects, (1 - objects).clamp(0, 1)], dim=2).flatten(0, 1)
+        channels = channels.to(self.mask_stem.weight.dtype, memory_format=torch.channels_last)
+        masked = self.mask_stem(channels) + features.stem.repeat_interleave(count, dim=0)
+        top = self.memory_body(masked).sixteenth
+        value = self.memory_value(top).unflatten(0, (-1, count))  # (B, N, D, h, w)
+        if self.settings.keys == "shared":
+            key = features.key.unsqueeze(1)
+            value = value.flatten(1, 2).unsqueeze(1)
+        else:
+            key = self.memory_key(top).unflatten(0, (-1, count))
+        return memory.add(positions(self.prepare_key(key)), positions(value))
+
+    def segment(self, features: StmFeatures, memory: StackedMemory) -> Tensor:
+        """See `Segmenter.segment`."""
+        query = positions(self.prepare_query(features.key.unsqueeze(1)))  # (B, 1, P, C)
+        groups = memory.keys[0].shape[1]
+        answer = memory.read(query.expand(-1, groups, -1, -1))  # (B, G, P, D N / G)
+        h, w = features.key.shape[2:]
+        answer = answer.transpose(2, 3).unflatten(3, (h, w)).flatten(1, 2)
+        answer = answer.unflatten(1, (-1, self.settings.value_channels))  # (B, N, D, h, w)
+        own = features.value.unsqueeze(1).expand_as(answer)
+        read = torch.cat([answer, own], dim=2).flatten(0, 1)
+        logits = self.decoder(read.contiguous(memory_format=torch.channels_last), features.skips)
+        size = (h * self.stride, w * self.stride)
+        logits = functional.interpolate(logits.float(), size=size, mode="bilinear")
+        return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
+
+    def prepare_key(self, key: Tensor) -> Tensor:
+        """Make key and query's inner product their similarity; channels at dim 2."""
+        key = key.float()
+        if self.settings.similarity == "dot":
+            return key
+        return torch.cat([2 * key, -key.square().sum(dim=2, keepdim=True)], dim=2)
+
+    def prepare_query(self, key: Tensor) -> Tensor:
+        """Do the same for the query, scaled by sqrt(C)."""
+        query = key.float()
+        if self.settings.similarity == "l2":
+            # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2, and softmax over k drops the last
+            query = torch.cat([query, torch.ones_like(query[:, :, :1])], dim=2)
+        return query / math.sqrt(self.settings.key_channels)
+
+
+def encoder(
+    settings: StmSettings, state: dict[str, Tensor] | None, imagenet: bool
+) -> tuple[nn.Conv2d, ResNetBody]:
+    """Return an encoder in two parts: its first convolution, and the rest."""
+    network = resnet(
+        settings.backbone, stride_in_1x1=settings.stride_in_1x1, state=state, imagenet=imagenet
+    )
+    return network.conv1, ResNetBody(network)
+
+
+def positions(grid: Tensor) -> Tensor:
+    """Turn (B, G, C, h, w) into (B, G, h w, C)."""
+    return grid.flatten(3).transpose(2, 3)

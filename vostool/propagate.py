@@ -1,0 +1,112 @@
+"""The one frame loop: carry the annotated masks through the frames that follow.
+
+Used alike by segment, eval and train. What is remembered (journal 4.3.2, "MEM"): the
+annotated frames, every `remember_every`-th frame, and the previous one. A frame is
+encoded for memory only once another frame is there to read it.
+
+Objects that are annotated on the same frame form a group, with a memory of its own;
+groups meet in the aggregation, so that objects may enter at any frame.
+
+Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, Self
+
+import torch
+from torch import Tensor
+
+from vostool.model.aggregate import aggregate
+from vostool.model.interface import Features, Memory, Segmenter
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The truth about some objects on one frame; says nothing of any other object."""
+
+    ids: tuple[int, ...]
+    objects: Tensor  # (B, len(ids), H, W), 0 or 1
+
+
+@dataclass(frozen=True)
+class Prediction(Generic[Features]):
+    """One frame of the result."""
+
+    ids: tuple[int, ...]  # of the objects, in the order of the mask channels
+    masks: Tensor  # (B, len(ids) + 1, H, W)
+    features: Features
+
+
+@dataclass(frozen=True)
+class Group(Generic[Memory]):
+    """Objects that entered together, and what is remembered of them."""
+
+    ids: tuple[int, ...]
+    bank: Memory | None = None  # the frames that stay
+    recent: Memory | None = None  # and the previous one
+
+    def remember(
+        self,
+        segmenter: Segmenter[Features, Memory],
+        seen: Prediction[Features],
+        keep: bool,
+    ) -> Self:
+        """Return this group with one more frame remembered; only until the next if not `keep`."""
+        channels = [0, *(1 + seen.ids.index(id_) for id_ in self.ids)]
+        masks = seen.masks if len(channels) == seen.masks.shape[1] else seen.masks[:, channels]
+        recent = segmenter.memorize(seen.features, masks, self.bank)
+        return replace(self, recent=recent, bank=recent if keep else self.bank)
+
+
+def propagate(
+    images: Iterable[Tensor],
+    annotations: Mapping[int, Annotation],
+    segmenter: Segmenter[Features, Memory],
+    remember_every: int = 5,
+) -> Iterator[Prediction[Features]]:
+    """Yield the masks of every image, in order.
+
+    `annotations` maps frame numbers, counted from 0, to what is known there. An id that
+    is annotated again is corrected to that truth; the others go on being followed.
+    Before the first annotation all is background.
+    """
+    groups: list[Group[Memory]] = []
+    seen: Prediction[Features] | None = None
+    for index, image in enumerate(images):
+        if seen is not None:
+            keep = (index - 1) % remember_every == 0 or (index - 1) in annotations
+            groups = [group.remember(segmenter, seen, keep) for group in groups]
+        features = segmenter.encode(image)
+        seen = Prediction(*join(segmenter, features, groups, image), features)
+        if index in annotations:
+            seen = overwrite(seen, annotations[index])
+            entered = seen.ids[sum(len(group.ids) for group in groups) :]
+            groups = [*groups, Group(entered)] if entered else groups
+        yield seen
+
+
+def join(
+    segmenter: Segmenter[Features, Memory],
+    features: Features,
+    groups: list[Group[Memory]],
+    image: Tensor,
+) -> tuple[tuple[int, ...], Tensor]:
+    """Segment a frame from every group's memory and bring the objects together."""
+    if not groups:
+        return (), torch.ones_like(image[:, :1], dtype=torch.float32)
+    logits = [segmenter.segment(features, group.recent) for group in groups if group.recent]
+    ids = tuple(id_ for group in groups for id_ in group.ids)
+    return ids, aggregate(torch.cat(logits, dim=1))
+
+
+def overwrite(seen: Prediction[Features], truth: Annotation) -> Prediction[Features]:
+    """Put an annotation over a prediction: its objects as given, the others where it is 0."""
+    free = 1 - truth.objects.amax(dim=1, keepdim=True)  # (B, 1, H, W)
+    known = dict(zip(truth.ids, truth.objects.unbind(dim=1), strict=True))
+    predicted = dict(zip(seen.ids, (seen.masks[:, 1:] * free).unbind(dim=1), strict=True))
+    objects = {**predicted, **known}  # ids already followed keep their place
+    stacked = torch.stack(list(objects.values()), dim=1)
+    background = (1 - stacked.sum(dim=1, keepdim=True)).clamp(0, 1)
+    masks = torch.cat([background, stacked], dim=1)
+    return replace(seen, ids=tuple(objects), masks=masks)

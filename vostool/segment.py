@@ -1,0 +1,349 @@
+"""`vostool segment`: a video and the masks of some frames in, masks of every frame out.
+
+Three things happen at a time: a thread decodes ahead, the network follows the objects,
+and a thread writes behind. All that is held is a few frames and the network's memory,
+whose size is capped.
+"""
+
+import json
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from vostool import __version__
+from vostool.ahead import WriteBehind, read_ahead
+from vostool.device import out_of_memory_is_told
+from vostool.errors import OutputError, UsageError
+from vostool.media.folder import list_images
+from vostool.media.frame import Frame, VideoInfo
+from vostool.media.labels import LabelMap
+from vostool.media.masks import parse_mask_options, read_mask, write_mask
+from vostool.media.overlay import paint
+from vostool.media.video import probe, read_frames
+from vostool.media.writer import VideoWriter
+from vostool.model.checkpoint import load_checkpoint
+from vostool.model.stm import Stm
+from vostool.prepare import Size, image_tensor, label_map, object_tensor, working_size
+from vostool.propagate import Annotation, propagate
+from vostool.weights import find_weights, sha256
+
+SCHEMA_VERSION = 1  # of run.json
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to segment, and where to put it."""
+
+    video: Path
+    masks: tuple[str, ...]  # as given to --mask
+    output: Path
+    overlay: bool = True
+    save_masks: bool = True
+    start: int = 0  # frame numbers, `end` exclusive
+    end: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, ready to run, and how."""
+
+    network: Stm
+    weights: Path
+    device: torch.device
+    precision: torch.dtype
+    size: int = 240  # short side of the frames that the network sees, pixels
+    memory_every: int = 5  # frames from one that is remembered to the next
+    memory_frames: int | None = None  # the most that are remembered at a time
+
+
+def load_model(
+    weights: str,
+    device: torch.device,
+    precision: torch.dtype,
+    *,
+    size: int,
+    memory_every: int,
+    memory_frames: int | None,
+) -> Model:
+    """Load weights by name or path; raises WeightsError."""
+    path = find_weights(weights)
+    network = load_checkpoint(path)
+    network.memory_frames = memory_frames
+    network.requires_grad_(False).to(device, precision)
+    return Model(network, path, device, precision, size, memory_every, memory_frames)
+
+
+class Annotations(Mapping[int, Annotation]):
+    """The masks given, read when their frame comes; frames count from the job's start."""
+
+    def __init__(self, job: Job, info: VideoInfo, stride: int, model: Model) -> None:
+        """Check every mask; raises MaskError, or UsageError for a frame out of range."""
+        names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
+        self.paths = parse_mask_options(job.masks, job.start, names)
+        self._start, self._info, self._device = job.start, info, model.device
+        self._size = working_size(info.height, info.width, model.size, stride)
+        self.ids: dict[int, list[int]] = {}
+        for frame in self.paths:
+            if frame < job.start or (job.end is not None and frame >= job.end):
+                last = "the end" if job.end is None else f"{job.end - 1}"
+                raise UsageError(
+                    f"--mask: {self.paths[frame]} is for frame {frame}, "
+                    f"outside of the range {job.start} to {last}"
+                )
+            self.ids[frame] = [int(id_) for id_ in sorted(set(self.labels(frame).flat)) if id_]
+
+    def labels(self, frame: int) -> LabelMap:
+        """Read the mask of a frame, numbered as in the video."""
+        return read_mask(self.paths[frame], self._info.width, self._info.height)
+
+    def __getitem__(self, index: int) -> Annotation:
+        labels = self.labels(index + self._start)
+        ids = self.ids[index + self._start]
+        return Annotation(tuple(ids), object_tensor(labels, ids, self._size, self._device))
+
+    def __iter__(self) -> Iterator[int]:
+        return (frame - self._start for frame in self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of the network, and of all from the first frame asked for to the last written."""
+
+    network: float = 0.0
+    total: float = 0.0
+    _since: float = 0.0
+
+    def start(self) -> None:
+        """Let the network's clock run."""
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stop the network's clock."""
+        self.network += time.perf_counter() - self._since
+
+
+def follow(
+    frames: Iterable[Frame],
+    annotations: Mapping[int, Annotation],
+    model: Model,
+    size: Size,
+    watch: Stopwatch,
+) -> Iterator[tuple[Frame, LabelMap]]:
+    """Yield every frame with its label map, at the frame's own size."""
+    shown: deque[Frame] = deque()
+
+    def images() -> Iterator[Tensor]:
+        pairs = ((frame, image_tensor(frame.rgb, size, model.device)) for frame in frames)
+        for frame, image in read_ahead(pairs):
+            shown.append(frame)
+            watch.start()
+            yield image
+
+    with torch.no_grad():
+        for seen in propagate(images(), annotations, model.network, model.memory_every):
+            if model.device.type == "cuda":
+                torch.cuda.synchronize(model.device)
+            watch.stop()
+            frame = shown.popleft()
+            yield frame, label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
+
+
+class Result:
+    """The folder that a job writes, a context manager.
+
+    Everything in it is whole or has "part" in its name. Masks are named by frame number.
+    """
+
+    def __init__(self, job: Job, info: VideoInfo) -> None:
+        """Claim the folder; raises OutputError if it holds a result already."""
+        self.folder, self.masks = job.output, job.output / "masks"
+        self.overlay, self.report = job.output / "overlay.mp4", job.output / "run.json"
+        self.frames = 0
+        self._job, self._info = job, info
+        self._video: VideoWriter | None = None
+        self._stack = ExitStack()
+        if not job.overwrite:
+            for path in (self.masks, self.overlay, self.report):
+                if path.exists():
+                    raise OutputError(
+                        f"{path}: exists already; choose another -o or give --overwrite"
+                    )
+        self._make_room()
+
+    def _make_room(self) -> None:
+        try:
+            self._new = not self.folder.exists()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in (self.report, self.overlay, *self.masks.glob("*.png")):
+                path.unlink(missing_ok=True)
+            if self._job.save_masks:
+                self.masks.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        if self._job.overlay:
+            source = self._job.video if self._info.has_audio else None
+            self._video = self._stack.enter_context(
+                VideoWriter(
+                    self.overlay,
+                    width=self._info.width,
+                    height=self._info.height,
+                    rate=self._info.rate,
+                    pixel_aspect=self._info.pixel_aspect,
+                    audio_from=source,
+                )
+            )
+        self._behind = self._stack.enter_context(WriteBehind())
+        return self
+
+    def add(self, frame: Frame, labels: LabelMap) -> None:
+        """Write one frame, in the background."""
+        self._behind.submit(lambda: self._write(frame, labels))
+
+    def _write(self, frame: Frame, labels: LabelMap) -> None:
+        if self._job.save_masks:
+            write_mask(self.masks / f"{frame.index:05d}.png", labels)
+        if self._video is not None:
+            self._video.write(paint(frame.rgb, labels), frame.time)
+        self.frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, problem, traceback)
+
+    def discard(self) -> None:
+        """Remove the folders that were made for nothing."""
+        for path in (self.masks, self.folder) if self._new else (self.masks,):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What had to be left out of the overlay."""
+        return self._video.warnings if self._video is not None else []
+
+
+def segment(
+    job: Job, model: Model, progress: Callable[[int, int | None], None] = lambda done, all_: None
+) -> dict[str, Any]:
+    """Run a job and return its report, which is also written as run.json.
+
+    `progress` is called with the number of frames done and, if known, of all.
+    Raises InputError, MaskError, OutputError, DeviceError or UsageError. When something goes
+    wrong on the way, what is done stays: the masks, the overlay as overlay.part.mp4, and a
+    report that says so.
+    """
+    info = probe(job.video)
+    annotations = Annotations(job, info, model.network.stride, model)
+    size = working_size(info.height, info.width, model.size, model.network.stride)
+    expected = expected_frames(job, info)
+    result, watch, warnings = Result(job, info), Stopwatch(), list[str]()
+    started = time.perf_counter()
+    status, problem = "done", None
+    try:
+        with out_of_memory_is_told(model.device), result:
+            frames = read_frames(job.video, job.start, job.end, warnings)
+            for frame, labels in follow(frames, annotations, model, size, watch):
+                result.add(frame, labels)
+                progress(frame.index - job.start + 1, expected)
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    except BaseException as error:
+        status, problem = "failed", str(error)
+        raise
+    finally:
+        watch.total = time.perf_counter() - started
+        late = [frame for frame in annotations.paths if frame >= job.start + result.frames]
+        warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
+        report = describe(job, model, info, annotations, result, watch)
+        report |= {"status": status, "error": problem, "warnings": warnings + result.warnings}
+        if result.frames:
+            write_report(result.report, report)
+        else:
+            result.discard()
+    return report
+
+
+def expected_frames(job: Job, info: VideoInfo) -> int | None:
+    """Return how many frames the job will take, as far as the container knows."""
+    ends = [end for end in (job.end, info.frames) if end is not None]
+    return max(0, min(ends) - job.start) if ends else None
+
+
+def describe(
+    job: Job,
+    model: Model,
+    info: VideoInfo,
+    annotations: Annotations,
+    result: Result,
+    watch: Stopwatch,
+) -> dict[str, Any]:
+    """Return the report of a run: all that is needed to tell and to repeat it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "versions": {
+            "vostool": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "av": version("av"),
+        },
+        "weights": {"file": str(model.weights), "sha256": sha256(model.weights)},
+        "network": model.network.settings.model_dump(),
+        "options": {
+            **asdict(job),
+            "device": str(model.device),
+            "precision": str(model.precision).removeprefix("torch."),
+            "size": model.size,
+            "memory_every": model.memory_every,
+            "memory_frames": model.memory_frames,
+        },
+        "input": asdict(info),
+        "objects": sorted({id_ for ids in annotations.ids.values() for id_ in ids}),
+        "frames": result.frames,
+        "seconds": {"network": round(watch.network, 3), "total": round(watch.total, 3)},
+        "fps": {
+            "network": round(result.frames / watch.network, 2) if watch.network > 0 else None,
+            "end_to_end": round(result.frames / watch.total, 2) if watch.total > 0 else None,
+        },
+        "masks": str(result.masks) if job.save_masks else None,
+        "overlay": str(result.overlay) if job.overlay else None,
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write run.json, all or nothing; paths and fractions as text."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(json.dumps(report, indent=2, default=str) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def default_output(video: Path) -> Path:
+    """Return `<video stem>/` beside the working directory; UsageError if that is the input."""
+    folder = Path.cwd() / (video.resolve().name if video.is_dir() else video.stem)
+    if folder.resolve() == video.resolve() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{folder}: is the input itself; say with -o where to put the result")
+    return folder
+
