@@ -79,7 +79,10 @@ def segment(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Folder to write.", rich_help_panel="Output",
+            "-o",
+            "--output",
+            help="Folder to write.",
+            rich_help_panel="Output",
             show_default="the video's name",
         ),
     ] = None,
@@ -140,8 +143,14 @@ def segment(
     elif video is None:
         raise UsageError("expected a VIDEO")
     job = Job(
-        video=video, masks=tuple(mask or ()), output=output or default_output(video),
-        overlay=overlay, save_masks=masks, start=start, end=end, overwrite=overwrite,
+        video=video,
+        masks=tuple(mask or ()),
+        output=output or default_output(video),
+        overlay=overlay,
+        save_masks=masks,
+        start=start,
+        end=end,
+        overwrite=overwrite,
     )
     model = load_model(
         weights, where, number_format, size=size, memory_every=memory_every,

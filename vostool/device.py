@@ -1,7 +1,7 @@
 """Where and how precisely to compute."""
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 

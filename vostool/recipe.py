@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic import ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from vostool.errors import InputError, UsageError
 from vostool.model.stm import StmSettings
@@ -36,19 +35,21 @@ class Source(Part):
 
     layout: Literal["clips", "photographs"]
     root: RecipePath
-    split: RecipePath | None = Field(None, description="a file that lists the clips to take")
-    donor: bool = Field(False, description="use it for pasted objects only")
+    split: RecipePath | None = Field(
+        default=None, description="a file that lists the clips to take"
+    )
+    donor: bool = Field(default=False, description="use it for pasted objects only")
 
 
 class Phase(Part):
     """A stretch of training with settings of its own."""
 
     steps: int = Field(ge=1)
-    size: tuple[int, int] = Field((240, 432), description="height, width; multiples of 16")
-    videos: float = Field(0.5, ge=0, le=1, description="share of clips from videos")
-    max_interval: int = Field(10, ge=1, description="most frames from one to the next")
-    paste: float = Field(0.3, ge=0, le=1, description="share of clips with a pasted object")
-    cycle: bool = Field(False, description="add the cycle loss (journal Eq. 3)")
+    size: tuple[int, int] = Field(default=(240, 432), description="height, width; multiples of 16")
+    videos: float = Field(default=0.5, ge=0, le=1, description="share of clips from videos")
+    max_interval: int = Field(default=10, ge=1, description="most frames from one to the next")
+    paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
+    cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
 
 
 class Recipe(Part):
@@ -56,29 +57,36 @@ class Recipe(Part):
 
     network: StmSettings = StmSettings()
     start: RecipePath | Literal["imagenet"] | None = Field(
-        None, description="encoder weights: a safetensors file with torchvision's names, or a "
-        "download from torchvision; none: random"
+        default=None,
+        description="encoder weights: a safetensors file with torchvision's names, or a "
+        "download from torchvision; none: random",
     )
-    freeze: list[str] = Field([], description="beginnings of names of weights that stay")
+    freeze: list[str] = Field(default=[], description="beginnings of names of weights that stay")
     data: list[Source] = Field(min_length=1)
-    data_short_side: int = Field(256, ge=16, description="size at which frames are kept, pixels")
-    hold_out: list[str] = Field([], description="clips kept out of training, to choose by")
+    data_short_side: int = Field(
+        default=256, ge=16, description="size at which frames are kept, pixels"
+    )
+    hold_out: list[str] = Field(default=[], description="clips kept out of training, to choose by")
     phases: list[Phase] = Field(min_length=1)
-    frames: int = Field(3, ge=2, description="frames per clip")
-    objects: int = Field(4, ge=1, description="objects per step, over all clips of the batch")
-    several: float = Field(0.3, ge=0, le=1, description="share of steps with two objects a clip")
-    learning_rate: float = Field(2e-4, gt=0)
-    encoder_learning_rate: float = Field(5e-5, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: int = Field(200, ge=0, description="steps")
-    clip_norm: float = Field(3.0, gt=0)
-    average: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights")
-    gamma: float = Field(1.0, ge=0, description="weight of the cross-entropy (Eq. 4)")
+    frames: int = Field(default=3, ge=2, description="frames per clip")
+    objects: int = Field(
+        default=4, ge=1, description="objects per step, over all clips of the batch"
+    )
+    several: float = Field(
+        default=0.3, ge=0, le=1, description="share of steps with two objects a clip"
+    )
+    learning_rate: float = Field(default=2e-4, gt=0)
+    encoder_learning_rate: float = Field(default=5e-5, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: int = Field(default=200, ge=0, description="steps")
+    clip_norm: float = Field(default=3.0, gt=0)
+    average: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights")
+    gamma: float = Field(default=1.0, ge=0, description="weight of the cross-entropy (Eq. 4)")
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0
-    log_every: int = Field(20, ge=1)
-    save_every: int = Field(250, ge=1)
-    validate_every: int = Field(1000, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    save_every: int = Field(default=250, ge=1)
+    validate_every: int = Field(default=1000, ge=1)
 
     @property
     def steps(self) -> int:

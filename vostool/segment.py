@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,7 +102,7 @@ class Annotations(Mapping[int, Annotation]):
                     f"--mask: {self.paths[frame]} is for frame {frame}, "
                     f"outside of the range {job.start} to {last}"
                 )
-            self.ids[frame] = [int(id_) for id_ in sorted(set(self.labels(frame).flat)) if id_]
+            self.ids[frame] = [int(id_) for id_ in np.unique(self.labels(frame)) if id_]
 
     def labels(self, frame: int) -> LabelMap:
         """Read the mask of a frame, numbered as in the video."""
@@ -346,4 +347,3 @@ def default_output(video: Path) -> Path:
     if folder.resolve() == video.resolve() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder}: is the input itself; say with -o where to put the result")
     return folder
-

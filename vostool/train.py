@@ -28,6 +28,7 @@ from vostool.metrics import jaccard
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
+from vostool.prepare import resize, working_size
 from vostool.propagate import Annotation, propagate
 from vostool.recipe import Phase, Recipe
 
@@ -94,8 +95,13 @@ def draw_clip(
     pasted = random.random() < phase.paste or count > 1
     donor = random.choice(library.donors) if pasted and library.donors else None
     return make_clip(
-        random.choice(pool or library.photographs), donor, count, phase.size, recipe.frames,
-        phase.max_interval, random,
+        random.choice(pool or library.photographs),
+        donor,
+        count,
+        phase.size,
+        recipe.frames,
+        phase.max_interval,
+        random,
     )
 
 
@@ -120,9 +126,7 @@ def unroll(network: Stm, clip: Clip, cycle: bool, gamma: float) -> Tensor:
 def validate(network: Stm, sequences: list[Sequence], size: int, device: torch.device) -> float:
     """Return the mean J over the objects of whole clips, first and last frame left out."""
     scores = [
-        score
-        for sequence in sequences
-        for score in score_sequence(network, sequence, size, device)
+        score for sequence in sequences for score in score_sequence(network, sequence, size, device)
     ]
     return sum(scores) / len(scores) if scores else math.nan
 
@@ -131,8 +135,6 @@ def score_sequence(
     network: Stm, sequence: Sequence, size: int, device: torch.device
 ) -> Iterator[float]:
     """Yield J of each object, its mean over the annotated frames."""
-    from vostool.prepare import working_size  # the one rule for sizes
-
     height, width = sequence.images.shape[2:]
     small = working_size(height, width, size, network.stride)
     ids = tuple(int(id_) for id_ in sequence.labels[0].unique() if id_)
@@ -147,11 +149,6 @@ def score_sequence(
                 known = sequence.labels[index] == id_
                 scores[id_].append(jaccard(known.numpy(), (labels == channel).numpy()))
     yield from (sum(values) / len(values) for values in scores.values() if values)
-
-
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize by antialiased bilinear interpolation."""
-    return torch.nn.functional.interpolate(images, size=size, mode="bilinear", antialias=True)
 
 
 @dataclass
@@ -223,70 +220,89 @@ def schedule(step: int, recipe: Recipe) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
+def take_step(run: Run, recipe: Recipe, clip: Clip) -> float:
+    """Take one step of the optimiser on a batch of clips and return its loss.
+
+    Raises VostoolError if the loss is not a number; the weights are then as they were.
+    """
+    device = clip.images.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
+        loss = unroll(run.network, clip, recipe.phase(run.step).cycle, recipe.gamma)
+    if not torch.isfinite(loss):
+        raise VostoolError(f"the loss is {loss.item()} at step {run.step}")
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["peak"] * schedule(run.step, recipe)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+    run.optimizer.step()
+    run.step += 1
+    # a young average must not hold on to its random start
+    decay = min(recipe.average, run.step / (run.step + 10))
+    with torch.no_grad():
+        for mean, now in zip(run.average.parameters(), run.network.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)
+    return loss.item()
+
+
+Report = Callable[[dict[str, Any]], None]
+
+
 def train(
     recipe: Recipe,
     folder: Path,
     *,
     device: torch.device,
     resume: bool = False,
-    report: Callable[[dict[str, Any]], None] = lambda entry: None,
+    report: Report = lambda entry: None,
 ) -> Path:
     """Run a recipe and return the path of the weights, `folder`/weights.safetensors.
 
     `report` is called with each entry of the log, which also goes to `folder`/log.jsonl.
-    Raises OutputError if the folder holds a run and `resume` is not set.
+    Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
+    holds none to resume.
     """
     checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists() and not resume:
-        raise OutputError(f"{folder}: holds a run already; resume it or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
+    claim(folder, checkpoint, resume)
     library = load_library(recipe, device)
     run = start_run(recipe, device)
-    if resume and checkpoint.exists():
+    if resume:
         run.load(checkpoint, device)
+    (folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
 
-    def log(**entry: Any) -> None:
+    def log(entry: dict[str, Any]) -> None:
         with (folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
         report(entry)
 
-    half = recipe.precision == "bf16"
-    total, seconds = 0.0, time.perf_counter()
+    total, since = 0.0, time.perf_counter()
     while run.step < recipe.steps:
-        phase = recipe.phase(run.step)
-        clip = draw_batch(library, recipe, run.step)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            loss = unroll(run.network, clip, phase.cycle, recipe.gamma)
-        if not torch.isfinite(loss):
-            raise VostoolError(f"{folder}: the loss is {loss.item()} at step {run.step}")
-        for group in run.optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(run.step, recipe)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
-        run.optimizer.step()
-        run.step += 1
-        # a short run must not average over its random start
-        decay = min(recipe.average, run.step / (run.step + 10))
-        with torch.no_grad():
-            for mean, now in zip(
-                run.average.parameters(), run.network.parameters(), strict=True
-            ):
-                mean.lerp_(now, 1 - decay)
-        total += loss.item()
+        total += take_step(run, recipe, draw_batch(library, recipe, run.step))
+        last = run.step == recipe.steps
         if run.step % recipe.log_every == 0:
-            elapsed = time.perf_counter() - seconds
-            log(
-                step=run.step, steps=recipe.steps, loss=round(total / recipe.log_every, 4),
-                seconds_per_step=round(elapsed / recipe.log_every, 3),
-            )
-            total, seconds = 0.0, time.perf_counter()
-        if run.step % recipe.validate_every == 0 or run.step == recipe.steps:
-            score = validate(run.average, library.held_out, min(phase.size), device)
-            log(step=run.step, held_out_j=round(score, 4))
-        if run.step % recipe.save_every == 0 or run.step == recipe.steps:
+            seconds = (time.perf_counter() - since) / recipe.log_every
+            log({"step": run.step, "of": recipe.steps, "loss": round(total / recipe.log_every, 4),
+                 "seconds_per_step": round(seconds, 3)})  # fmt: skip
+            total, since = 0.0, time.perf_counter()
+        if run.step % recipe.validate_every == 0 or last:
+            size = min(recipe.phase(run.step).size)
+            score = validate(run.average, library.held_out, size, device)
+            log({"step": run.step, "held_out_j": round(score, 4)})
+        if run.step % recipe.save_every == 0 or last:
             run.save(checkpoint)
     weights = folder / "weights.safetensors"
-    save_checkpoint(weights, run.average, {"recipe": json.loads(recipe.model_dump_json())})
+    card = {"recipe": recipe.model_dump(mode="json"), "steps": run.step}
+    save_checkpoint(weights, run.average, card)
     return weights
+
+
+def claim(folder: Path, checkpoint: Path, resume: bool) -> None:
+    """Make the folder of a run, or find the run in it."""
+    if resume and not checkpoint.exists():
+        raise InputError(f"{checkpoint}: expected a run to resume, found none")
+    if checkpoint.exists() and not resume:
+        raise OutputError(f"{folder}: holds a run already; --resume it or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -138,8 +138,10 @@ def paste(
     place = translation(-random.uniform(0.1, 0.9) * size[1], -random.uniform(0.1, 0.9) * size[0])
     still = affine(0, 0, 1 / zoom, random.choice((-1, 1)))
     maps = torch.stack(
-        [translation((left + right) / 2, (top + bottom) / 2) @ still @ moved @ place
-         for moved in path]
+        [
+            translation((left + right) / 2, (top + bottom) / 2) @ still @ moved @ place
+            for moved in path
+        ]
     ).to(images.device)
     source = torch.cat([donor.images[0].float() / 255, shape[None].float()])
     layer = warp(source.expand(len(images), -1, -1, -1), maps, size, "bilinear", "zeros")

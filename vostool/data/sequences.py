@@ -38,9 +38,7 @@ class Sequence:
 
     def to(self, device: torch.device) -> "Sequence":
         """Return the sequence with its tensors on a device."""
-        return Sequence(
-            self.name, self.images.to(device), self.labels.to(device), self.annotated
-        )
+        return Sequence(self.name, self.images.to(device), self.labels.to(device), self.annotated)
 
 
 def clip_names(root: Path, split: Path | None = None) -> list[str]:
@@ -116,7 +114,7 @@ def load_photographs(root: Path, short_side: int) -> Iterator[Sequence]:
 
 def shrink(rgb: np.ndarray, short_side: int) -> Tensor:
     """Turn a picture (H, W, 3) into a tensor (3, h, w) of a short side, never enlarging."""
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
     scale = min(1.0, short_side / min(image.shape[1:]))
     size = [round(side * scale) for side in image.shape[1:]]
     small = functional.interpolate(image[None], size=size, mode="bilinear", antialias=True)
@@ -125,5 +123,5 @@ def shrink(rgb: np.ndarray, short_side: int) -> Tensor:
 
 def shrink_labels(path: Path, size: tuple[int, ...]) -> Tensor:
     """Read a mask and resize it to (h, w) by nearest neighbour."""
-    labels = torch.from_numpy(read_mask(path, allow_empty=True))
+    labels = torch.from_numpy(read_mask(path, allow_empty=True, doubt=False))
     return functional.interpolate(labels[None, None], size=tuple(size), mode="nearest-exact")[0, 0]

@@ -65,4 +65,3 @@ class Decoder(nn.Module):
         x = self.refine_eighth(x, skips[0])
         x = self.refine_quarter(x, skips[1])
         return self.head(x.relu())
-

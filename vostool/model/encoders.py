@@ -43,7 +43,10 @@ class ResNetBody(nn.Module):
 
 
 def resnet(
-    backbone: str, *, stride_in_1x1: bool = False, state: dict[str, Tensor] | None = None,
+    backbone: str,
+    *,
+    stride_in_1x1: bool = False,
+    state: dict[str, Tensor] | None = None,
     imagenet: bool = False,
 ) -> torchvision.models.ResNet:
     """Return a torchvision ResNet with its batch norm folded away.

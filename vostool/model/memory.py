@@ -43,9 +43,13 @@ class StackedMemory:
     def add(self, key: Tensor, value: Tensor) -> Self:
         """Return this memory with one more frame, the newest last."""
         full = self.capacity is not None and len(self.keys) >= max(self.capacity, 2)
-        keys, values = (drop_second(self.keys), drop_second(self.values)) if full else (
-            self.keys,
-            self.values,
+        keys, values = (
+            (drop_second(self.keys), drop_second(self.values))
+            if full
+            else (
+                self.keys,
+                self.values,
+            )
         )
         return replace(self, keys=(*keys, key), values=(*values, value))
 

@@ -28,14 +28,14 @@ class StmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet18"
-    stride_in_1x1: bool = Field(False, description="original ResNet-50 and -101 strides")
-    key_channels: int = Field(64, ge=1)
-    value_channels: int = Field(256, ge=1)
+    stride_in_1x1: bool = Field(default=False, description="original ResNet-50 and -101 strides")
+    key_channels: int = Field(default=64, ge=1)
+    value_channels: int = Field(default=256, ge=1)
     decoder_channels: tuple[int, int, int] = Field(
-        (256, 128, 64), description="widths at 1/16, 1/8 and 1/4 of the image"
+        default=(256, 128, 64), description="widths at 1/16, 1/8 and 1/4 of the image"
     )
     keys: Literal["own", "shared"] = Field(
-        "own",
+        default="own",
         description="own: the memory encoder makes keys, one set per object (STM); "
         "shared: the query encoder makes them, once for all objects (STCN)",
     )
@@ -59,7 +59,10 @@ class Stm(nn.Module):
     stride = 16
 
     def __init__(
-        self, settings: StmSettings, state: dict[str, Tensor] | None = None, *,
+        self,
+        settings: StmSettings,
+        state: dict[str, Tensor] | None = None,
+        *,
         imagenet: bool = False,
     ) -> None:
         """Build the network; `state` or `imagenet` start both encoders (see `resnet`)."""
