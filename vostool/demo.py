@@ -17,7 +17,7 @@ from vostool.media.writer import VideoWriter
 HEIGHT, WIDTH, FRAMES, RATE = 360, 640, 75, Fraction(25)
 BALL, KITE = 1, 2
 
-Array = NDArray[np.float64]
+Array = NDArray[np.float32]
 
 
 def render_demo(folder: Path, overwrite: bool) -> tuple[Path, list[str]]:
@@ -44,7 +44,7 @@ def render_demo(folder: Path, overwrite: bool) -> tuple[Path, list[str]]:
 
 def render_frame(moment: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw the scene at a moment in [0, 1): picture (H, W, 3) and labels (H, W)."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     picture = backdrop(x + 120 * moment, y)
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     for id_, (cover, paint) in {KITE: kite(x, y, moment), BALL: ball(x, y, moment)}.items():
@@ -53,7 +53,8 @@ def render_frame(moment: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     cover, paint = tree(x + 120 * moment, y)
     picture = blend(picture, cover, paint)
     labels[cover > 0.5] = 0
-    grain = np.random.default_rng(int(moment * 1e6)).normal(0, 0.012, picture.shape)
+    random = np.random.default_rng(int(moment * 1e6))
+    grain = 0.012 * random.standard_normal(picture.shape, dtype=np.float32)
     return (np.clip(picture + grain, 0, 1) * 255).astype(np.uint8), labels
 
 

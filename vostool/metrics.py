@@ -10,4 +10,4 @@ from numpy.typing import NDArray
 def jaccard(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
     """Region similarity J in [0, 1] of two masks (H, W); 1 where both are empty."""
     either = np.count_nonzero(truth | predicted)
-    return np.count_nonzero(truth & predicted) / either if either else 1.0
+    return float(np.count_nonzero(truth & predicted) / either) if either else 1.0

@@ -95,7 +95,9 @@ def join(
     """Segment a frame from every group's memory and bring the objects together."""
     if not groups:
         return (), torch.ones_like(image[:, :1], dtype=torch.float32)
-    logits = [segmenter.segment(features, group.recent) for group in groups if group.recent]
+    logits = [
+        segmenter.segment(features, group.recent) for group in groups if group.recent is not None
+    ]
     ids = tuple(id_ for group in groups for id_ in group.ids)
     return ids, aggregate(torch.cat(logits, dim=1))
 

@@ -1,27 +1,18 @@
 """A training recipe: one TOML file, checked against a schema.
 
-Relative paths are taken from the folder of the recipe. `--set key=value` changes one
-entry, by its dotted name, before the check.
+Data sets lie under `data_root`; other relative paths are taken from the working directory.
+`--set key=value` changes one entry, by its dotted name, before the check.
 """
 
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vostool.errors import InputError, UsageError
 from vostool.model.stm import StmSettings
-
-
-def from_recipe_folder(value: Any, info: ValidationInfo) -> Any:
-    """Resolve a path against the folder of the recipe."""
-    folder = (info.context or {}).get("folder")
-    return Path(folder, value) if folder is not None and isinstance(value, (str, Path)) else value
-
-
-RecipePath = Annotated[Path, BeforeValidator(from_recipe_folder)]
 
 
 class Part(BaseModel):
@@ -34,9 +25,9 @@ class Source(Part):
     """One data set."""
 
     layout: Literal["clips", "photographs"]
-    root: RecipePath
-    split: RecipePath | None = Field(
-        default=None, description="a file that lists the clips to take"
+    root: Path = Field(description="relative to data_root")
+    split: Path | None = Field(
+        default=None, description="a file that lists the clips to take, relative to root"
     )
     donor: bool = Field(default=False, description="use it for pasted objects only")
 
@@ -56,12 +47,13 @@ class Recipe(Part):
     """All that makes a training run."""
 
     network: StmSettings = StmSettings()
-    start: RecipePath | Literal["imagenet"] | None = Field(
+    start: Path | Literal["imagenet"] | None = Field(
         default=None,
         description="encoder weights: a safetensors file with torchvision's names, or a "
         "download from torchvision; none: random",
     )
     freeze: list[str] = Field(default=[], description="beginnings of names of weights that stay")
+    data_root: Path = Path()
     data: list[Source] = Field(min_length=1)
     data_short_side: int = Field(
         default=256, ge=16, description="size at which frames are kept, pixels"
@@ -113,7 +105,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         apply_change(table, change)
     try:
-        return Recipe.model_validate(table, context={"folder": path.parent.resolve()})
+        return Recipe.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -183,15 +183,10 @@ class Result:
                     raise OutputError(
                         f"{path}: exists already; choose another -o or give --overwrite"
                     )
-        self._make_room()
-
-    def _make_room(self) -> None:
+        self._new = not self.folder.exists()
         try:
-            self._new = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in (self.report, self.overlay, *self.masks.glob("*.png")):
-                path.unlink(missing_ok=True)
-            if self._job.save_masks:
+            if job.save_masks:
                 self.masks.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
@@ -217,11 +212,18 @@ class Result:
         self._behind.submit(lambda: self._write(frame, labels))
 
     def _write(self, frame: Frame, labels: LabelMap) -> None:
+        if self.frames == 0:
+            self._clear()
         if self._job.save_masks:
             write_mask(self.masks / f"{frame.index:05d}.png", labels)
         if self._video is not None:
             self._video.write(paint(frame.rgb, labels), frame.time)
         self.frames += 1
+
+    def _clear(self) -> None:
+        """Remove an older result, now that there is something to put in its place."""
+        for path in (self.report, self.overlay, *self.masks.glob("*.png")):
+            path.unlink(missing_ok=True)
 
     def __exit__(
         self,

@@ -49,10 +49,12 @@ def load_library(recipe: Recipe, device: torch.device) -> Library:
     """Read all data sets of a recipe; raises InputError if there is nothing to train on."""
     library = Library([], [], [], [])
     for source in recipe.data:
+        root = recipe.data_root / source.root
         if source.layout == "clips":
-            sequences = load_clips(source.root, recipe.data_short_side, source.split)
+            split = root / source.split if source.split else None
+            sequences = load_clips(root, recipe.data_short_side, split)
         else:
-            sequences = load_photographs(source.root, recipe.data_short_side)
+            sequences = load_photographs(root, recipe.data_short_side)
         for sequence in sequences:
             if sequence.name in recipe.hold_out:
                 library.held_out.append(sequence)
