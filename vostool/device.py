@@ -53,10 +53,14 @@ def cpu_has_bf16() -> bool:
 
 @contextmanager
 def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
-    """Turn PyTorch's out-of-memory errors into a DeviceError that says what helps."""
+    """Turn an error for want of memory into a DeviceError that says what helps."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        # on a CPU PyTorch raises a plain RuntimeError
+        wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not wanting and "can't allocate memory" not in str(error):
+            raise
         raise DeviceError(
-            f"{device}: out of memory; try a smaller --size or --memory-frames, or --device cpu"
+            f"{device}: out of memory; try a smaller --size or --memory-frames"
         ) from error

@@ -24,7 +24,7 @@ from torch import Tensor
 from vostool import __version__
 from vostool.ahead import WriteBehind, read_ahead
 from vostool.device import out_of_memory_is_told
-from vostool.errors import OutputError, UsageError
+from vostool.errors import MaskError, OutputError, UsageError
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
@@ -104,6 +104,12 @@ class Annotations(Mapping[int, Annotation]):
                 )
             self.ids[frame] = [int(id_) for id_ in np.unique(self.labels(frame)) if id_]
 
+    def check_reached(self, frames: int) -> None:
+        """Raise MaskError if the video had too few frames to come to any of the masks."""
+        first = min(self.paths)
+        if first >= frames:
+            raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
+
     def labels(self, frame: int) -> LabelMap:
         """Read the mask of a frame, numbered as in the video."""
         return read_mask(self.paths[frame], self._info.width, self._info.height)
@@ -112,6 +118,9 @@ class Annotations(Mapping[int, Annotation]):
         labels = self.labels(index + self._start)
         ids = self.ids[index + self._start]
         return Annotation(tuple(ids), object_tensor(labels, ids, self._size, self._device))
+
+    def __contains__(self, index: object) -> bool:  # the mixin would read the mask
+        return isinstance(index, int) and index + self._start in self.paths
 
     def __iter__(self) -> Iterator[int]:
         return (frame - self._start for frame in self.paths)
@@ -268,6 +277,7 @@ def segment(
             for frame, labels in follow(frames, annotations, model, size, watch):
                 result.add(frame, labels)
                 progress(frame.index - job.start + 1, expected)
+        annotations.check_reached(job.start + result.frames)
     except KeyboardInterrupt:
         status = "interrupted"
         raise
