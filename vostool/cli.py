@@ -185,7 +185,7 @@ def check_segment_input(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, RECIPE.toml.")],
+    recipe: Annotated[str, typer.Argument(help="RECIPE.toml, or a shipped one's name.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -199,25 +199,48 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Train nothing; write the weights of the run to a file."),
+    ] = None,
     device: Annotated[str, DEVICE] = "auto",
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Train a network from a recipe, with the cycle or without.
 
-    Writes log.jsonl, checkpoint.pt and, at the end, weights.safetensors.
+    RECIPE is a TOML file, or the name of a shipped one: default, paper. Writes log.jsonl,
+    tensorboard/, checkpoint.pt and weights.safetensors. Several processes: torchrun
+    --nproc-per-node 2 -m vostool train RECIPE.
     """
+    import signal
+
     from vostool.device import choose_device
-    from vostool.recipe import read_recipe
+    from vostool.processes import own_device, processes
+    from vostool.progress import show_progress
+    from vostool.recipe import find_recipe, read_recipe
+    from vostool.train import export_run
     from vostool.train import train as run
 
-    settings = read_recipe(recipe, change or [])
-    where = choose_device(device)
-    folder = output or Path("runs") / recipe.stem
+    path = find_recipe(recipe)
+    settings = read_recipe(path, change or [])
+    folder = output or Path("runs") / path.stem
+    if export is not None:
+        print(export_run(settings, folder, export))
+        return
+    where = own_device(choose_device(device))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # saved, as on Ctrl-C
+    with processes(where) as team:
+        title = f"{path.stem} on {where}"
+        with show_progress(title, quiet or not team.first, "steps") as progress:
 
-    def report(entry: dict[str, Any]) -> None:
-        tell("  ".join(f"{key} {value}" for key, value in entry.items()), quiet)
+            def report(entry: dict[str, Any]) -> None:
+                step = entry.pop("step")
+                words = "  ".join(f"{name} {value}" for name, value in entry.items())
+                progress(step, settings.steps, words)
 
-    print(run(settings, folder, device=where, resume=resume, report=report))
+            weights = run(settings, folder, device=where, resume=resume, report=report, team=team)
+    if team.first:
+        print(weights)
 
 
 def tell(words: str, quiet: bool = False) -> None:

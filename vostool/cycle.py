@@ -28,6 +28,7 @@ def cycle_loss(
     features: Features,
     masks: Tensor,
     reference: Reference[Features],
+    gamma: float = 1.0,
 ) -> Tensor:
     """Eq. 7: how badly these masks explain the reference, (B,)."""
-    return mask_loss(revisit(segmenter, features, masks, reference), reference.masks)
+    return mask_loss(revisit(segmenter, features, masks, reference), reference.masks, gamma)

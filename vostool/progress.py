@@ -16,55 +16,71 @@ from rich.progress import (
 
 SECONDS = 10.0  # between lines, where there is no terminal
 
-Report = Callable[[int, int | None], None]
+Report = Callable[[int, int | None, str], None]
 
 
 @contextmanager
-def show_progress(title: str, quiet: bool) -> Iterator[Report]:
-    """Give a function that is to be called with how much is done, and of how much if known."""
+def show_progress(title: str, quiet: bool, unit: str = "frames") -> Iterator[Report]:
+    """Give a function to call with how much is done, of how much if known, and some words."""
     console = Console(stderr=True)
     if quiet:
-        yield lambda done, total: None
+        yield lambda done, total, words: None
     elif console.is_terminal:
-        yield from bar(title, console)
+        yield from bar(title, console, unit)
     else:
-        yield lines(title)
+        yield lines(title, unit)
 
 
-def bar(title: str, console: Console) -> Iterator[Report]:
+def bar(title: str, console: Console, unit: str) -> Iterator[Report]:
     """Draw a bar that is redrawn in place."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("frames  {task.fields[speed]}"),
+        TextColumn(unit + "  {task.fields[speed]}  {task.fields[words]}"),
         TimeRemainingColumn(),
     )
-    started = time.perf_counter()
+    pace = Pace()
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=None, speed="")
+        task = progress.add_task(title, total=None, speed="", words="")
 
-        def report(done: int, total: int | None) -> None:
-            speed = f"{done / (time.perf_counter() - started):.1f}/s"
-            progress.update(task, completed=done, total=total, speed=speed)
+        def report(done: int, total: int | None, words: str) -> None:
+            speed = f"{pace(done):.1f}/s"
+            progress.update(task, completed=done, total=total, speed=speed, words=words)
 
         yield report
 
 
-def lines(title: str) -> Report:
+def lines(title: str, unit: str) -> Report:
     """Print a line about every `SECONDS`."""
-    started = last = time.perf_counter()
+    pace, last = Pace(), time.perf_counter()
 
-    def report(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None, words: str) -> None:
         nonlocal last
         now = time.perf_counter()
+        speed = pace(done)
         if now - last >= SECONDS:
             last = now
             of = f" of {total}" if total else ""
             print(
-                f"{title}: {done}{of} frames, {done / (now - started):.1f}/s",
+                f"{title}: {done}{of} {unit}, {speed:.1f}/s  {words}".rstrip(),
                 file=sys.stderr,
                 flush=True,
             )
 
     return report
+
+
+class Pace:
+    """How fast a count goes up from the first one told, which may be anything."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, done: int) -> float:
+        """Return counts per second so far; 0 the first time."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = done, now
+        count, since = self._first
+        return (done - count) / (now - since) if now > since else 0.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vostool.errors import InputError, UsageError
 from vostool.model.stm import StmSettings
@@ -22,14 +22,17 @@ class Part(BaseModel):
 
 
 class Source(Part):
-    """One data set."""
+    """One data set; see `vostool.data.sequences` for the layouts."""
 
-    layout: Literal["clips", "photographs"]
+    layout: Literal["clips", "photographs", "coco"]
     root: Path = Field(description="relative to data_root")
     split: Path | None = Field(
-        default=None, description="a file that lists the clips to take, relative to root"
+        default=None, description="a file that lists what to take, relative to root"
     )
-    donor: bool = Field(default=False, description="use it for pasted objects only")
+    use: Literal["all", "clips", "donors"] = Field(
+        default="all", description="for clips of its own, for objects to paste, or both"
+    )
+    in_memory: bool = Field(default=True, description="false: read frames as they are needed")
 
 
 class Phase(Part):
@@ -42,6 +45,14 @@ class Phase(Part):
     paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
     cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
 
+    @field_validator("size")
+    @classmethod
+    def whole_strides(cls, size: tuple[int, int]) -> tuple[int, int]:
+        """Refuse a size that the network would have to pad."""
+        if any(side <= 0 or side % 16 for side in size):
+            raise ValueError(f"expected multiples of 16, found {size[0]} x {size[1]}")
+        return size
+
 
 class Recipe(Part):
     """All that makes a training run."""
@@ -52,26 +63,37 @@ class Recipe(Part):
         description="encoder weights: a safetensors file with torchvision's names, or a "
         "download from torchvision; none: random",
     )
+    begin: Path | None = Field(
+        default=None, description="weights of a whole network to begin from, instead of start"
+    )
     freeze: list[str] = Field(default=[], description="beginnings of names of weights that stay")
+
     data_root: Path = Path()
     data: list[Source] = Field(min_length=1)
-    data_short_side: int = Field(
-        default=256, ge=16, description="size at which frames are kept, pixels"
-    )
+    data_short_side: int = Field(default=256, ge=16, description="size of frames held, pixels")
     hold_out: list[str] = Field(default=[], description="clips kept out of training, to choose by")
-    phases: list[Phase] = Field(min_length=1)
     frames: int = Field(default=3, ge=2, description="frames per clip")
-    objects: int = Field(
-        default=4, ge=1, description="objects per step, over all clips of the batch"
+    objects: int = Field(default=4, ge=1, description="objects per step, over all clips of it")
+    clips: int | None = Field(default=None, ge=1, description="clips per step, instead of objects")
+    several: float = Field(default=0.3, ge=0, le=1, description="share of steps with more a clip")
+    most: int = Field(default=2, ge=2, description="objects a clip in these, at most")
+    late: float = Field(default=0.0, ge=0, le=1, description="share of those where one is late")
+    unknown: bool = Field(
+        default=False, description="take frames without labels too, for the cycle loss alone"
     )
-    several: float = Field(
-        default=0.3, ge=0, le=1, description="share of steps with two objects a clip"
+    noise: float = Field(default=0.0, ge=0, description="most standard deviation of image noise")
+
+    phases: list[Phase] = Field(min_length=1)
+    interval_growth: tuple[int, int] = Field(
+        default=(0, 1), description="max_interval grows by the first every second steps"
     )
+    optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(default=2e-4, gt=0)
     encoder_learning_rate: float = Field(default=5e-5, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup: int = Field(default=200, ge=0, description="steps")
-    clip_norm: float = Field(default=3.0, gt=0)
+    clip_norm: float | None = Field(default=3.0, gt=0)
     average: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights")
     gamma: float = Field(default=1.0, ge=0, description="weight of the cross-entropy (Eq. 4)")
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -85,6 +107,11 @@ class Recipe(Part):
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
+    def max_interval(self, step: int) -> int:
+        """Return the most frames from one of a clip to the next at a step."""
+        more, every = self.interval_growth
+        return self.phase(step).max_interval + more * (step // every)
+
     def phase(self, step: int) -> Phase:
         """Return the phase that a step, counted from 0, falls in."""
         for phase in self.phases:
@@ -92,6 +119,19 @@ class Recipe(Part):
                 return phase
             step -= phase.steps
         return self.phases[-1]
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: a path, or the name of a shipped one.
+
+    Raises InputError if it is neither.
+    """
+    shipped = Path(__file__).parent / "recipes"
+    for path in (Path(name), shipped / f"{name}.toml"):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.stem for path in shipped.glob("*.toml")))
+    raise InputError(f"{name}: no such recipe; the shipped ones are: {names}")
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:

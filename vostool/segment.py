@@ -255,7 +255,7 @@ class Result:
 
 
 def segment(
-    job: Job, model: Model, progress: Callable[[int, int | None], None] = lambda done, all_: None
+    job: Job, model: Model, progress: Callable[[int, int | None, str], None] = lambda *_: None
 ) -> dict[str, Any]:
     """Run a job and return its report, which is also written as run.json.
 
@@ -276,7 +276,7 @@ def segment(
             frames = read_frames(job.video, job.start, job.end, warnings)
             for frame, labels in follow(frames, annotations, model, size, watch):
                 result.add(frame, labels)
-                progress(frame.index - job.start + 1, expected)
+                progress(frame.index - job.start + 1, expected, "")
         annotations.check_reached(job.start + result.frames)
     except KeyboardInterrupt:
         status = "interrupted"

@@ -2,17 +2,14 @@
 
 A step draws some clips, propagates the first frame's masks through each with the very
 loop that inference uses, and adds up the loss of every predicted frame and, where the
-recipe says so, of the cycle back from it (journal Eq. 3). A step's clips are a function
-of seed and step number alone, so that a resumed run goes on as if it had never stopped.
+recipe says so, of the cycle back from it (journal Eq. 3).
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -20,112 +17,58 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vostool.cycle import cycle_loss
-from vostool.data.clips import Clip, make_clip
-from vostool.data.sequences import Sequence, load_clips, load_photographs
-from vostool.errors import InputError, OutputError, VostoolError
+from vostool.data.clips import Clip
+from vostool.data.library import Library, draw_batch, load_library
+from vostool.data.sequences import InMemory
+from vostool.errors import InputError, OutputError, VostoolError, WeightsError
+from vostool.log import Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import jaccard
-from vostool.model.checkpoint import save_checkpoint
+from vostool.model.checkpoint import load_checkpoint, save_checkpoint
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
 from vostool.prepare import resize, working_size
-from vostool.propagate import Annotation, propagate
-from vostool.recipe import Phase, Recipe
+from vostool.processes import ALONE, Processes
+from vostool.propagate import Annotation, Prediction, propagate
+from vostool.recipe import Recipe
 
-DRAWS = 50  # clips drawn in vain before a run gives up
-
-
-@dataclass(frozen=True)
-class Library:
-    """The training data, in memory."""
-
-    videos: list[Sequence]
-    photographs: list[Sequence]
-    donors: list[Sequence]
-    held_out: list[Sequence]
+ENCODERS = ("query_stem", "query_body", "memory_stem", "memory_body")
 
 
-def load_library(recipe: Recipe, device: torch.device) -> Library:
-    """Read all data sets of a recipe; raises InputError if there is nothing to train on."""
-    library = Library([], [], [], [])
-    for source in recipe.data:
-        root = recipe.data_root / source.root
-        if source.layout == "clips":
-            split = root / source.split if source.split else None
-            sequences = load_clips(root, recipe.data_short_side, split)
-        else:
-            sequences = load_photographs(root, recipe.data_short_side)
-        for sequence in sequences:
-            if sequence.name in recipe.hold_out:
-                library.held_out.append(sequence)
-                continue
-            if not source.donor:
-                pool = library.videos if source.layout == "clips" else library.photographs
-                pool.append(sequence.to(device))
-            if source.layout == "photographs":
-                library.donors.append(sequence.to(device))
-    if not library.videos and not library.photographs:
-        raise InputError("the recipe's data holds nothing to train on")
-    return library
+def unroll(network: Stm, clip: Clip, *, late: bool, cycle: bool, gamma: float) -> Tensor:
+    """Return the loss of each clip, (B,): forward (Eq. 4) and, with `cycle`, back (Eq. 3).
 
-
-def draw_batch(library: Library, recipe: Recipe, step: int) -> Clip:
-    """Return the clips of a step, stacked: images (T, B, 3, H, W), masks (T, B, N + 1, H, W)."""
-    random = Random(f"{recipe.seed}-{step}")
-    phase = recipe.phase(step)
-    count = 2 if random.random() < recipe.several else 1
-    wanted = max(1, recipe.objects // count)
-    clips: list[Clip] = []
-    for _ in range(DRAWS * wanted):
-        clip = draw_clip(library, recipe, phase, count, random)
-        if clip is not None:
-            clips.append(clip)
-        if len(clips) == wanted:
-            return Clip(
-                torch.stack([clip.images for clip in clips], dim=1),
-                torch.stack([clip.masks for clip in clips], dim=1),
-            )
-    raise InputError(f"found no clip with {count} objects in {DRAWS * wanted} draws")
-
-
-def draw_clip(
-    library: Library, recipe: Recipe, phase: Phase, count: int, random: Random
-) -> Clip | None:
-    """Draw one clip from videos or photographs, with a pasted object or without."""
-    from_video = random.random() < phase.videos
-    pool = (library.videos if from_video else library.photographs) or library.videos
-    pasted = random.random() < phase.paste or count > 1
-    donor = random.choice(library.donors) if pasted and library.donors else None
-    return make_clip(
-        random.choice(pool or library.photographs),
-        donor,
-        count,
-        phase.size,
-        recipe.frames,
-        phase.max_interval,
-        random,
-    )
-
-
-def unroll(network: Stm, clip: Clip, cycle: bool, gamma: float) -> Tensor:
-    """Return the loss of a batch of clips: forward (Eq. 4), and back again (Eq. 3)."""
-    count = clip.masks.shape[2] - 1
-    truth = {0: Annotation(tuple(range(1, count + 1)), clip.masks[0][:, 1:])}
-    frames = propagate(clip.images, truth, network, remember_every=1)
+    A frame whose masks are not known is judged by the cycle alone. The cycle leaves out a
+    frame that does not show every object, which cannot explain the reference, and clips
+    with a `late` object, which their reference does not show.
+    """
+    frames = forward(network, clip, late)
     reference = Reference(next(frames).features, clip.masks[0])
-    losses = []
-    for seen, masks in zip(frames, clip.masks[1:], strict=True):
-        loss = mask_loss(seen.masks, masks, gamma)
-        if cycle:
-            # a frame that does not show every object cannot explain the reference
-            shown = (masks.amax(dim=(3, 2))[:, 1:] > 0).all(dim=1)
-            loss = loss + shown * cycle_loss(network, seen.features, seen.masks, reference)
-        losses.append(loss)
-    return torch.stack(losses).mean()
+    total = torch.zeros(clip.images.shape[1], device=clip.images.device)
+    for seen, masks, known in zip(frames, clip.masks[1:], clip.known[1:], strict=True):
+        total = total + known * mask_loss(seen.masks, masks, gamma)
+        if cycle and not late:
+            visible = torch.where(known.view(-1, 1, 1, 1), masks, seen.masks.detach()) > 0.5
+            shown = visible[:, 1:].flatten(2).any(dim=2).all(dim=1)  # (B,)
+            back = cycle_loss(network, seen.features, seen.masks, reference, gamma)
+            total = total + shown * back
+    return total / (len(clip.images) - 1)
+
+
+def forward(network: Stm, clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
+    """Propagate the masks of the objects' first frames through clips."""
+    ids = tuple(range(1, clip.masks.shape[2]))
+    truth = {0: Annotation(ids, clip.masks[0][:, 1:])}
+    if late:
+        truth = {
+            0: Annotation(ids[:-1], clip.masks[0][:, 1:-1]),
+            1: Annotation(ids[-1:], clip.masks[1][:, -1:]),
+        }
+    return propagate(clip.images, truth, network, remember_every=1)
 
 
 @torch.no_grad()
-def validate(network: Stm, sequences: list[Sequence], size: int, device: torch.device) -> float:
+def validate(network: Stm, sequences: Sequence[InMemory], size: int, device: torch.device) -> float:
     """Return the mean J over the objects of whole clips, first and last frame left out."""
     scores = [
         score for sequence in sequences for score in score_sequence(network, sequence, size, device)
@@ -134,9 +77,9 @@ def validate(network: Stm, sequences: list[Sequence], size: int, device: torch.d
 
 
 def score_sequence(
-    network: Stm, sequence: Sequence, size: int, device: torch.device
+    network: Stm, sequence: InMemory, size: int, device: torch.device
 ) -> Iterator[float]:
-    """Yield J of each object, its mean over the annotated frames."""
+    """Yield J of each object of the first frame, its mean over the annotated frames."""
     height, width = sequence.images.shape[2:]
     small = working_size(height, width, size, network.stride)
     ids = tuple(int(id_) for id_ in sequence.labels[0].unique() if id_)
@@ -145,7 +88,7 @@ def score_sequence(
     images = (resize(image[None].float() / 255, small).to(device) for image in sequence.images)
     scores: dict[int, list[float]] = {id_: [] for id_ in ids}
     for index, seen in enumerate(propagate(images, truth, network)):
-        if index in sequence.annotated and 0 < index < len(sequence.images) - 1:
+        if index in sequence.annotated and 0 < index < sequence.length - 1:
             labels = resize(seen.masks, (height, width)).argmax(dim=1)[0].cpu()
             for channel, id_ in enumerate(seen.ids, start=1):
                 known = sequence.labels[index] == id_
@@ -153,14 +96,26 @@ def score_sequence(
     yield from (sum(values) / len(values) for values in scores.values() if values)
 
 
+@torch.no_grad()
+def picture(network: Stm, clip: Clip, late: bool) -> Tensor:
+    """Return the first clip with its predictions in red and green, (3, H, T W)."""
+    frames = []
+    for image, seen in zip(clip.images, forward(network, clip, late), strict=True):
+        mask = torch.nn.functional.pad(seen.masks[0, 1:3], (0, 0, 0, 0, 0, 1))[:2]
+        tint = torch.cat([mask, torch.zeros_like(mask[:1])])
+        frames.append(image[0] * (1 - 0.5 * mask.amax(dim=0)) + 0.5 * tint)
+    return torch.cat(frames, dim=2)
+
+
 @dataclass
 class Run:
     """The state of a training run: all that a checkpoint must hold."""
 
     network: Stm
-    average: Stm
+    average: Stm  # of the network over the last steps; what is validated and shipped
     optimizer: torch.optim.Optimizer
     step: int = 0
+    scores: dict[str, float] = field(default_factory=dict)  # held-out J by step
 
     def save(self, path: Path) -> None:
         """Write the state; atomic."""
@@ -169,74 +124,100 @@ class Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "scores": self.scores,
         }
         part = path.with_name(path.name + ".part")
         torch.save(state, part)
         part.replace(path)
 
     def load(self, path: Path, device: torch.device) -> None:
-        """Take up a saved state."""
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        """Take up a saved state; raises WeightsError if it is of another network."""
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise WeightsError(f"{path}: no checkpoint of this recipe: {reason}") from error
+        self.step, self.scores = state["step"], state["scores"]
 
 
 def start_run(recipe: Recipe, device: torch.device) -> Run:
     """Build network, average and optimiser as they are before the first step."""
     torch.manual_seed(recipe.seed)
-    imagenet = recipe.start == "imagenet"
-    state = load_file(recipe.start) if isinstance(recipe.start, Path) else None
-    networks = [Stm(recipe.network, state, imagenet=imagenet) for _ in range(2)]
+    networks = [first_network(recipe) for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())
     for network in networks:
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encoders, others = [], []
+    encoders: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in networks[0].named_parameters():
         if name.startswith(tuple(recipe.freeze)):
             parameter.requires_grad_(False)
-        elif name.startswith(("query_stem", "query_body", "memory_stem", "memory_body")):
-            encoders.append(parameter)
         else:
-            others.append(parameter)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
-            {
-                "params": encoders,
-                "lr": recipe.encoder_learning_rate,
-                "peak": recipe.encoder_learning_rate,
-            },
-        ],
-        weight_decay=recipe.weight_decay,
-    )
+            (encoders if name.startswith(ENCODERS) else others).append(parameter)
+    groups = [
+        {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
+        {"params": encoders, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
+    ]
+    make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
+    optimizer = make(groups, weight_decay=recipe.weight_decay)
     return Run(networks[0], networks[1].requires_grad_(False), optimizer)
 
 
-def schedule(step: int, recipe: Recipe) -> float:
-    """Return the learning rate as a share of its peak: linear warm-up, cosine decay to 1 %."""
+def first_network(recipe: Recipe) -> Stm:
+    """Build the network with the weights that the recipe begins from."""
+    if recipe.begin is not None:
+        network = load_checkpoint(recipe.begin)
+        if network.settings != recipe.network:
+            raise WeightsError(f"{recipe.begin}: its settings are not those of the recipe")
+        return network
+    imagenet = recipe.start == "imagenet"
+    if imagenet or recipe.start is None:
+        return Stm(recipe.network, imagenet=imagenet)
+    try:
+        state = load_file(recipe.start)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{recipe.start}: cannot be read as encoder weights") from error
+    return Stm(recipe.network, state)
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Return the learning rate as a share of its peak.
+
+    It warms up linearly, then stays or decays along a cosine to 1 %.
+    """
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
+    if recipe.schedule == "constant":
+        return 1.0
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def take_step(run: Run, recipe: Recipe, clip: Clip) -> float:
-    """Take one step of the optimiser on a batch of clips and return its loss.
+def take_step(run: Run, recipe: Recipe, batch: tuple[Clip, int, bool], team: Processes) -> float:
+    """Take one step of the optimiser and return its loss, the mean over all clips.
 
+    `batch` is this process's clips, the number of all, and whether they have a late object.
     Raises VostoolError if the loss is not a number; the weights are then as they were.
     """
-    device = clip.images.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-        loss = unroll(run.network, clip, recipe.phase(run.step).cycle, recipe.gamma)
-    if not torch.isfinite(loss):
-        raise VostoolError(f"the loss is {loss.item()} at step {run.step}")
+    clip, count, late = batch
+    device, half = clip.images.device.type, recipe.precision == "bf16"
+    cycle = recipe.phase(run.step).cycle
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+        losses = unroll(run.network, clip, late=late, cycle=cycle, gamma=recipe.gamma)
+    loss = losses.sum() / count
+    told = team.total(loss.detach().clone()).item()
+    if not math.isfinite(told):
+        raise VostoolError(f"the loss is {told} at step {run.step}; the last checkpoint is good")
     for group in run.optimizer.param_groups:
-        group["lr"] = group["peak"] * schedule(run.step, recipe)
+        group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+    team.add_up(run.network.parameters())
+    if recipe.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
     run.optimizer.step()
     run.step += 1
     # a young average must not hold on to its random start
@@ -244,10 +225,7 @@ def take_step(run: Run, recipe: Recipe, clip: Clip) -> float:
     with torch.no_grad():
         for mean, now in zip(run.average.parameters(), run.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
-    return loss.item()
-
-
-Report = Callable[[dict[str, Any]], None]
+    return told
 
 
 def train(
@@ -257,45 +235,97 @@ def train(
     device: torch.device,
     resume: bool = False,
     report: Report = lambda entry: None,
+    team: Processes = ALONE,
 ) -> Path:
     """Run a recipe and return the path of the weights, `folder`/weights.safetensors.
 
-    `report` is called with each entry of the log, which also goes to `folder`/log.jsonl.
+    The weights are the averaged ones: those that did best on the clips held out, or without
+    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
-    holds none to resume.
+    holds none to resume, WeightsError if it holds another one.
     """
-    checkpoint = folder / "checkpoint.pt"
+    checkpoint, weights = folder / "checkpoint.pt", folder / "weights.safetensors"
     claim(folder, checkpoint, resume)
     library = load_library(recipe, device)
     run = start_run(recipe, device)
     if resume:
         run.load(checkpoint, device)
-    (folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
+    if team.first:
+        (folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
+    with Log(folder, report, team.first) as log:
+        try:
+            advance(run, recipe, library, log, team, folder, device)
+        except KeyboardInterrupt:
+            if team.first:
+                run.save(checkpoint)
+            raise
+    if team.first and not library.held_out:
+        export(run, recipe, weights)
+    return weights
 
-    def log(entry: dict[str, Any]) -> None:
-        with (folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        report(entry)
 
+def advance(
+    run: Run,
+    recipe: Recipe,
+    library: Library,
+    log: Log,
+    team: Processes,
+    folder: Path,
+    device: torch.device,
+) -> None:
+    """Take the steps that are left; log, validate and save on the way."""
     total, since = 0.0, time.perf_counter()
     while run.step < recipe.steps:
-        total += take_step(run, recipe, draw_batch(library, recipe, run.step))
+        clip, count, late = draw_batch(library, recipe, run.step, team.share)
+        batch = clip.to(device), count, late
+        total += take_step(run, recipe, batch, team)
         last = run.step == recipe.steps
         if run.step % recipe.log_every == 0:
             seconds = (time.perf_counter() - since) / recipe.log_every
-            log({"step": run.step, "of": recipe.steps, "loss": round(total / recipe.log_every, 4),
-                 "seconds_per_step": round(seconds, 3)})  # fmt: skip
+            rate = learning_rate(run.step, recipe)
+            log.write(run.step, loss=total / recipe.log_every, rate=rate, seconds_per_step=seconds)
             total, since = 0.0, time.perf_counter()
-        if run.step % recipe.validate_every == 0 or last:
-            size = min(recipe.phase(run.step).size)
-            score = validate(run.average, library.held_out, size, device)
-            log({"step": run.step, "held_out_j": round(score, 4)})
-        if run.step % recipe.save_every == 0 or last:
-            run.save(checkpoint)
-    weights = folder / "weights.safetensors"
-    card = {"recipe": recipe.model_dump(mode="json"), "steps": run.step}
-    save_checkpoint(weights, run.average, card)
-    return weights
+        if team.first and (run.step % recipe.validate_every == 0 or last):
+            log.show(run.step, "clip", picture(run.average, batch[0], late))
+            judge(run, recipe, library, log, folder, device)
+        if team.first and (run.step % recipe.save_every == 0 or last):
+            run.save(folder / "checkpoint.pt")
+
+
+def judge(
+    run: Run, recipe: Recipe, library: Library, log: Log, folder: Path, device: torch.device
+) -> None:
+    """Score the averaged weights on the clips held out; keep the best."""
+    if not library.held_out:
+        return
+    size = min(recipe.phase(run.step).size)
+    score = validate(run.average, library.held_out, size, device)
+    best = max(run.scores.values(), default=-1.0)
+    run.scores[str(run.step)] = score
+    log.write(run.step, held_out_j=score)
+    if score > best:
+        export(run, recipe, folder / "weights.safetensors")
+
+
+def export(run: Run, recipe: Recipe, path: Path) -> None:
+    """Write the averaged weights in 16 bits, with settings, recipe and scores."""
+    card = {
+        "recipe": recipe.model_dump(mode="json"),
+        "step": run.step,
+        "held_out": recipe.hold_out,
+        "held_out_j": run.scores,
+    }
+    save_checkpoint(path, run.average, card)
+
+
+def export_run(recipe: Recipe, folder: Path, path: Path) -> Path:
+    """Write the averaged weights of a run as its last checkpoint has them."""
+    checkpoint, cpu = folder / "checkpoint.pt", torch.device("cpu")
+    claim(folder, checkpoint, resume=True)
+    run = start_run(recipe, cpu)
+    run.load(checkpoint, cpu)
+    export(run, recipe, path)
+    return path
 
 
 def claim(folder: Path, checkpoint: Path, resume: bool) -> None:

@@ -1,18 +1,20 @@
 """Sequences to training clips: sampling, motion, pasting and colour.
 
 A clip is a few frames seen through one random view (crop, zoom, turn, flip). A
-photograph becomes a clip when its view drifts from frame to frame. An object of a
-photograph may be pasted over either and moves on its own: as one more object to
-follow, or as something that gets in the way.
+photograph becomes a clip when its view drifts from frame to frame. An object of another
+sequence may be pasted over either and moves on its own: as one more object to follow,
+from the first frame or later, or as something that gets in the way. Its outline is known
+exactly, so that clips of single objects give clips of several.
 
-All is tensor arithmetic on the device that holds the sequences. Randomness comes from
-the generator given, so that a clip is a function of its seed.
+All is tensor arithmetic on one device. Randomness comes from the generator given, so that
+a clip is a function of its seed.
 
 Shapes: T frames, N objects, H x W pixels of the clip.
 """
 
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 import torch
@@ -21,15 +23,33 @@ from torch.nn import functional
 
 from vostool.data.sequences import Sequence
 
-SMALLEST = 60  # pixels of the clip that an object must show on the first frame
+SMALLEST = 60  # pixels of the clip that an object must show when it enters
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What the network trains on."""
+    """What the network trains on; also several clips side by side, B at dim 1."""
 
     images: Tensor  # (T, 3, H, W) in [0, 1]
     masks: Tensor  # (T, N + 1, H, W), 0 or 1, background first
+    known: Tensor  # (T,) bool: whether the masks of the frame are the truth
+
+    def to(self, device: torch.device) -> "Clip":
+        """Return the clip on a device."""
+        return Clip(self.images.to(device), self.masks.to(device), self.known.to(device))
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """What kind of clip to draw."""
+
+    size: tuple[int, int]  # height, width
+    frames: int = 3
+    objects: int = 1
+    late: bool = False  # the last object, a pasted one, enters at the second frame
+    max_interval: int = 10  # most frames from one to the next
+    unknown: bool = False  # frames without labels may follow the first
+    noise: float = 0.0  # standard deviation of Gaussian noise, at the most
 
 
 @dataclass(frozen=True)
@@ -47,56 +67,64 @@ OBJECT = Motion(turn=20, shear=8, scale=0.20, shift=0.30)
 
 
 def make_clip(
-    sequence: Sequence,
-    donor: Sequence | None,
-    count: int,
-    size: tuple[int, int],
-    frames: int,
-    max_interval: int,
-    random: Random,
+    sequence: Sequence, donor: Sequence | None, plan: ClipPlan, random: Random
 ) -> Clip | None:
-    """Draw a clip with `count` objects, or None if the draw shows fewer.
+    """Draw a clip, or None if the draw shows fewer objects than planned.
 
-    `donor` is a photograph whose object is pasted in: as an object where the sequence has
-    too few, as a distraction otherwise.
+    An object of `donor` is pasted in: as an object where the sequence has too few, or where
+    one is to be late, as a distraction otherwise.
     """
-    chosen = choose_frames(sequence, frames, max_interval, random)
-    labels = sequence.labels[chosen]
+    chosen = choose_frames(sequence, plan, random)
+    pictures, labels = sequence.pick(chosen)
+    own = plan.objects - plan.late
     ids = [int(id_) for id_ in labels[0].unique() if id_]
-    if not ids or len(ids) + (donor is not None) < count:
+    if not ids or min(len(ids), own) + (donor is not None) < plan.objects:
         return None
     random.shuffle(ids)
-    ids = ids[:count]
-    views = view(sequence, labels[0] == ids[0], size, frames, random)
-    images = warp(sequence.images[chosen].float() / 255, views, size, "bilinear")
-    labels = warp(labels[:, None].float(), views, size, "nearest")[:, 0]
+    ids = ids[:own]
+    maps = view(labels[0] == ids[0], sequence.length == 1, plan, random)
+    images = warp(pictures.float() / 255, maps, plan.size, "bilinear")
+    labels = warp(labels[:, None].float(), maps, plan.size, "nearest")[:, 0]
     objects = torch.stack([labels == id_ for id_ in ids], dim=1)  # (T, n, H, W)
     if donor is not None:
-        images, objects = paste(images, objects, donor, len(ids) < count, random)
-    if objects[0].flatten(1).sum(dim=1).min() < SMALLEST:
+        images, objects = paste(images, objects, donor, plan, random)
+    entries = [plan.late and place == plan.objects - 1 for place in range(plan.objects)]
+    if min(int(objects[int(late), place].sum()) for place, late in enumerate(entries)) < SMALLEST:
         return None
     masks = torch.cat([~objects.any(dim=1, keepdim=True), objects], dim=1)
-    return Clip(colour(images, random, jitter=len(sequence.images) == 1), masks.float())
+    known = torch.tensor([frame in sequence.annotated for frame in chosen], device=masks.device)
+    images = colour(images, random, jitter=sequence.length == 1)
+    return Clip(add_noise(images, plan.noise, random), masks.float(), known)
 
 
-def choose_frames(sequence: Sequence, frames: int, max_interval: int, random: Random) -> list[int]:
-    """Draw annotated frames, one after another or one before another, at random intervals."""
-    known = sequence.annotated
-    if len(known) < frames:
-        return [random.choice(known)] * frames
-    widest = min(max_interval, (len(known) - 1) // (frames - 1))
-    steps = [random.randint(1, max(1, widest)) for _ in range(frames - 1)]
-    first = random.randint(0, len(known) - 1 - sum(steps))
-    places = [first + sum(steps[:count]) for count in range(frames)]
-    chosen = [known[place] for place in places]
-    return chosen[::-1] if random.random() < 0.5 else chosen
+def choose_frames(sequence: Sequence, plan: ClipPlan, random: Random) -> list[int]:
+    """Draw an annotated frame and others, all later or all earlier, at random intervals.
+
+    The others are annotated too unless the plan allows unknown ones, or there are too few.
+    """
+    known, count = sequence.annotated, plan.frames
+    pool = range(sequence.length) if plan.unknown or len(known) < count else known
+    if len(pool) < count:
+        return [random.choice(known)] * count
+    start = pool.index(random.choice(known))
+    direction = random.choice((-1, 1))
+    room = len(pool) - 1 - start if direction > 0 else start
+    if room < count - 1:
+        direction, room = -direction, len(pool) - 1 - room
+    if room < count - 1:  # in the middle of a very short clip: stand still
+        return [pool[start]] * count
+    widest = min(plan.max_interval, room // (count - 1))
+    places = accumulate(random.randint(1, widest) for _ in range(count - 1))
+    return [pool[start], *(pool[start + direction * place] for place in places)]
 
 
-def view(
-    sequence: Sequence, target: Tensor, size: tuple[int, int], frames: int, random: Random
-) -> Tensor:
-    """Draw the map from clip pixels to source pixels of each frame, (T, 3, 3)."""
+def view(target: Tensor, drifts: bool, plan: ClipPlan, random: Random) -> Tensor:
+    """Draw the map from clip pixels to source pixels of each frame, (T, 3, 3).
+
+    The view lies around `target` (H, W), the object on the first frame.
+    """
     height, width = target.shape
+    size = plan.size
     zoom = max(size[0] / height, size[1] / width) * math.exp(random.uniform(-0.1, 0.4))
     rows, columns = target.nonzero(as_tuple=True)
     around = (columns.float().mean().item(), rows.float().mean().item())
@@ -107,49 +135,57 @@ def view(
     )
     mirror = random.choice((-1, 1))
     still = affine(random.uniform(-10, 10), random.uniform(-6, 6), 1 / zoom, mirror)
-    clip_middle = translation(-size[1] / 2, -size[0] / 2)
     base = translation(*centre) @ still
-    if len(sequence.images) > 1:
-        drift = [torch.eye(3)] * frames
-    else:
-        drift = trajectory(CAMERA, size, frames, random)
-    maps = torch.stack([base @ moved @ clip_middle for moved in drift])
-    return maps.to(target.device)
+    clip_middle = translation(-size[1] / 2, -size[0] / 2)
+    drift = [torch.eye(3)] * plan.frames
+    if drifts:
+        drift = trajectory(CAMERA, size, plan.frames, random)
+    return torch.stack([base @ moved @ clip_middle for moved in drift]).to(target.device)
 
 
 def paste(
-    images: Tensor, objects: Tensor, donor: Sequence, as_object: bool, random: Random
+    images: Tensor, objects: Tensor, donor: Sequence, plan: ClipPlan, random: Random
 ) -> tuple[Tensor, Tensor]:
-    """Lay an object of a photograph over a clip, on a path of its own.
+    """Lay an object of another sequence over a clip, on a path of its own.
 
-    Shapes: images (T, 3, H, W); objects (T, n, H, W) bool, one more if `as_object`.
+    Shapes: images (T, 3, H, W); objects (T, n, H, W) bool, one more if one is missing.
     """
-    size = (images.shape[2], images.shape[3])
-    ids = [int(id_) for id_ in donor.labels[0].unique() if id_]
-    if not ids:
+    layer = pasted_layer(donor, plan, random, images.device)
+    if layer is None:
         return images, objects
-    shape = donor.labels[0] == random.choice(ids)
-    rows, columns = shape.nonzero(as_tuple=True)
-    top, bottom = int(rows.min()), int(rows.max()) + 1
-    left, right = int(columns.min()), int(columns.max()) + 1
-    extent = max(bottom - top, right - left)
-    zoom = min(size) * math.exp(random.uniform(math.log(0.2), math.log(0.8))) / extent
-    path = trajectory(OBJECT, size, len(images), random)
-    place = translation(-random.uniform(0.1, 0.9) * size[1], -random.uniform(0.1, 0.9) * size[0])
-    still = affine(0, 0, 1 / zoom, random.choice((-1, 1)))
-    maps = torch.stack(
-        [
-            translation((left + right) / 2, (top + bottom) / 2) @ still @ moved @ place
-            for moved in path
-        ]
-    ).to(images.device)
-    source = torch.cat([donor.images[0].float() / 255, shape[None].float()])
-    layer = warp(source.expand(len(images), -1, -1, -1), maps, size, "bilinear", "zeros")
     alpha = layer[:, 3:]
+    if plan.late:
+        alpha = alpha * (torch.arange(len(alpha), device=alpha.device) > 0).view(-1, 1, 1, 1)
     images = images * (1 - alpha) + layer[:, :3] * alpha
     covers = alpha > 0.5
     objects = objects & ~covers
-    return images, torch.cat([objects, covers], dim=1) if as_object else objects
+    missing = objects.shape[1] < plan.objects
+    return images, torch.cat([objects, covers], dim=1) if missing else objects
+
+
+def pasted_layer(
+    donor: Sequence, plan: ClipPlan, random: Random, device: torch.device
+) -> Tensor | None:
+    """Cut an object out of a sequence and move it: colour and opacity, (T, 4, H, W)."""
+    still = ClipPlan(plan.size, plan.frames, max_interval=plan.max_interval)
+    pictures, labels = donor.pick(choose_frames(donor, still, random))
+    ids = [int(id_) for id_ in labels[0].unique() if id_]
+    if not ids:
+        return None
+    shapes = labels == random.choice(ids)  # (T, h, w)
+    rows, columns = shapes[0].nonzero(as_tuple=True)
+    top, bottom = int(rows.min()), int(rows.max()) + 1
+    left, right = int(columns.min()), int(columns.max()) + 1
+    extent = max(bottom - top, right - left)
+    size = plan.size
+    zoom = min(size) * math.exp(random.uniform(math.log(0.2), math.log(0.8))) / extent
+    source = translation((left + right) / 2, (top + bottom) / 2)
+    source = source @ affine(0, 0, 1 / zoom, random.choice((-1, 1)))
+    place = translation(-random.uniform(0.1, 0.9) * size[1], -random.uniform(0.1, 0.9) * size[0])
+    path = trajectory(OBJECT, size, plan.frames, random)
+    maps = torch.stack([source @ moved @ place for moved in path])
+    cut = torch.cat([pictures.float() / 255, shapes[:, None].float()], dim=1)
+    return warp(cut.to(device), maps.to(device), size, "bilinear", "zeros")
 
 
 def trajectory(motion: Motion, size: tuple[int, int], frames: int, random: Random) -> list[Tensor]:
@@ -163,9 +199,8 @@ def trajectory(motion: Motion, size: tuple[int, int], frames: int, random: Rando
             for a, b in zip(*ends, strict=True)
         )
         moved = affine(motion.turn * turn, motion.shear * shear, math.exp(motion.scale * scale), 1)
-        path.append(
-            translation(motion.shift * size[1] * right, motion.shift * size[0] * down) @ moved
-        )
+        shift = translation(motion.shift * size[1] * right, motion.shift * size[0] * down)
+        path.append(shift @ moved)
     return path
 
 
@@ -215,6 +250,15 @@ def colour(images: Tensor, random: Random, jitter: bool) -> Tensor:
         mean = image.mean()
         frames.append((mean * brightness + (image - mean) * contrast).clamp(0, 1))
     return torch.stack(frames)
+
+
+def add_noise(images: Tensor, most: float, random: Random) -> Tensor:
+    """Add Gaussian noise to a clip, of a standard deviation up to `most`."""
+    if most == 0:
+        return images
+    generator = torch.Generator(images.device).manual_seed(random.getrandbits(62))
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return (images + random.uniform(0, most) * noise).clamp(0, 1)
 
 
 def clamp(value: float, low: float, high: float) -> float:

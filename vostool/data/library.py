@@ -1,0 +1,122 @@
+"""The data of a recipe, and the clips that a training step draws from it.
+
+A step's clips are a function of the recipe's seed, the step and the clip's number in it:
+a resumed run draws what it would have drawn, and so do several processes that share a step.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+
+import torch
+
+from vostool.data.clips import Clip, ClipPlan, make_clip
+from vostool.data.sequences import (
+    InMemory,
+    Sequence,
+    keep,
+    load_clips,
+    load_coco,
+    load_photographs,
+)
+from vostool.errors import InputError, UsageError
+from vostool.recipe import Recipe, Source
+
+DRAWS = 50  # clips drawn in vain before a run gives up
+
+
+@dataclass(frozen=True)
+class Library:
+    """The sequences to train on, by what they are for."""
+
+    videos: list[Sequence] = field(default_factory=list)
+    photographs: list[Sequence] = field(default_factory=list)
+    donors: list[Sequence] = field(default_factory=list)  # of objects to paste
+    held_out: list[InMemory] = field(default_factory=list)  # to choose weights by
+
+
+def load_library(recipe: Recipe, device: torch.device) -> Library:
+    """Open all data sets of a recipe; raises InputError if there is nothing to train on."""
+    library = Library()
+    for source in recipe.data:
+        for sequence in load_source(recipe, source):
+            if sequence.name in recipe.hold_out:
+                library.held_out.append(keep(sequence, torch.device("cpu")))
+                continue
+            if not sequence.annotated:
+                raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
+            if source.in_memory:
+                sequence = keep(sequence, device)
+            if source.use in ("all", "clips"):
+                pool = library.videos if sequence.length > 1 else library.photographs
+                pool.append(sequence)
+            if source.use in ("all", "donors"):
+                library.donors.append(sequence)
+    missing = set(recipe.hold_out) - {sequence.name for sequence in library.held_out}
+    if missing:
+        raise InputError(f"hold_out names clips that the data lacks: {', '.join(sorted(missing))}")
+    if not library.videos and not library.photographs:
+        raise InputError("the recipe's data holds nothing to train on")
+    return library
+
+
+def load_source(recipe: Recipe, source: Source) -> list[Sequence]:
+    """List the sequences of one data set."""
+    root, side = recipe.data_root / source.root, recipe.data_short_side
+    if source.layout == "clips":
+        return list(load_clips(root, side, source.split))
+    if source.layout == "coco":
+        return list(load_coco(root, source.split, side))
+    return list(load_photographs(root, side))
+
+
+def draw_batch(
+    library: Library, recipe: Recipe, step: int, share: slice = slice(None)
+) -> tuple[Clip, int, bool]:
+    """Return clips of a step, side by side at dim 1, the number of all, and if one is late.
+
+    `share` selects the clips of one process, by their numbers; without it, all.
+    """
+    plan, count = plan_step(recipe, step)
+    numbers = range(count)[share]
+    if not numbers:
+        raise UsageError(f"a step has {count} clips, too few to share among the processes")
+    clips = [draw_clip(library, recipe, plan, step, number) for number in numbers]
+    batch = Clip(
+        torch.stack([clip.images for clip in clips], dim=1),  # (T, B, 3, H, W)
+        torch.stack([clip.masks for clip in clips], dim=1),  # (T, B, N + 1, H, W)
+        torch.stack([clip.known for clip in clips], dim=1),  # (T, B)
+    )
+    return batch, count, plan.late
+
+
+def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
+    """Decide what clips a step has, and how many: all alike, so that they batch."""
+    random, phase = Random(f"{recipe.seed}-{step}"), recipe.phase(step)
+    several = random.random() < recipe.several
+    late = several and random.random() < recipe.late
+    objects = random.randint(2, recipe.most) if several else 1
+    plan = ClipPlan(
+        size=phase.size,
+        frames=recipe.frames,
+        objects=objects,
+        late=late,
+        max_interval=recipe.max_interval(step),
+        unknown=phase.cycle and recipe.unknown,
+        noise=recipe.noise,
+    )
+    return plan, recipe.clips or max(1, recipe.objects // objects)
+
+
+def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, number: int) -> Clip:
+    """Draw one clip; raises InputError if the data has none such."""
+    random, phase = Random(f"{recipe.seed}-{step}-{number}"), recipe.phase(step)
+    for _ in range(DRAWS):
+        from_video = random.random() < phase.videos
+        pool = library.videos if from_video else library.photographs
+        sequence = random.choice(pool or library.videos or library.photographs)
+        pasted = random.random() < phase.paste or plan.objects > 1
+        donor = random.choice(library.donors) if pasted and library.donors else None
+        clip = make_clip(sequence, donor, plan, random)
+        if clip is not None:
+            return clip
+    raise InputError(f"found no clip with {plan.objects} objects in {DRAWS} draws")

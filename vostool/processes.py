@@ -1,0 +1,73 @@
+"""Several processes that train as one, started by `torchrun`.
+
+Each computes the gradient of its own clips of a step; the sum over all is what one process
+would have computed. Without torchrun there is one process, and nothing to do.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of the processes this one is."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """The numbers of this process's clips."""
+        return slice(self.rank, None, self.count)
+
+    def add_up(self, parameters: Iterable[Tensor]) -> None:
+        """Replace each gradient by its sum over all processes."""
+        if self.count == 1:
+            return
+        held = [parameter for parameter in parameters if parameter.requires_grad]
+        parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in held]
+        total = torch.cat([part.flatten() for part in parts])
+        distributed.all_reduce(total)
+        for parameter, part in zip(held, total.split([p.numel() for p in held]), strict=True):
+            parameter.grad = part.view_as(parameter).clone(memory_format=torch.preserve_format)
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of a value over all processes."""
+        if self.count > 1:
+            distributed.all_reduce(value)
+        return value
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that torchrun has started, if it has."""
+    if "LOCAL_RANK" not in os.environ:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return this process's CUDA device where there are several, else the device given."""
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
