@@ -4,7 +4,7 @@ Both hold a bounded number of items, so that memory does not grow with a video's
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Full, Queue
 from threading import Event, Thread
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def read_ahead(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
     """Yield the items while a thread makes the next ones, at most `depth` ahead.
 
     What the items raise is raised here, in its place. Closing the iterator ends the thread.
@@ -64,19 +64,30 @@ class _Raised:
 class WriteBehind:
     """Run calls one after another in a thread, at most `depth` waiting; a context manager.
 
-    What a call raises is raised by the next `submit` or at the end of the block.
+    What a call raises is raised by the next `submit` or at the end of the block; the calls
+    behind it do not run.
     """
 
     def __init__(self, depth: int = 8) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
         self._waiting: deque[Future[None]] = deque()
         self._depth = depth
+        self._failed = False
 
     def submit(self, call: Callable[[], None]) -> None:
         """Have a call run; waits where too many wait already."""
         while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(call))
+        self._waiting.append(self._pool.submit(self._run, call))
+
+    def _run(self, call: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            call()
+        except BaseException:
+            self._failed = True
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +101,8 @@ class WriteBehind:
         try:
             while problem is None and self._waiting:
                 self._waiting.popleft().result()
-        finally:
             # after an exception too: what was segmented is written, nothing is lost
             self._pool.shutdown(wait=True)
+        except BaseException:  # a second Ctrl-C: the rest is given up, the call at work is not
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            raise

@@ -6,13 +6,14 @@ before a command runs, so that --help answers at once.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vostool import __version__
-from vostool.errors import UsageError, VostoolError
+from vostool.errors import InputError, UsageError, VostoolError
 
 app = typer.Typer(
     name="vostool",
@@ -137,11 +138,13 @@ def segment(
 
     where = choose_device(device)
     number_format = choose_precision(precision, where)
-    if demo:
+    model = load_model(
+        weights, where, number_format, size=size, memory_every=memory_every,
+        memory_frames=memory_frames,
+    )  # fmt: skip
+    if demo or video is None:
         output = output or Path("vostool-demo")
-        video, mask = render_demo(output, overwrite)
-    elif video is None:
-        raise UsageError("expected a VIDEO")
+        video, mask = render_demo(output)
     job = Job(
         video=video,
         masks=tuple(mask or ()),
@@ -152,10 +155,6 @@ def segment(
         end=end,
         overwrite=overwrite,
     )
-    model = load_model(
-        weights, where, number_format, size=size, memory_every=memory_every,
-        memory_frames=memory_frames,
-    )  # fmt: skip
     with show_progress(f"{video.name} on {where}", quiet) as progress:
         report = run(job, model, progress)
     for warning in report["warnings"]:
@@ -212,8 +211,6 @@ def train(
     tensorboard/, checkpoint.pt and weights.safetensors. Several processes: torchrun
     --nproc-per-node 2 -m vostool train RECIPE.
     """
-    import signal
-
     from vostool.device import choose_device
     from vostool.processes import own_device, processes
     from vostool.progress import show_progress
@@ -228,7 +225,7 @@ def train(
         print(export_run(settings, folder, export))
         return
     where = own_device(choose_device(device))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # saved, as on Ctrl-C
+    stop = stop_signals()
     with processes(where) as team:
         title = f"{path.stem} on {where}"
         with show_progress(title, quiet or not team.first, "steps") as progress:
@@ -238,9 +235,30 @@ def train(
                 words = "  ".join(f"{name} {value}" for name, value in entry.items())
                 progress(step, settings.steps, words)
 
-            weights = run(settings, folder, device=where, resume=resume, report=report, team=team)
+            weights = run(
+                settings,
+                folder,
+                device=where,
+                resume=resume,
+                report=report,
+                team=team,
+                stop=stop,
+            )
     if team.first:
         print(weights)
+
+
+def stop_signals() -> Callable[[], bool]:
+    """Return a function that tells whether Ctrl-C or SIGTERM came, which end nothing by now.
+
+    A step of training must not be torn apart; the loop asks between two of them.
+    """
+    import signal
+
+    came: list[int] = []
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, lambda number, frame: came.append(number))
+    return lambda: bool(came)
 
 
 def tell(words: str, quiet: bool = False) -> None:
@@ -269,6 +287,8 @@ def main() -> None:
         app()
     except VostoolError as error:
         fail(str(error), error.exit_code)
+    except OSError as error:  # a path that even looking at fails: too long, or not ours to see
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}", InputError.exit_code)
 
 
 def fail(words: str, code: int) -> None:

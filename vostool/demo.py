@@ -20,15 +20,15 @@ BALL, KITE = 1, 2
 Array = NDArray[np.float32]
 
 
-def render_demo(folder: Path, overwrite: bool) -> tuple[Path, list[str]]:
+def render_demo(folder: Path) -> tuple[Path, list[str]]:
     """Write demo.mp4 and demo-mask.png into a folder; return the video and the masks to give.
 
-    Raises OutputError if they are there already and `overwrite` is not set.
+    They come out the same every time; if both are there already, they are taken as they are.
+    Raises OutputError if they cannot be written.
     """
     video, mask = folder / "demo.mp4", folder / "demo-mask.png"
-    for path in (video, mask):
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; choose another -o or give --overwrite")
+    if video.exists() and mask.exists():
+        return video, [str(mask)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Where and how precisely to compute."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,13 +19,13 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or name == "cpu:":
+    form = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
+    if form is None:
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:NUMBER")
-    if kind == "cpu":
+    if name == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(number or 0) >= count:
+    if int(form[1] or 0) >= count:
         raise DeviceError(f"--device {name}: asked for a CUDA device, PyTorch finds {count}")
     return torch.device(name)
 

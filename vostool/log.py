@@ -37,17 +37,17 @@ class Log:
         if not self._speaks:
             return
         entry = {"step": step, **{name: round(value, 6) for name, value in values.items()}}
-        with self._file.open("a") as file:
+        with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
         self._report(entry)
 
-    def show(self, step: int, name: str, picture: Tensor) -> None:
-        """Add a picture (3, H, W) in [0, 1]; only TensorBoard keeps it."""
+    def show(self, step: int, name: str, draw: Callable[[], Tensor]) -> None:
+        """Add a picture (3, H, W) in [0, 1]; drawn only if TensorBoard is there to keep it."""
         if self._board is not None:
-            self._board.add_image(name, picture.float().cpu(), step)
+            self._board.add_image(name, draw().float().cpu(), step)
 
     def __enter__(self) -> Self:
         return self

@@ -30,7 +30,8 @@ def soft_iou_loss(masks: Tensor, truth: Tensor) -> Tensor:
 
 def cross_entropy(masks: Tensor, truth: Tensor, hardest: float = HARDEST) -> Tensor:
     """Eq. 6, normalised: the mean over the hardest pixels of -log(mask of the true object)."""
-    likelihood = (masks * truth).sum(dim=1).clamp(min=1e-7)  # (B, H, W)
+    # far below what aggregation leaves of a probability: the worst pixels must pull too
+    likelihood = (masks * truth).sum(dim=1).clamp(min=1e-30)  # (B, H, W)
     pixels = -likelihood.log().flatten(1)
     count = max(1, int(hardest * pixels.shape[1]))
     return pixels.topk(count, dim=1, sorted=False).values.mean(dim=1)

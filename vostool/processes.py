@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
@@ -43,9 +44,10 @@ class Processes:
 
     def total(self, value: Tensor) -> Tensor:
         """Return the sum of a value over all processes."""
+        whole = value.clone()
         if self.count > 1:
-            distributed.all_reduce(value)
-        return value
+            distributed.all_reduce(whole)
+        return whole
 
 
 ALONE = Processes()
@@ -59,7 +61,9 @@ def processes(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # the others wait while the first validates
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(hours=2))
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size())
     finally:

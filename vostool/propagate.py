@@ -51,11 +51,12 @@ class Group(Generic[Memory]):
         segmenter: Segmenter[Features, Memory],
         seen: Prediction[Features],
         keep: bool,
+        annotated: bool,
     ) -> Self:
         """Return this group with one more frame remembered; only until the next if not `keep`."""
         channels = [0, *(1 + seen.ids.index(id_) for id_ in self.ids)]
         masks = seen.masks if len(channels) == seen.masks.shape[1] else seen.masks[:, channels]
-        recent = segmenter.memorize(seen.features, masks, self.bank)
+        recent = segmenter.memorize(seen.features, masks, self.bank, annotated)
         return replace(self, recent=recent, bank=recent if keep else self.bank)
 
 
@@ -75,8 +76,9 @@ def propagate(
     seen: Prediction[Features] | None = None
     for index, image in enumerate(images):
         if seen is not None:
-            keep = (index - 1) % remember_every == 0 or (index - 1) in annotations
-            groups = [group.remember(segmenter, seen, keep) for group in groups]
+            annotated = index - 1 in annotations
+            keep = annotated or (index - 1) % remember_every == 0
+            groups = [group.remember(segmenter, seen, keep, annotated) for group in groups]
         features = segmenter.encode(image)
         seen = Prediction(*join(segmenter, features, groups, image), features)
         if index in annotations:

@@ -7,7 +7,7 @@ Data sets lie under `data_root`; other relative paths are taken from the working
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -32,6 +32,7 @@ class Source(Part):
     use: Literal["all", "clips", "donors"] = Field(
         default="all", description="for clips of its own, for objects to paste, or both"
     )
+    binary: bool = Field(default=False, description="masks of one object, grey at the edges")
     in_memory: bool = Field(default=True, description="false: read frames as they are needed")
 
 
@@ -41,7 +42,9 @@ class Phase(Part):
     steps: int = Field(ge=1)
     size: tuple[int, int] = Field(default=(240, 432), description="height, width; multiples of 16")
     videos: float = Field(default=0.5, ge=0, le=1, description="share of clips from videos")
-    max_interval: int = Field(default=10, ge=1, description="most frames from one to the next")
+    max_interval: int = Field(
+        default=10, ge=1, description="most annotated frames from one to the next"
+    )
     paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
     cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
 
@@ -84,7 +87,7 @@ class Recipe(Part):
     noise: float = Field(default=0.0, ge=0, description="most standard deviation of image noise")
 
     phases: list[Phase] = Field(min_length=1)
-    interval_growth: tuple[int, int] = Field(
+    interval_growth: tuple[int, Annotated[int, Field(ge=1)]] = Field(
         default=(0, 1), description="max_interval grows by the first every second steps"
     )
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -100,6 +103,7 @@ class Recipe(Part):
     seed: int = 0
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=250, ge=1)
+    validate_size: int = Field(default=240, ge=32, description="short side, pixels")
     validate_every: int = Field(default=1000, ge=1)
 
     @property
@@ -137,13 +141,16 @@ def find_recipe(name: str) -> Path:
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; raises InputError or UsageError, naming the key."""
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read the recipe: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     for change in changes:
-        apply_change(table, change)
+        try:
+            apply_change(table, change)
+        except (IndexError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"--set {change}: the recipe has no such entry") from error
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:

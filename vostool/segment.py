@@ -6,11 +6,12 @@ whose size is capped.
 """
 
 import json
+import math
 import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -79,21 +80,20 @@ def load_model(
 ) -> Model:
     """Load weights by name or path; raises WeightsError."""
     path = find_weights(weights)
-    network = load_checkpoint(path)
-    network.memory_frames = memory_frames
-    network.requires_grad_(False).to(device, precision)
+    network = load_checkpoint(path, memory_frames)
+    with out_of_memory_is_told(device):
+        network.requires_grad_(False).to(device, precision)
     return Model(network, path, device, precision, size, memory_every, memory_frames)
 
 
 class Annotations(Mapping[int, Annotation]):
     """The masks given, read when their frame comes; frames count from the job's start."""
 
-    def __init__(self, job: Job, info: VideoInfo, stride: int, model: Model) -> None:
+    def __init__(self, job: Job, info: VideoInfo, size: Size, device: torch.device) -> None:
         """Check every mask; raises MaskError, or UsageError for a frame out of range."""
         names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
         self.paths = parse_mask_options(job.masks, job.start, names)
-        self._start, self._info, self._device = job.start, info, model.device
-        self._size = working_size(info.height, info.width, model.size, stride)
+        self._start, self._info, self._size, self._device = job.start, info, size, device
         self.ids: dict[int, list[int]] = {}
         for frame in self.paths:
             if frame < job.start or (job.end is not None and frame >= job.end):
@@ -146,30 +146,35 @@ class Stopwatch:
         self.network += time.perf_counter() - self._since
 
 
+@torch.no_grad()
 def follow(
-    frames: Iterable[Frame],
-    annotations: Mapping[int, Annotation],
-    model: Model,
-    size: Size,
-    watch: Stopwatch,
+    frames: Iterable[Frame], annotations: Annotations, model: Model, size: Size, watch: Stopwatch
 ) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield every frame with its label map, at the frame's own size."""
-    shown: deque[Frame] = deque()
+    """Yield every frame with its label map, at the frame's own size.
 
-    def images() -> Iterator[Tensor]:
-        pairs = ((frame, image_tensor(frame.rgb, size, model.device)) for frame in frames)
-        for frame, image in read_ahead(pairs):
+    Where a mask is given, its objects come out just as they went in.
+    """
+    shown: deque[Frame] = deque()
+    pairs = ((frame, image_tensor(frame.rgb, size, model.device)) for frame in frames)
+
+    def images(ready: Iterator[tuple[Frame, Tensor]]) -> Iterator[Tensor]:
+        for frame, image in ready:
             shown.append(frame)
             watch.start()
             yield image
 
-    with torch.no_grad():
-        for seen in propagate(images(), annotations, model.network, model.memory_every):
+    with closing(read_ahead(pairs)) as ready:
+        for seen in propagate(images(ready), annotations, model.network, model.memory_every):
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)
             watch.stop()
             frame = shown.popleft()
-            yield frame, label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
+            labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
+            if frame.index in annotations.paths:
+                given = annotations.labels(frame.index)
+                labels[np.isin(labels, annotations.ids[frame.index])] = 0
+                labels = np.where(given > 0, given, labels)
+            yield frame, labels
 
 
 class Result:
@@ -178,27 +183,35 @@ class Result:
     Everything in it is whole or has "part" in its name. Masks are named by frame number.
     """
 
-    def __init__(self, job: Job, info: VideoInfo) -> None:
-        """Claim the folder; raises OutputError if it holds a result already."""
+    def __init__(self, job: Job, info: VideoInfo, masks: Iterable[Path]) -> None:
+        """Claim the folder; raises OutputError if it holds a result, or an input of the job."""
         self.folder, self.masks = job.output, job.output / "masks"
         self.overlay, self.report = job.output / "overlay.mp4", job.output / "run.json"
         self.frames = 0
         self._job, self._info = job, info
         self._video: VideoWriter | None = None
         self._stack = ExitStack()
-        if not job.overwrite:
-            for path in (self.masks, self.overlay, self.report):
-                if path.exists():
-                    raise OutputError(
-                        f"{path}: exists already; choose another -o or give --overwrite"
-                    )
         self._new = not self.folder.exists()
         try:
+            self._refuse_to_replace({job.video, *masks})
             self.folder.mkdir(parents=True, exist_ok=True)
             if job.save_masks:
                 self.masks.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
+
+    def _refuse_to_replace(self, inputs: set[Path]) -> None:
+        """Raise OutputError for a result that may not, or an input that must not go."""
+        if not self._job.overwrite:
+            for path in (self.masks, self.overlay, self.report):
+                if path.exists():
+                    raise OutputError(
+                        f"{path}: exists already; choose another -o or give --overwrite"
+                    )
+        mine = {path.resolve() for path in (self.overlay, self.report, *self.masks.glob("*.png"))}
+        for path in sorted(inputs):
+            if path.resolve() in mine:
+                raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
 
     def __enter__(self) -> Self:
         if self._job.overlay:
@@ -231,8 +244,10 @@ class Result:
 
     def _clear(self) -> None:
         """Remove an older result, now that there is something to put in its place."""
-        for path in (self.report, self.overlay, *self.masks.glob("*.png")):
+        for path in (self.report, *self.masks.glob("*.png")):
             path.unlink(missing_ok=True)
+        if not self._job.overlay:  # else it is replaced once the new one is whole
+            self.overlay.unlink(missing_ok=True)
 
     def __exit__(
         self,
@@ -265,10 +280,11 @@ def segment(
     report that says so.
     """
     info = probe(job.video)
-    annotations = Annotations(job, info, model.network.stride, model)
     size = working_size(info.height, info.width, model.size, model.network.stride)
+    annotations = Annotations(job, info, size, model.device)
     expected = expected_frames(job, info)
-    result, watch, warnings = Result(job, info), Stopwatch(), list[str]()
+    result = Result(job, info, annotations.paths.values())
+    watch, warnings = Stopwatch(), list[str]()
     started = time.perf_counter()
     status, problem = "done", None
     try:
@@ -286,7 +302,8 @@ def segment(
         raise
     finally:
         watch.total = time.perf_counter() - started
-        late = [frame for frame in annotations.paths if frame >= job.start + result.frames]
+        end = job.start + result.frames if status == "done" else math.inf
+        late = [frame for frame in annotations.paths if frame >= end]
         warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
         report = describe(job, model, info, annotations, result, watch)
         report |= {"status": status, "error": problem, "warnings": warnings + result.warnings}
@@ -347,15 +364,14 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write run.json, all or nothing; paths and fractions as text."""
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(json.dumps(report, indent=2, default=str) + "\n")
+        part.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def default_output(video: Path) -> Path:
-    """Return `<video stem>/` beside the working directory; UsageError if that is the input."""
-    folder = Path.cwd() / (video.resolve().name if video.is_dir() else video.stem)
-    if folder.resolve() == video.resolve() or (folder.exists() and not folder.is_dir()):
-        raise UsageError(f"{folder}: is the input itself; say with -o where to put the result")
-    return folder
+    """Return `<video stem>/` beside the working directory; for a folder there, another name."""
+    name = video.resolve().name if video.is_dir() else video.stem
+    folder = Path.cwd() / name
+    return folder if folder.resolve() != video.resolve() else folder.with_name(f"{name}-vostool")

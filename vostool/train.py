@@ -5,14 +5,18 @@ loop that inference uses, and adds up the loss of every predicted frame and, whe
 recipe says so, of the cycle back from it (journal Eq. 3).
 """
 
+import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,14 +24,14 @@ from vostool.cycle import cycle_loss
 from vostool.data.clips import Clip
 from vostool.data.library import Library, draw_batch, load_library
 from vostool.data.sequences import InMemory
-from vostool.errors import InputError, OutputError, VostoolError, WeightsError
+from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
 from vostool.log import Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import jaccard
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
-from vostool.prepare import resize, working_size
+from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
 from vostool.propagate import Annotation, Prediction, propagate
 from vostool.recipe import Recipe
@@ -73,26 +77,25 @@ def validate(network: Stm, sequences: Sequence[InMemory], size: int, device: tor
     scores = [
         score for sequence in sequences for score in score_sequence(network, sequence, size, device)
     ]
-    return sum(scores) / len(scores) if scores else math.nan
+    return sum(scores) / len(scores)
 
 
 def score_sequence(
     network: Stm, sequence: InMemory, size: int, device: torch.device
 ) -> Iterator[float]:
     """Yield J of each object of the first frame, its mean over the annotated frames."""
-    height, width = sequence.images.shape[2:]
+    truth = sequence.labels.numpy()
+    height, width = truth.shape[1:]
     small = working_size(height, width, size, network.stride)
-    ids = tuple(int(id_) for id_ in sequence.labels[0].unique() if id_)
-    one_hot = torch.stack([sequence.labels[0] == id_ for id_ in ids])[None].float()
-    truth = {0: Annotation(ids, resize(one_hot, small).round().to(device))}
-    images = (resize(image[None].float() / 255, small).to(device) for image in sequence.images)
+    ids = tuple(int(id_) for id_ in np.unique(truth[0]) if id_)
+    given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
+    images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
     scores: dict[int, list[float]] = {id_: [] for id_ in ids}
-    for index, seen in enumerate(propagate(images, truth, network)):
+    for index, seen in enumerate(propagate(images, given, network)):
         if index in sequence.annotated and 0 < index < sequence.length - 1:
-            labels = resize(seen.masks, (height, width)).argmax(dim=1)[0].cpu()
-            for channel, id_ in enumerate(seen.ids, start=1):
-                known = sequence.labels[index] == id_
-                scores[id_].append(jaccard(known.numpy(), (labels == channel).numpy()))
+            labels = label_map(seen.masks, seen.ids, (height, width))
+            for id_ in ids:
+                scores[id_].append(jaccard(truth[index] == id_, labels == id_))
     yield from (sum(values) / len(values) for values in scores.values() if values)
 
 
@@ -136,23 +139,25 @@ class Run:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
+            peaks = [group["peak"] for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
+        except (RuntimeError, ValueError, KeyError, OSError, UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise WeightsError(f"{path}: no checkpoint of this recipe: {reason}") from error
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
+            group["peak"] = peak  # the recipe's, which may have changed
         self.step, self.scores = state["step"], state["scores"]
 
 
 def start_run(recipe: Recipe, device: torch.device) -> Run:
     """Build network, average and optimiser as they are before the first step."""
     torch.manual_seed(recipe.seed)
-    networks = [first_network(recipe) for _ in range(2)]
-    networks[1].load_state_dict(networks[0].state_dict())
-    for network in networks:
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = first_network(recipe)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).requires_grad_(False)
     encoders: list[Tensor] = []
     others: list[Tensor] = []
-    for name, parameter in networks[0].named_parameters():
+    for name, parameter in network.named_parameters():
         if name.startswith(tuple(recipe.freeze)):
             parameter.requires_grad_(False)
         else:
@@ -163,7 +168,7 @@ def start_run(recipe: Recipe, device: torch.device) -> Run:
     ]
     make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
     optimizer = make(groups, weight_decay=recipe.weight_decay)
-    return Run(networks[0], networks[1].requires_grad_(False), optimizer)
+    return Run(network, average, optimizer)
 
 
 def first_network(recipe: Recipe) -> Stm:
@@ -178,7 +183,7 @@ def first_network(recipe: Recipe) -> Stm:
         return Stm(recipe.network, imagenet=imagenet)
     try:
         state = load_file(recipe.start)
-    except (OSError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise WeightsError(f"{recipe.start}: cannot be read as encoder weights") from error
     return Stm(recipe.network, state)
 
@@ -208,7 +213,7 @@ def take_step(run: Run, recipe: Recipe, batch: tuple[Clip, int, bool], team: Pro
     with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
         losses = unroll(run.network, clip, late=late, cycle=cycle, gamma=recipe.gamma)
     loss = losses.sum() / count
-    told = team.total(loss.detach().clone()).item()
+    told = team.total(loss.detach()).item()
     if not math.isfinite(told):
         raise VostoolError(f"the loss is {told} at step {run.step}; the last checkpoint is good")
     for group in run.optimizer.param_groups:
@@ -236,75 +241,97 @@ def train(
     resume: bool = False,
     report: Report = lambda entry: None,
     team: Processes = ALONE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Run a recipe and return the path of the weights, `folder`/weights.safetensors.
 
     The weights are the averaged ones: those that did best on the clips held out, or without
-    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl.
+    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl;
+    `stop` is asked after each step, and ends the run with KeyboardInterrupt once it is saved.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
-    holds none to resume, WeightsError if it holds another one.
+    holds none to resume, WeightsError if it holds one of another network.
     """
-    checkpoint, weights = folder / "checkpoint.pt", folder / "weights.safetensors"
+    fewest = recipe.clips or max(1, recipe.objects // (recipe.most if recipe.several else 1))
+    if fewest < team.count:
+        raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
+    checkpoint = folder / "checkpoint.pt"
     claim(folder, checkpoint, resume)
     library = load_library(recipe, device)
     run = start_run(recipe, device)
     if resume:
         run.load(checkpoint, device)
     if team.first:
-        (folder / "recipe.json").write_text(recipe.model_dump_json(indent=2) + "\n")
+        text = recipe.model_dump_json(indent=2) + "\n"
+        (folder / "recipe.json").write_text(text, encoding="utf-8")
     with Log(folder, report, team.first) as log:
-        try:
-            advance(run, recipe, library, log, team, folder, device)
-        except KeyboardInterrupt:
-            if team.first:
-                run.save(checkpoint)
-            raise
+        course = Course(recipe, folder, library, log, team, device)
+        while run.step < recipe.steps:
+            advance(run, course)
+            if stop():
+                course.save(run)
+                raise KeyboardInterrupt
+    weights = folder / "weights.safetensors"
     if team.first and not library.held_out:
         export(run, recipe, weights)
     return weights
 
 
-def advance(
-    run: Run,
-    recipe: Recipe,
-    library: Library,
-    log: Log,
-    team: Processes,
-    folder: Path,
-    device: torch.device,
-) -> None:
-    """Take the steps that are left; log, validate and save on the way."""
-    total, since = 0.0, time.perf_counter()
-    while run.step < recipe.steps:
-        clip, count, late = draw_batch(library, recipe, run.step, team.share)
-        batch = clip.to(device), count, late
-        total += take_step(run, recipe, batch, team)
-        last = run.step == recipe.steps
-        if run.step % recipe.log_every == 0:
-            seconds = (time.perf_counter() - since) / recipe.log_every
-            rate = learning_rate(run.step, recipe)
-            log.write(run.step, loss=total / recipe.log_every, rate=rate, seconds_per_step=seconds)
-            total, since = 0.0, time.perf_counter()
-        if team.first and (run.step % recipe.validate_every == 0 or last):
-            log.show(run.step, "clip", picture(run.average, batch[0], late))
-            judge(run, recipe, library, log, folder, device)
-        if team.first and (run.step % recipe.save_every == 0 or last):
-            run.save(folder / "checkpoint.pt")
+@dataclass
+class Course:
+    """All about a run that is not its state."""
+
+    recipe: Recipe
+    folder: Path
+    library: Library
+    log: Log
+    team: Processes
+    device: torch.device
+    losses: list[float] = field(default_factory=list)  # since the last entry of the log
+    since: float = field(default_factory=time.perf_counter)
+
+    def save(self, run: Run) -> None:
+        """Write the checkpoint."""
+        if self.team.first:
+            run.save(self.folder / "checkpoint.pt")
+
+    def tell(self, step: int) -> None:
+        """Log the mean loss and time of the steps since the last time."""
+        count, now = len(self.losses), time.perf_counter()
+        self.log.write(
+            step,
+            loss=sum(self.losses) / count,
+            rate=learning_rate(step, self.recipe),
+            seconds_per_step=(now - self.since) / count,
+        )
+        self.losses, self.since = [], now
 
 
-def judge(
-    run: Run, recipe: Recipe, library: Library, log: Log, folder: Path, device: torch.device
-) -> None:
-    """Score the averaged weights on the clips held out; keep the best."""
-    if not library.held_out:
+def advance(run: Run, course: Course) -> None:
+    """Take one step, and where it is time log, validate and save."""
+    recipe, team = course.recipe, course.team
+    batch = draw_batch(course.library, recipe, run.step, course.device, team.share)
+    course.losses.append(take_step(run, recipe, batch, team))
+    last = run.step == recipe.steps
+    if run.step % recipe.log_every == 0 or last:
+        course.tell(run.step)
+    if team.first and (run.step % recipe.validate_every == 0 or last):
+        course.log.show(run.step, "clip", lambda: picture(run.average, batch[0], batch[2]))
+        judge(run, course)
+    if run.step % recipe.save_every == 0 or last:
+        course.save(run)
+
+
+def judge(run: Run, course: Course) -> None:
+    """Score the averaged weights on the clips held out; write them if they are the best."""
+    held_out = course.library.held_out
+    if not held_out:
         return
-    size = min(recipe.phase(run.step).size)
-    score = validate(run.average, library.held_out, size, device)
+    score = validate(run.average, held_out, course.recipe.validate_size, course.device)
     best = max(run.scores.values(), default=-1.0)
     run.scores[str(run.step)] = score
-    log.write(run.step, held_out_j=score)
+    course.log.write(run.step, held_out_j=score)
     if score > best:
-        export(run, recipe, folder / "weights.safetensors")
+        export(run, course.recipe, course.folder / "weights.safetensors")
 
 
 def export(run: Run, recipe: Recipe, path: Path) -> None:
@@ -324,6 +351,8 @@ def export_run(recipe: Recipe, folder: Path, path: Path) -> Path:
     claim(folder, checkpoint, resume=True)
     run = start_run(recipe, cpu)
     run.load(checkpoint, cpu)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder to write weights to")
     export(run, recipe, path)
     return path
 

@@ -24,7 +24,7 @@ def find_weights(name: str) -> Path:
     if path.suffix or len(path.parts) > 1:
         raise WeightsError(f"{name}: no such weights file")
     folder = weights_folder()
-    table = tomllib.loads((folder / "weights.toml").read_text())
+    table = tomllib.loads((folder / "weights.toml").read_text(encoding="utf-8"))
     entry = table.get(table[DEFAULT] if name == DEFAULT else name)
     if not isinstance(entry, dict):
         names = ", ".join(key for key in table if key != DEFAULT)

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--list", default="ImageSets/2016/val.txt", help="the clips to score")
     arguments, options = parser.parse_known_args()
     scores, frames, seconds = [], 0, 0.0
-    for name in clip_names(arguments.root, arguments.root / arguments.list):
+    for name in clip_names(arguments.root, Path(arguments.list)):
         truth, folder = masks_root(arguments.root) / name, arguments.output / name
         command = ["segment", str(clip_source(arguments.root, name)), "--mask"]
         command += [str(truth / "00000.png"), "-o", str(folder), "--json", "--quiet", *options]

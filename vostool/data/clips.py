@@ -13,6 +13,7 @@ Shapes: T frames, N objects, H x W pixels of the clip.
 """
 
 import math
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
@@ -67,18 +68,18 @@ OBJECT = Motion(turn=20, shear=8, scale=0.20, shift=0.30)
 
 
 def make_clip(
-    sequence: Sequence, donor: Sequence | None, plan: ClipPlan, random: Random
+    sequence: Sequence, donors: Several[Sequence], plan: ClipPlan, random: Random
 ) -> Clip | None:
     """Draw a clip, or None if the draw shows fewer objects than planned.
 
-    An object of `donor` is pasted in: as an object where the sequence has too few, or where
-    one is to be late, as a distraction otherwise.
+    An object of each donor is pasted in: as an object where the sequence has too few, or
+    where one is to be late, as a distraction otherwise.
     """
     chosen = choose_frames(sequence, plan, random)
     pictures, labels = sequence.pick(chosen)
     own = plan.objects - plan.late
     ids = [int(id_) for id_ in labels[0].unique() if id_]
-    if not ids or min(len(ids), own) + (donor is not None) < plan.objects:
+    if not ids or min(len(ids), own) + len(donors) < plan.objects:
         return None
     random.shuffle(ids)
     ids = ids[:own]
@@ -86,8 +87,10 @@ def make_clip(
     images = warp(pictures.float() / 255, maps, plan.size, "bilinear")
     labels = warp(labels[:, None].float(), maps, plan.size, "nearest")[:, 0]
     objects = torch.stack([labels == id_ for id_ in ids], dim=1)  # (T, n, H, W)
-    if donor is not None:
+    for donor in donors:
         images, objects = paste(images, objects, donor, plan, random)
+    if objects.shape[1] < plan.objects:
+        return None
     entries = [plan.late and place == plan.objects - 1 for place in range(plan.objects)]
     if min(int(objects[int(late), place].sum()) for place, late in enumerate(entries)) < SMALLEST:
         return None
@@ -154,12 +157,12 @@ def paste(
     if layer is None:
         return images, objects
     alpha = layer[:, 3:]
-    if plan.late:
+    missing = plan.objects - objects.shape[1]
+    if plan.late and missing == 1:
         alpha = alpha * (torch.arange(len(alpha), device=alpha.device) > 0).view(-1, 1, 1, 1)
     images = images * (1 - alpha) + layer[:, :3] * alpha
     covers = alpha > 0.5
     objects = objects & ~covers
-    missing = objects.shape[1] < plan.objects
     return images, torch.cat([objects, covers], dim=1) if missing else objects
 
 

@@ -66,11 +66,15 @@ def load_source(recipe: Recipe, source: Source) -> list[Sequence]:
         return list(load_clips(root, side, source.split))
     if source.layout == "coco":
         return list(load_coco(root, source.split, side))
-    return list(load_photographs(root, side))
+    return list(load_photographs(root, side, source.binary))
 
 
 def draw_batch(
-    library: Library, recipe: Recipe, step: int, share: slice = slice(None)
+    library: Library,
+    recipe: Recipe,
+    step: int,
+    device: torch.device,
+    share: slice = slice(None),
 ) -> tuple[Clip, int, bool]:
     """Return clips of a step, side by side at dim 1, the number of all, and if one is late.
 
@@ -80,7 +84,7 @@ def draw_batch(
     numbers = range(count)[share]
     if not numbers:
         raise UsageError(f"a step has {count} clips, too few to share among the processes")
-    clips = [draw_clip(library, recipe, plan, step, number) for number in numbers]
+    clips = [draw_clip(library, recipe, plan, step, number).to(device) for number in numbers]
     batch = Clip(
         torch.stack([clip.images for clip in clips], dim=1),  # (T, B, 3, H, W)
         torch.stack([clip.masks for clip in clips], dim=1),  # (T, B, N + 1, H, W)
@@ -114,9 +118,10 @@ def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, numbe
         from_video = random.random() < phase.videos
         pool = library.videos if from_video else library.photographs
         sequence = random.choice(pool or library.videos or library.photographs)
-        pasted = random.random() < phase.paste or plan.objects > 1
-        donor = random.choice(library.donors) if pasted and library.donors else None
-        clip = make_clip(sequence, donor, plan, random)
+        distraction = random.random() < phase.paste
+        count = plan.objects - 1 + distraction if phase.paste > 0 and library.donors else 0
+        donors = [random.choice(library.donors) for _ in range(count)]
+        clip = make_clip(sequence, donors, plan, random)
         if clip is not None:
             return clip
     raise InputError(f"found no clip with {plan.objects} objects in {DRAWS} draws")

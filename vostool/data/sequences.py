@@ -9,7 +9,8 @@ Layouts:
     clips        ROOT/videos/<clip>.mp4, or ROOT/JPEGImages/[480p/]<clip>/<frame>.jpg, beside
                  ROOT/Annotations/[480p/]<clip>/<frame>.png; masks may be sparse. DAVIS,
                  YouTube-VOS and many others are of this form.
-    photographs  ROOT/images/<name>.jpg beside ROOT/masks/<name>.png (as DUTS, ECSSD, ...)
+    photographs  ROOT/images/<name>.jpg beside ROOT/masks/<name>.png; or, if `binary`, masks
+                 of one object that may be grey at its edges (as DUTS, ECSSD, ...)
     coco         ROOT/<split>.json beside ROOT/<split>/<file>.jpg, through pycocotools
 
 Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both uint8.
@@ -111,12 +112,18 @@ class Photograph:
     image: Path
     mask: Path
     short_side: int
+    binary: bool = False  # the mask is one object, and may be grey at its edges
     length: int = 1
     annotated: tuple[int, ...] = (0,)
 
     def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
         """See `Sequence`."""
-        image, labels = load_pair(self.image, self.mask, self.short_side)
+        if self.binary:
+            image = shrink(load_picture(self.image), self.short_side)
+            white = load_picture(self.mask).max(axis=2) >= 128
+            labels = shrink_labels(white.astype(np.uint8), image.shape[1:])
+        else:
+            image, labels = load_pair(self.image, self.mask, self.short_side)
         return repeat(image, labels, len(frames))
 
 
@@ -176,14 +183,14 @@ def load_video(name: str, source: Path, masks: dict[str, Path], short_side: int)
     return InMemory(name, torch.stack(images), torch.stack(labels), tuple(annotated))
 
 
-def load_photographs(root: Path, short_side: int) -> Iterator[Photograph]:
+def load_photographs(root: Path, short_side: int, binary: bool = False) -> Iterator[Photograph]:
     """List photographs with their masks; raises InputError if there are none."""
     paths = sorted(path for path in (root / "images").glob("*") if path.suffix.lower() in IMAGES)
     if not paths:
         raise InputError(f"{root / 'images'}: holds no photograph")
     for path in paths:
         mask = root / "masks" / f"{path.stem}.png"
-        yield Photograph(f"{root.name}/{path.stem}", path, mask, short_side)
+        yield Photograph(f"{root.name}/{path.stem}", path, mask, short_side, binary)
 
 
 def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoPhotograph]:
@@ -212,7 +219,7 @@ def clip_names(root: Path, split: Path | None = None) -> list[str]:
     if split is not None:
         if not (root / split).is_file():
             raise InputError(f"{root / split}: no such list of clips")
-        lines = (root / split).read_text().splitlines()
+        lines = (root / split).read_text(encoding="utf-8").splitlines()
         # DAVIS-2016 lists pairs of files, DAVIS-2017 plain names
         files = [line.split()[0] for line in lines if line.strip()]
         names = [Path(file).parent.name if "/" in file else file for file in files]

@@ -57,14 +57,15 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def load_checkpoint(path: Path) -> Stm:
+def load_checkpoint(path: Path, memory_frames: int | None = None) -> Stm:
     """Rebuild a network from its weights file: float32, on the CPU, in evaluation mode.
 
     Raises WeightsError as `read_header` does, or if weights and settings disagree.
     """
     header = read_header(path)
     try:
-        network = Stm(StmSettings.model_validate(header["settings"]))
+        settings = StmSettings.model_validate(header["settings"])
+        network = Stm(settings, memory_frames=memory_frames)
         state = {name: value.float() for name, value in load_file(path).items()}
         network.load_state_dict(state)
     except (ValidationError, KeyError) as error:

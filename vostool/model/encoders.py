@@ -14,6 +14,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vostool.errors import WeightsError
+
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
@@ -54,10 +56,15 @@ def resnet(
     `state` holds weights in torchvision's key names (layer4 and fc may be missing);
     `imagenet` has torchvision download its own; without either they are random.
     `stride_in_1x1` is the original (v1) placement of the strides in ResNet-50 and -101.
+    Raises WeightsError if `state` is not that of such a network.
     """
     network = torchvision.models.get_model(backbone, weights="DEFAULT" if imagenet else None)
     if state is not None:
-        network.load_state_dict(state, strict=False)
+        missing = network.load_state_dict(state, strict=False).missing_keys
+        unused = ("layer4.", "fc.")
+        wanting = [key for key in missing if not key.startswith(unused) and "tracked" not in key]
+        if wanting:
+            raise WeightsError(f"encoder weights for {backbone} lack {wanting[0]!r} and others")
     if stride_in_1x1:
         for layer in (network.layer2, network.layer3):
             layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)

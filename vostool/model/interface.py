@@ -35,11 +35,18 @@ class Segmenter(Protocol[Features, Memory]):
     def encode(self, image: Tensor) -> Features:
         """Return what the model sees in this image, whatever the masks and the memory."""
 
-    def memorize(self, features: Features, masks: Tensor, memory: Memory | None = None) -> Memory:
+    def memorize(
+        self,
+        features: Features,
+        masks: Tensor,
+        memory: Memory | None = None,
+        annotated: bool = False,
+    ) -> Memory:
         """Return `memory` (or an empty one) with this frame added.
 
         The objects may be some of those that the frame holds; the background channel
-        is where none of all objects is.
+        is where none of all objects is. `annotated` says that the masks are the truth,
+        which a memory that is full should keep.
         """
 
     def segment(self, features: Features, memory: Memory) -> Tensor:

@@ -8,9 +8,8 @@ Shapes: B clips, N objects, H x W pixels, h x w = H/16 x W/16 positions, C key a
 value channels.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +18,10 @@ from torch.nn import functional
 
 from vostool.model.decoder import Decoder
 from vostool.model.encoders import Pyramid, ResNetBody, resnet
-from vostool.model.memory import MEMORIES, StackedMemory
+from vostool.model.memory import MEMORIES, Similarity, StackedMemory
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
+DEVIATION = (0.229, 0.224, 0.225)
 
 
 class StmSettings(BaseModel):
@@ -39,7 +41,7 @@ class StmSettings(BaseModel):
         description="own: the memory encoder makes keys, one set per object (STM); "
         "shared: the query encoder makes them, once for all objects (STCN)",
     )
-    similarity: Literal["dot", "l2"] = "dot"
+    similarity: Similarity = "dot"
     memory: Literal["stm"] = "stm"
 
 
@@ -64,11 +66,15 @@ class Stm(nn.Module):
         state: dict[str, Tensor] | None = None,
         *,
         imagenet: bool = False,
+        memory_frames: int | None = None,
     ) -> None:
-        """Build the network; `state` or `imagenet` start both encoders (see `resnet`)."""
+        """Build the network; `state` or `imagenet` start both encoders (see `resnet`).
+
+        At most `memory_frames` frames, 2 or more, are remembered at a time.
+        """
         super().__init__()
         self.settings = settings
-        self.memory_frames: int | None = None
+        self.memory_frames = memory_frames
         self.query_stem, self.query_body = encoder(settings, state, imagenet)
         self.memory_stem, self.memory_body = encoder(settings, state, imagenet)
         # one convolution over (mask, background) is the sum of the reference's two
@@ -82,8 +88,6 @@ class Stm(nn.Module):
         self.decoder = Decoder(
             2 * settings.value_channels, (eighth, quarter), settings.decoder_channels
         )
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), False)
-        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), False)
 
     @property
     def shallow(self) -> bool:
@@ -92,7 +96,8 @@ class Stm(nn.Module):
 
     def encode(self, image: Tensor) -> StmFeatures:
         """See `Segmenter.encode`."""
-        image = (image - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
+        mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
+        image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
         image = image.to(self.query_stem.weight.dtype, memory_format=torch.channels_last)
         pyramid: Pyramid = self.query_body(self.query_stem(image))
         return StmFeatures(
@@ -103,11 +108,16 @@ class Stm(nn.Module):
         )
 
     def memorize(
-        self, features: StmFeatures, masks: Tensor, memory: StackedMemory | None = None
+        self,
+        features: StmFeatures,
+        masks: Tensor,
+        memory: StackedMemory | None = None,
+        annotated: bool = False,
     ) -> StackedMemory:
         """See `Segmenter.memorize`."""
         if memory is None:
-            memory = MEMORIES[self.settings.memory](self.memory_frames)
+            design = MEMORIES[self.settings.memory]
+            memory = design(self.settings.similarity, self.memory_frames)
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
         channels = torch.stack([objects, (1 - objects).clamp(0, 1)], dim=2).flatten(0, 1)
@@ -115,42 +125,22 @@ class Stm(nn.Module):
         masked = self.mask_stem(channels) + features.stem.repeat_interleave(count, dim=0)
         top = self.memory_body(masked).sixteenth
         value = self.memory_value(top).unflatten(0, (-1, count))  # (B, N, D, h, w)
-        if self.settings.keys == "shared":
-            key = features.key.unsqueeze(1)
-            value = value.flatten(1, 2).unsqueeze(1)
-        else:
+        if self.settings.keys == "own":
             key = self.memory_key(top).unflatten(0, (-1, count))
-        return memory.add(positions(self.prepare_key(key)), positions(value))
+        else:
+            key, value = features.key.unsqueeze(1), value.flatten(1, 2).unsqueeze(1)
+        return memory.add(key, value, annotated)
 
     def segment(self, features: StmFeatures, memory: StackedMemory) -> Tensor:
         """See `Segmenter.segment`."""
-        query = positions(self.prepare_query(features.key.unsqueeze(1)))  # (B, 1, P, C)
-        groups = memory.keys[0].shape[1]
-        answer = memory.read(query.expand(-1, groups, -1, -1))  # (B, G, P, D N / G)
-        h, w = features.key.shape[2:]
-        answer = answer.transpose(2, 3).unflatten(3, (h, w)).flatten(1, 2)
+        answer = memory.read(features.key.unsqueeze(1)).flatten(1, 2)  # (B, N D, h, w)
         answer = answer.unflatten(1, (-1, self.settings.value_channels))  # (B, N, D, h, w)
         own = features.value.unsqueeze(1).expand_as(answer)
         read = torch.cat([answer, own], dim=2).flatten(0, 1)
         logits = self.decoder(read.contiguous(memory_format=torch.channels_last), features.skips)
-        size = (h * self.stride, w * self.stride)
+        size = [side * self.stride for side in features.key.shape[2:]]
         logits = functional.interpolate(logits.float(), size=size, mode="bilinear")
         return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
-
-    def prepare_key(self, key: Tensor) -> Tensor:
-        """Make key and query's inner product their similarity; channels at dim 2."""
-        key = key.float()
-        if self.settings.similarity == "dot":
-            return key
-        return torch.cat([2 * key, -key.square().sum(dim=2, keepdim=True)], dim=2)
-
-    def prepare_query(self, key: Tensor) -> Tensor:
-        """Do the same for the query, scaled by sqrt(C)."""
-        query = key.float()
-        if self.settings.similarity == "l2":
-            # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2, and softmax over k drops the last
-            query = torch.cat([query, torch.ones_like(query[:, :, :1])], dim=2)
-        return query / math.sqrt(self.settings.key_channels)
 
 
 def encoder(
@@ -161,8 +151,3 @@ def encoder(
         settings.backbone, stride_in_1x1=settings.stride_in_1x1, state=state, imagenet=imagenet
     )
     return network.conv1, ResNetBody(network)
-
-
-def positions(grid: Tensor) -> Tensor:
-    """Turn (B, G, C, h, w) into (B, G, h w, C)."""
-    return grid.flatten(3).transpose(2, 3)
