@@ -208,7 +208,8 @@ class Result:
                     raise OutputError(
                         f"{path}: exists already; choose another -o or give --overwrite"
                     )
-        mine = {path.resolve() for path in (self.overlay, self.report, *self.masks.glob("*.png"))}
+        results = (self.overlay, self.report, self.masks, *self.masks.glob("*.png"))
+        mine = {path.resolve() for path in results}
         for path in sorted(inputs):
             if path.resolve() in mine:
                 raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
@@ -293,7 +294,7 @@ def segment(
             for frame, labels in follow(frames, annotations, model, size, watch):
                 result.add(frame, labels)
                 progress(frame.index - job.start + 1, expected, "")
-        annotations.check_reached(job.start + result.frames)
+            annotations.check_reached(frame.index + 1)
     except KeyboardInterrupt:
         status = "interrupted"
         raise

@@ -77,7 +77,7 @@ def validate(network: Stm, sequences: Sequence[InMemory], size: int, device: tor
     scores = [
         score for sequence in sequences for score in score_sequence(network, sequence, size, device)
     ]
-    return sum(scores) / len(scores)
+    return sum(scores) / len(scores) if scores else math.nan
 
 
 def score_sequence(
@@ -255,9 +255,10 @@ def train(
     if fewest < team.count:
         raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
     checkpoint = folder / "checkpoint.pt"
-    claim(folder, checkpoint, resume)
+    claim(checkpoint, resume)
     library = load_library(recipe, device)
     run = start_run(recipe, device)
+    make_folder(folder)
     if resume:
         run.load(checkpoint, device)
     if team.first:
@@ -348,7 +349,7 @@ def export(run: Run, recipe: Recipe, path: Path) -> None:
 def export_run(recipe: Recipe, folder: Path, path: Path) -> Path:
     """Write the averaged weights of a run as its last checkpoint has them."""
     checkpoint, cpu = folder / "checkpoint.pt", torch.device("cpu")
-    claim(folder, checkpoint, resume=True)
+    claim(checkpoint, resume=True)
     run = start_run(recipe, cpu)
     run.load(checkpoint, cpu)
     if not path.parent.is_dir():
@@ -357,12 +358,18 @@ def export_run(recipe: Recipe, folder: Path, path: Path) -> Path:
     return path
 
 
-def claim(folder: Path, checkpoint: Path, resume: bool) -> None:
-    """Make the folder of a run, or find the run in it."""
+def claim(checkpoint: Path, resume: bool) -> None:
+    """See that there is a run to resume, or none to overwrite."""
     if resume and not checkpoint.exists():
         raise InputError(f"{checkpoint}: expected a run to resume, found none")
     if checkpoint.exists() and not resume:
-        raise OutputError(f"{folder}: holds a run already; --resume it or choose another folder")
+        raise OutputError(
+            f"{checkpoint.parent}: holds a run already; --resume it or choose another folder"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

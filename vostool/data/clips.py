@@ -15,7 +15,6 @@ Shapes: T frames, N objects, H x W pixels of the clip.
 import math
 from collections.abc import Sequence as Several
 from dataclasses import dataclass
-from itertools import accumulate
 from random import Random
 
 import torch
@@ -104,21 +103,23 @@ def choose_frames(sequence: Sequence, plan: ClipPlan, random: Random) -> list[in
     """Draw an annotated frame and others, all later or all earlier, at random intervals.
 
     The others are annotated too unless the plan allows unknown ones, or there are too few.
+    Where annotated frames are rarer than the longest interval, it is from one to the next.
     """
     known, count = sequence.annotated, plan.frames
     pool = range(sequence.length) if plan.unknown or len(known) < count else known
-    if len(pool) < count:
-        return [random.choice(known)] * count
-    start = pool.index(random.choice(known))
-    direction = random.choice((-1, 1))
-    room = len(pool) - 1 - start if direction > 0 else start
-    if room < count - 1:
-        direction, room = -direction, len(pool) - 1 - room
-    if room < count - 1:  # in the middle of a very short clip: stand still
-        return [pool[start]] * count
-    widest = min(plan.max_interval, room // (count - 1))
-    places = accumulate(random.randint(1, widest) for _ in range(count - 1))
-    return [pool[start], *(pool[start + direction * place] for place in places)]
+    start = random.choice(known)
+    ways = [[frame for frame in pool if frame > start], [frame for frame in pool if frame < start]]
+    ways[1].reverse()
+    long = [way for way in ways if len(way) >= count - 1]
+    if not long:  # a photograph, or the middle of a very short clip
+        return [start] * count
+    ahead, chosen = random.choice(long), [start]
+    for left in reversed(range(count - 1)):  # and that many are to follow
+        open_ = ahead[: len(ahead) - left]
+        near = [frame for frame in open_ if abs(frame - chosen[-1]) <= plan.max_interval]
+        chosen.append(random.choice(near or open_[:1]))
+        ahead = ahead[ahead.index(chosen[-1]) + 1 :]
+    return chosen
 
 
 def view(target: Tensor, drifts: bool, plan: ClipPlan, random: Random) -> Tensor:

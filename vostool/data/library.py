@@ -39,24 +39,35 @@ def load_library(recipe: Recipe, device: torch.device) -> Library:
     library = Library()
     for source in recipe.data:
         for sequence in load_source(recipe, source):
-            if sequence.name in recipe.hold_out:
-                library.held_out.append(keep(sequence, torch.device("cpu")))
-                continue
             if not sequence.annotated:
                 raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
-            if source.in_memory:
-                sequence = keep(sequence, device)
-            if source.use in ("all", "clips"):
-                pool = library.videos if sequence.length > 1 else library.photographs
-                pool.append(sequence)
-            if source.use in ("all", "donors"):
-                library.donors.append(sequence)
+            if sequence.name in recipe.hold_out:
+                library.held_out.append(hold_out(sequence))
+            else:
+                place(library, source, keep(sequence, device) if source.in_memory else sequence)
     missing = set(recipe.hold_out) - {sequence.name for sequence in library.held_out}
     if missing:
         raise InputError(f"hold_out names clips that the data lacks: {', '.join(sorted(missing))}")
     if not library.videos and not library.photographs:
         raise InputError("the recipe's data holds nothing to train on")
     return library
+
+
+def place(library: Library, source: Source, sequence: Sequence) -> None:
+    """Put a sequence where it is of use."""
+    if source.use in ("all", "clips"):
+        pool = library.videos if sequence.length > 1 else library.photographs
+        pool.append(sequence)
+    if source.use in ("all", "donors"):
+        library.donors.append(sequence)
+
+
+def hold_out(sequence: Sequence) -> InMemory:
+    """Keep a clip to choose weights by; raises InputError if it gives nothing to follow."""
+    held = keep(sequence, torch.device("cpu"))
+    if not held.labels[0].any():
+        raise InputError(f"hold_out: the first frame of {held.name!r} has no object")
+    return held
 
 
 def load_source(recipe: Recipe, source: Source) -> list[Sequence]:

@@ -50,6 +50,8 @@ def read_header(path: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(metadata[KEY])
     except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: its metadata entry {KEY!r} is not JSON") from error
+    if not isinstance(header, dict):
+        raise WeightsError(f"{path}: its metadata entry {KEY!r} is not a table")
     if header.get("format") != FORMAT:
         raise WeightsError(
             f"{path}: weights of format {header.get('format')}, this vostool reads format {FORMAT}"
@@ -69,7 +71,8 @@ def load_checkpoint(path: Path, memory_frames: int | None = None) -> Stm:
         state = {name: value.float() for name, value in load_file(path).items()}
         network.load_state_dict(state)
     except (ValidationError, KeyError) as error:
-        raise WeightsError(f"{path}: settings that no network here has: {error}") from error
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path}: settings that no network here has: {reason}") from error
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error

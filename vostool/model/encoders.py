@@ -77,7 +77,9 @@ def fold_batch_norm(module: nn.Module) -> None:
     previous: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and previous is not None:
-            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            # the bias that it gets from the fusion is to be trained as well
+            folded = fuse_conv_bn_eval(previous[1], child).requires_grad_(True)
+            setattr(module, previous[0], folded)
             setattr(module, name, nn.Identity())
         fold_batch_norm(child)
         previous = (name, child) if isinstance(child, nn.Conv2d) else None

@@ -1,0 +1,163 @@
+"""Synthetic truth for every test: a bright square that crosses a dark scene.
+
+The scene comes as tensors (`clip`) and as a real file with its mask (`video`); a segmenter
+that goes by colour (`ColourSegmenter`) stands in for the network where no weights are needed,
+and `network` is a real one, small and untrained.
+"""
+
+import signal
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vostool.media.masks import write_mask
+from vostool.media.writer import VideoWriter
+from vostool.model.stm import Stm, StmSettings
+
+HEIGHT, WIDTH, FRAMES, SIDE = 48, 64, 8, 16
+DARK, ORANGE, BLUE = (20, 24, 30), (250, 150, 40), (40, 90, 250)
+ARRIVAL = 3  # the frame on which the second square shows up
+RATE = Fraction(25)
+TINY = StmSettings(key_channels=8, value_channels=16, decoder_channels=(16, 8, 8))
+
+Picture = NDArray[np.uint8]
+ColourMemory = tuple[Tensor, ...]
+
+
+class ColourSegmenter:
+    """Remembers the mean colour of each mask; a pixel belongs to the colour it is closest to."""
+
+    stride = 1
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image
+
+    def memorize(
+        self,
+        features: Tensor,
+        masks: Tensor,
+        memory: ColourMemory | None = None,
+        annotated: bool = False,
+    ) -> ColourMemory:
+        area = masks.sum(dim=(2, 3)).clamp(min=1e-6).unsqueeze(2)
+        return (*(memory or ()), torch.einsum("bnhw,bchw->bnc", masks, features) / area)
+
+    def segment(self, features: Tensor, memory: ColourMemory) -> Tensor:
+        colours = torch.stack(memory).mean(dim=0)[..., None, None]  # (B, N + 1, 3, 1, 1)
+        distance = (features.unsqueeze(1) - colours).square().sum(dim=2)
+        return 5 * (distance[:, :1] - distance[:, 1:])
+
+
+class ColourNetwork(ColourSegmenter, torch.nn.Module):
+    """The segmenter by colour in the place of the network; does something else at a frame."""
+
+    settings = TINY
+
+    def __init__(self, frame: int = 0, act: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.memory_frames: int | None = None
+        self.left, self.act = frame, act
+
+    def segment(self, features: Tensor, memory: ColourMemory) -> Tensor:
+        self.left -= 1
+        if self.left == 0:
+            self.act()
+        return super().segment(features, memory)
+
+
+def interrupt() -> None:
+    """Press Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)
+
+
+class Scene(NamedTuple):
+    """Frames and their true masks, as the network takes them."""
+
+    images: Tensor  # (T, 1, 3, H, W) in [0, 1]
+    masks: Tensor  # (T, 1, N + 1, H, W), background first
+
+
+class Footage(NamedTuple):
+    """A video file with the mask of its first frame, and the true labels of every frame."""
+
+    path: Path
+    mask: Path
+    labels: list[Picture]
+
+
+def draw(index: int, two: bool = False) -> tuple[Picture, Picture]:
+    """Draw a frame, (H, W, 3), and its labels, (H, W): object 1 moves, object 2 joins late."""
+    rgb = np.full((HEIGHT, WIDTH, 3), DARK, np.uint8)
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    left = 4 + 4 * index
+    squares = [(1, ORANGE, np.s_[26:42, left : left + SIDE])]
+    if two and index >= ARRIVAL:
+        squares.append((2, BLUE, np.s_[6:20, 44:60]))
+    for id_, colour, place in squares:
+        rgb[place] = colour
+        labels[place] = id_
+    return rgb, labels
+
+
+def scene(count: int = FRAMES, two: bool = False) -> Scene:
+    """Return the scene as tensors."""
+    drawn = [draw(index, two) for index in range(count)]
+    images = torch.stack([torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255 for rgb, _ in drawn])
+    ids = range(3 if two else 2)
+    masks = [np.stack([labels == id_ for id_ in ids]) for _, labels in drawn]
+    return Scene(images, torch.from_numpy(np.stack(masks)).unsqueeze(1).float())
+
+
+def film(path: Path, mask: Path, count: int = FRAMES, two: bool = False) -> Footage:
+    """Write the scene as a video, and the mask of its first frame."""
+    drawn = [draw(index, two) for index in range(count)]
+    with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
+        for index, (rgb, _) in enumerate(drawn):
+            writer.write(rgb, Fraction(index) / RATE)
+    write_mask(mask, drawn[0][1])
+    return Footage(path, mask, [labels for _, labels in drawn])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors gain nothing from more."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def clip() -> Scene:
+    return scene()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Footage:
+    return film(tmp_path / "square.mp4", tmp_path / "square.png")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A file in the place of weights, for networks that need none."""
+    path = tmp_path / "colours.safetensors"
+    path.write_bytes(b"colours need no weights")
+    return path
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Stm:
+    torch.manual_seed(0)
+    return Stm(TINY).eval()
+
+
+@pytest.fixture
+def network(untrained: Stm) -> Stm:
+    """A small network; what a test sets on it is forgotten after the test."""
+    untrained.memory_frames = None
+    untrained.zero_grad(set_to_none=True)
+    return untrained.requires_grad_(True)

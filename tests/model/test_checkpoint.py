@@ -1,0 +1,142 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import Scene
+from vostool.errors import WeightsError
+from vostool.model.checkpoint import load_checkpoint, read_header, save_checkpoint
+from vostool.model.stm import Stm
+
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
+
+
+@pytest.fixture(scope="session")
+def saved(untrained: Stm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_checkpoint(path, untrained, {"steps": 7})
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(WeightsError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value)
+
+
+def altered(saved: Path, path: Path, change: Change) -> Path:
+    """Write a copy of the weights with another header or other tensors."""
+    header, state = read_header(saved), load_file(saved)
+    change(header, state)
+    save_file(state, path, metadata={"vostool": json.dumps(header)})
+    return path
+
+
+class TestRoundTrip:
+    def test_rebuilds_settings_and_answers(self, saved: Path, untrained: Stm, clip: Scene) -> None:
+        rebuilt = load_checkpoint(saved)
+        assert rebuilt.settings == untrained.settings
+        assert not rebuilt.training
+        with torch.no_grad():
+            answers = []
+            for network in (untrained, rebuilt):
+                memory = network.memorize(network.encode(clip.images[0]), clip.masks[0])
+                answers.append(network.segment(network.encode(clip.images[1]), memory))
+        # 16 bits keep 11 of a weight's bits
+        torch.testing.assert_close(answers[1], answers[0], rtol=0.02, atol=0.02)
+
+    def test_keeps_every_weight_to_16_bits_and_widens_it(self, saved: Path, untrained: Stm) -> None:
+        for (name, weight), kept in zip(
+            untrained.state_dict().items(),
+            load_checkpoint(saved).state_dict().values(),
+            strict=True,
+        ):
+            assert kept.dtype == torch.float32, name
+            torch.testing.assert_close(kept, weight, rtol=1e-3, atol=1e-6)
+
+    def test_keeps_the_card(self, saved: Path) -> None:
+        assert read_header(saved)["card"] == {"steps": 7}
+
+    def test_leaves_no_part_beside_it(self, saved: Path) -> None:
+        assert [path.name for path in saved.parent.iterdir()] == ["tiny.safetensors"]
+
+
+class TestRefusals:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        assert "no such weights file" in refusal(tmp_path / "w.safetensors")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert "no such weights file" in refusal(tmp_path)
+
+    @pytest.mark.parametrize("content", [b"", b"weights", bytes(64), b"\xff" * 64])
+    def test_something_else_than_safetensors(self, content: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        path.write_bytes(content)
+        assert "not a safetensors file" in refusal(path)
+
+    def test_a_file_cut_short(self, saved: Path, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        path.write_bytes(saved.read_bytes()[:100_000])
+        assert "not a safetensors file" in refusal(path)
+
+    def test_safetensors_of_another_program(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        save_file({"weight": torch.ones(2)}, path)
+        assert "no vostool weights" in refusal(path)
+        save_file({"weight": torch.ones(2)}, path, metadata={"format": "pt"})
+        assert "no vostool weights" in refusal(path)
+
+    def test_metadata_that_are_not_json(self, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        save_file({"weight": torch.ones(2)}, path, metadata={"vostool": "{"})
+        assert "not JSON" in refusal(path)
+
+    @pytest.mark.parametrize("header", ["[1]", "3", "null", '"text"'])
+    def test_metadata_that_are_no_table(self, header: str, tmp_path: Path) -> None:
+        path = tmp_path / "w.safetensors"
+        save_file({"weight": torch.ones(2)}, path, metadata={"vostool": header})
+        refusal(path)
+
+    def test_another_format(self, saved: Path, tmp_path: Path) -> None:
+        path = altered(saved, tmp_path / "w", lambda header, state: header.update(format=99))
+        assert "weights of format 99, this vostool reads format 1" in refusal(path)
+
+    @pytest.mark.parametrize(
+        "settings", [{"backbone": "vgg"}, {"key_channels": -1}, {"unheard_of": 1}, [], None]
+    )
+    def test_settings_that_no_network_has(
+        self, settings: object, saved: Path, tmp_path: Path
+    ) -> None:
+        path = altered(
+            saved, tmp_path / "w", lambda header, state: header.update(settings=settings)
+        )
+        assert "settings that no network here has" in refusal(path)
+
+    def test_wrong_settings_in_one_line(self, saved: Path, tmp_path: Path) -> None:
+        path = altered(
+            saved, tmp_path / "w", lambda header, state: header.update(settings={"backbone": "vgg"})
+        )
+        assert len(refusal(path).splitlines()) == 1
+
+    def test_no_settings(self, saved: Path, tmp_path: Path) -> None:
+        path = altered(saved, tmp_path / "w", lambda header, state: header.pop("settings"))
+        assert "settings" in refusal(path)
+
+    def test_missing_weights(self, saved: Path, tmp_path: Path) -> None:
+        path = altered(saved, tmp_path / "w", lambda header, state: state.pop("query_key.weight"))
+        message = refusal(path)
+        assert "query_key.weight" in message
+        assert len(message.splitlines()) == 1
+
+    def test_weights_of_another_width(self, saved: Path, tmp_path: Path) -> None:
+        def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            header["settings"]["key_channels"] = 9
+
+        message = refusal(altered(saved, tmp_path / "w", change))
+        assert "do not fit their settings" in message
+        assert len(message.splitlines()) == 1

@@ -1,0 +1,139 @@
+import pytest
+import torch
+from torch import Tensor
+
+from vostool.model.memory import MEMORIES, Similarity, StackedMemory
+
+B, G, H, W, C, D = 2, 3, 2, 3, 4, 5
+
+
+def frame(seed: int, annotated: bool = False) -> tuple[Tensor, Tensor, bool]:
+    """Return key and value of a random frame, and whether its masks are the truth."""
+    generator = torch.Generator().manual_seed(seed)
+    key, value = (torch.randn(B, G, width, H, W, generator=generator) for width in (C, D))
+    return key, value, annotated
+
+
+@pytest.fixture
+def query() -> Tensor:
+    return torch.randn(B, G, C, H, W, generator=torch.Generator().manual_seed(99))
+
+
+@pytest.fixture(params=sorted(MEMORIES))
+def memory(request: pytest.FixtureRequest) -> StackedMemory:
+    return MEMORIES[request.param]()
+
+
+class TestEveryMemory:
+    def test_is_left_alone_by_adding(self, memory: StackedMemory, query: Tensor) -> None:
+        one = memory.add(*frame(0))
+        before = one.read(query)
+        one.add(*frame(1))
+        assert torch.equal(one.read(query), before)
+
+    def test_grows_into_two_without_mixing_them(self, memory: StackedMemory, query: Tensor) -> None:
+        bank = memory.add(*frame(0))
+        left, right = bank.add(*frame(1)), bank.add(*frame(2))
+        assert not torch.equal(left.read(query), right.read(query))
+        assert torch.equal(left.read(query), bank.add(*frame(1)).read(query))
+
+    def test_does_not_mind_the_order_of_its_frames(
+        self, memory: StackedMemory, query: Tensor
+    ) -> None:
+        there = memory.add(*frame(0)).add(*frame(1)).add(*frame(2))
+        back = memory.add(*frame(2)).add(*frame(1)).add(*frame(0))
+        torch.testing.assert_close(there.read(query), back.read(query))
+
+    def test_answers_from_the_clip_and_the_object_that_ask(
+        self, memory: StackedMemory, query: Tensor
+    ) -> None:
+        whole = memory.add(*frame(0)).add(*frame(1)).read(query)
+        part = memory
+        for key, value, _ in (frame(0), frame(1)):
+            part = part.add(key[1:, 2:], value[1:, 2:], False)
+        torch.testing.assert_close(whole[1:, 2:], part.read(query[1:, 2:]))
+
+    def test_lets_gradients_through(self, memory: StackedMemory, query: Tensor) -> None:
+        key, value = (tensor.requires_grad_() for tensor in frame(0)[:2])
+        memory.add(key, value, True).add(*frame(1)).read(query).square().sum().backward()
+        for tensor in (key, value):
+            assert tensor.grad is not None
+            assert tensor.grad.abs().amax(dim=(2, 3, 4)).gt(0).all()
+
+
+class TestStackedMemory:
+    @pytest.mark.parametrize("similarity", ["dot", "l2"])
+    def test_reads_the_mean_of_values_weighted_by_the_softmax_of_similarity(
+        self, query: Tensor, similarity: Similarity
+    ) -> None:
+        frames = [frame(seed) for seed in range(3)]
+        memory = StackedMemory(similarity)
+        for key, value, _ in frames:
+            memory = memory.add(key, value, False)
+        answer = memory.read(query)
+        for b, g, y, x in [(0, 0, 0, 0), (1, 2, 1, 2), (0, 1, 1, 0)]:
+            asked = query[b, g, :, y, x]
+            keys = torch.cat([key[b, g].flatten(1).T for key, _, _ in frames])  # (T P, C)
+            values = torch.cat([value[b, g].flatten(1).T for _, value, _ in frames])
+            alike = keys @ asked if similarity == "dot" else -(keys - asked).square().sum(dim=1)
+            weights = torch.exp(alike / C**0.5)
+            expected = (weights[:, None] * values).sum(dim=0) / weights.sum()
+            torch.testing.assert_close(answer[b, g, :, y, x], expected)
+
+    def test_answers_all_objects_that_share_a_key(self, query: Tensor) -> None:
+        key, value, _ = frame(0)
+        memory = StackedMemory().add(key, value, True)
+        asked = query[:, :1]
+        torch.testing.assert_close(memory.read(asked), memory.read(asked.expand(-1, G, -1, -1, -1)))
+
+    def test_a_clear_match_brings_its_value(self) -> None:
+        key = 60 * torch.eye(C).view(1, 1, C, 2, 2)
+        value = torch.arange(4.0 * D).view(1, 1, D, 2, 2)
+        answer = StackedMemory().add(key, value, True).read(key.flip(4))
+        torch.testing.assert_close(answer, value.flip(4))
+
+    def test_similarities_are_exact_where_values_have_16_bits(self, query: Tensor) -> None:
+        key, value, _ = frame(0)
+        exact = StackedMemory().add(40 * key, value, True).read(query)
+        memory = StackedMemory().add(40 * key, value.bfloat16(), True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answer = memory.read(query)
+        assert answer.dtype == torch.bfloat16
+        # bf16 keeps 8 bits of a value; similarities of up to 100 would be off by one half
+        torch.testing.assert_close(answer.float(), exact, rtol=0.02, atol=0.02)
+
+    def kept(self, memory: StackedMemory, count: int, truths: set[int]) -> list[int]:
+        """Add frames and return the numbers of those that are left."""
+        frames = [frame(seed, seed in truths) for seed in range(count)]
+        for entry in frames:
+            memory = memory.add(*entry)
+        numbers = [
+            seed
+            for keys in memory.keys
+            for seed, (key, _, _) in enumerate(frames)
+            if torch.equal(keys, key.flatten(3).transpose(2, 3))
+        ]
+        assert len(numbers) == len(memory.keys) == len(memory.values) == len(memory.annotated)
+        return numbers
+
+    @pytest.mark.parametrize("capacity", [2, 3, 5])
+    def test_keeps_the_annotated_first_frame_and_the_latest(self, capacity: int) -> None:
+        memory = StackedMemory(capacity=capacity)
+        assert self.kept(memory, 8, {0}) == [0, *range(9 - capacity, 8)]
+
+    def test_keeps_every_annotated_frame_as_long_as_there_is_room(self) -> None:
+        assert self.kept(StackedMemory(capacity=4), 10, {0, 3, 4}) == [0, 3, 4, 9]
+
+    def test_forgets_annotated_frames_too_once_there_are_no_others_but_never_the_first(
+        self,
+    ) -> None:
+        assert self.kept(StackedMemory(capacity=3), 6, set(range(6))) == [0, 4, 5]
+
+    def test_keeps_all_without_a_capacity(self) -> None:
+        assert self.kept(StackedMemory(), 20, {0}) == list(range(20))
+
+    def test_at_capacity_is_still_left_alone_by_adding(self, query: Tensor) -> None:
+        full = StackedMemory(capacity=2).add(*frame(0)).add(*frame(1))
+        before = full.read(query)
+        full.add(*frame(2))
+        assert torch.equal(full.read(query), before)

@@ -1,0 +1,215 @@
+import copy
+from typing import Literal, get_args
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from tests.conftest import TINY, Scene, scene
+from vostool.cycle import cycle_loss
+from vostool.losses import mask_loss
+from vostool.model.interface import Reference
+from vostool.model.memory import StackedMemory
+from vostool.model.stm import Stm, StmSettings
+from vostool.propagate import Annotation, propagate
+
+Keys = Literal["own", "shared"]
+Similarity = Literal["dot", "l2"]
+
+
+def variant(keys: Keys, similarity: Similarity) -> StmSettings:
+    return TINY.model_copy(update={"keys": keys, "similarity": similarity})
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(keys, like) for keys in get_args(Keys) for like in get_args(Similarity)],
+    ids="-".join,
+)
+def any_network(request: pytest.FixtureRequest) -> Stm:
+    torch.manual_seed(0)
+    return Stm(variant(*request.param)).eval()
+
+
+def random_masks(batch: int, count: int, height: int = 32, width: int = 48) -> Tensor:
+    """Return soft masks of several objects, (B, N + 1, H, W)."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(batch, count + 1, height, width, generator=generator).softmax(dim=1)
+
+
+def random_images(count: int, batch: int, height: int = 32, width: int = 48) -> Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return torch.rand(count, batch, 3, height, width, generator=generator)
+
+
+@torch.no_grad()
+def follow(network: Stm, images: Tensor, objects: Tensor) -> Tensor:
+    """Return the masks of every frame, (T, B, N + 1, H, W)."""
+    truth = {0: Annotation(tuple(range(1, objects.shape[1] + 1)), objects)}
+    return torch.stack([seen.masks for seen in propagate(images, truth, network)])
+
+
+class TestShapes:
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_there_are_log_odds_for_every_object_of_every_clip(
+        self, any_network: Stm, batch: int, count: int
+    ) -> None:
+        first, second = (any_network.encode(image) for image in random_images(2, batch))
+        memory = any_network.memorize(first, random_masks(batch, count))
+        logits = any_network.segment(second, memory)
+        assert logits.shape == (batch, count, 32, 48)
+        assert logits.dtype == torch.float32
+
+    def test_keys_are_made_once_for_all_objects_or_once_for_each(self, any_network: Stm) -> None:
+        features = any_network.encode(random_images(1, 2)[0])
+        memory = any_network.memorize(features, random_masks(2, 3))
+        own = any_network.settings.keys == "own"
+        assert memory.keys[0].shape[:3] == (2, 3 if own else 1, 2 * 3)
+        values = memory.values[0].shape
+        assert values[1] * values[3] == 3 * TINY.value_channels
+
+    def test_a_sixteenth_of_the_image_is_where_frames_are_matched(self, network: Stm) -> None:
+        features = network.encode(random_images(1, 1, 32, 64)[0])
+        assert features.key.shape == (1, TINY.key_channels, 2, 4)
+        assert features.value.shape == (1, TINY.value_channels, 2, 4)
+        assert features.stem.shape == (1, 64, 16, 32)
+
+
+class TestGradients:
+    def test_reach_the_masks_and_every_trainable_weight_through_propagation_and_cycle(
+        self, any_network: Stm
+    ) -> None:
+        any_network.zero_grad(set_to_none=True)
+        images, truth = scene(3)
+        objects = truth[0][:, 1:].clone().requires_grad_()
+        frames = propagate(images, {0: Annotation((1,), objects)}, any_network, remember_every=1)
+        reference = Reference(next(frames).features, truth[0])
+        loss = torch.zeros(1)
+        for seen, masks in zip(frames, truth[1:], strict=True):
+            loss = loss + mask_loss(seen.masks, masks)
+            loss = loss + cycle_loss(any_network, seen.features, seen.masks, reference)
+        loss.sum().backward()
+        assert objects.grad is not None
+        assert objects.grad.abs().sum() > 0
+        dead = [
+            name
+            for name, parameter in any_network.named_parameters()
+            if parameter.requires_grad
+            and (parameter.grad is None or not parameter.grad.abs().sum() > 0)
+        ]
+        assert dead == []
+
+    def test_of_the_masks_are_finite_where_masks_are_0_or_1(
+        self, network: Stm, clip: Scene
+    ) -> None:
+        masks = clip.masks[1].clone().requires_grad_()
+        features = network.encode(clip.images[1])
+        reference = Reference(network.encode(clip.images[0]), clip.masks[0])
+        loss = cycle_loss(network, features, masks, reference).sum()
+        (gradient,) = torch.autograd.grad(loss, masks)
+        assert gradient.isfinite().all()
+
+
+class TestObjectsAndClips:
+    def test_objects_in_another_order_get_the_same_masks_in_that_order(
+        self, any_network: Stm
+    ) -> None:
+        images, objects = random_images(4, 1), random_masks(1, 3)[:, 1:].round()
+        straight = follow(any_network, images, objects)
+        turned = follow(any_network, images, objects[:, [2, 0, 1]])
+        torch.testing.assert_close(turned, straight[:, :, [0, 3, 1, 2]], rtol=1e-3, atol=1e-4)
+
+    def test_an_object_s_log_odds_do_not_depend_on_the_other_objects(
+        self, any_network: Stm
+    ) -> None:
+        first, second = (any_network.encode(image) for image in random_images(2, 1))
+        masks = random_masks(1, 3)
+        together = any_network.segment(second, any_network.memorize(first, masks))
+        masks = torch.cat([1 - masks[:, 2:3], masks[:, 2:3]], dim=1)
+        alone = any_network.segment(second, any_network.memorize(first, masks))
+        torch.testing.assert_close(together[:, 1:2], alone, rtol=1e-3, atol=1e-4)
+
+    def test_a_clip_in_a_batch_gives_what_it_gives_alone(self, any_network: Stm) -> None:
+        images, objects = random_images(3, 2), random_masks(2, 2)[:, 1:].round()
+        together = follow(any_network, images, objects)
+        alone = follow(any_network, images[:, 1:], objects[1:])
+        torch.testing.assert_close(together[:, 1:], alone, rtol=1e-3, atol=1e-4)
+
+    def test_two_videos_interleaved_give_what_they_give_alone(self, network: Stm) -> None:
+        images, objects = random_images(4, 2), random_masks(2, 1)[:, 1:].round()
+        clips = [(images[:, b : b + 1], objects[b : b + 1]) for b in range(2)]
+        alone = [follow(network, *video) for video in clips]
+        running = [
+            propagate(shown, {0: Annotation((1,), first)}, network) for shown, first in clips
+        ]
+        for index, pair in enumerate(zip(*running, strict=True)):
+            for seen, expected in zip(pair, alone, strict=True):
+                assert torch.equal(seen.masks, expected[index])
+
+    def test_what_is_seen_does_not_depend_on_what_was_masked(self, network: Stm) -> None:
+        image = random_images(1, 1)[0]
+        before = network.encode(image)
+        network.segment(before, network.memorize(before, random_masks(1, 2)))
+        after = network.encode(image)
+        for name in ("key", "value", "stem"):
+            assert torch.equal(getattr(before, name), getattr(after, name))
+        for one, other in zip(before.skips, after.skips, strict=True):
+            assert torch.equal(one, other)
+
+    def test_masks_matter(self, any_network: Stm) -> None:
+        first, second = (any_network.encode(image) for image in random_images(2, 1))
+        masks = random_masks(1, 1)
+        one = any_network.segment(second, any_network.memorize(first, masks))
+        other = any_network.segment(second, any_network.memorize(first, masks.flip(1)))
+        assert not torch.allclose(one, other)
+
+
+def test_images_are_normalised_as_torchvision_s_weights_expect(network: Stm) -> None:
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    stem = network.encode(mean.expand(1, 3, 32, 32)).stem
+    # the mean colour is nothing: what is left is the bias
+    assert network.memory_stem.bias is not None
+    torch.testing.assert_close(
+        stem, network.memory_stem.bias.view(1, -1, 1, 1).expand_as(stem), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_it_starts_both_encoders_from_the_weights_given() -> None:
+    state = torchvision.models.get_model("resnet18", weights=None).state_dict()
+    started = Stm(TINY, state)
+    expected = state["layer3.1.conv2.weight"] / (1 + 1e-5) ** 0.5  # batch norm at its start
+    for body in (started.query_body, started.memory_body):
+        weight = body.get_submodule("layer3.1.conv2").get_parameter("weight")
+        torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:
+    network.memory_frames = 3
+    lengths: list[int] = []
+
+    class Counting:
+        stride = network.stride
+        encode = network.encode
+        memorize = network.memorize
+
+        def segment(self, features: object, memory: StackedMemory) -> Tensor:
+            lengths.append(len(memory.keys))
+            return network.segment(features, memory)  # type: ignore[arg-type]
+
+    with torch.no_grad():
+        images, masks = scene(7)
+        truth = {0: Annotation((1,), masks[0][:, 1:])}
+        list(propagate(images, truth, Counting(), remember_every=1))
+    assert lengths == [1, 2, 3, 3, 3, 3]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_computes_what_the_cpu_computes(network: Stm, clip: Scene) -> None:
+    with torch.no_grad():
+        expected = follow(network, clip.images, clip.masks[0][:, 1:])
+        there = copy.deepcopy(network).cuda()
+        got = follow(there, clip.images.cuda(), clip.masks[0][:, 1:].cuda())
+    torch.testing.assert_close(got.cpu(), expected, rtol=1e-2, atol=1e-2)

@@ -1,0 +1,486 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import (
+    ARRIVAL,
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    ColourNetwork,
+    Footage,
+    draw,
+    film,
+    interrupt,
+)
+from tests.data.making import write_video_clip
+from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
+from vostool import __version__
+from vostool.cli import main
+from vostool.media.masks import read_mask, write_mask
+from vostool.media.video import read_frames
+from vostool.model.checkpoint import load_checkpoint, save_checkpoint
+from vostool.model.stm import Stm
+
+
+@dataclass
+class Outcome:
+    """What a person gets to see of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def vostool(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """Run the command line in this process, in a folder of its own."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["vostool", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            assert isinstance(stop.code, int | None)
+            code = stop.code or 0
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def segment(vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run `vostool segment` with a network that goes by colour."""
+    monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: ColourNetwork())
+    always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+    return lambda *arguments: vostool("segment", *arguments, *always)
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+class TestSegment:
+    def test_writes_masks_an_overlay_and_a_report_named_after_the_video(
+        self, segment: Call, video: Footage
+    ) -> None:
+        outcome = segment(video.path, "--mask", video.mask)
+        assert outcome.code == 0
+        folder = Path("square").absolute()
+        masks = {f"masks/{index:05d}.png" for index in range(FRAMES)}
+        assert files(folder) == {"overlay.mp4", "run.json", *masks}
+        assert read_mask(folder / "masks" / "00000.png").shape == (HEIGHT, WIDTH)
+
+    def test_prints_the_paths_of_its_results_and_nothing_else(
+        self, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        outcome = segment(video.path, "--mask", video.mask, "-o", out)
+        assert outcome.out.splitlines() == [str(out / "masks"), str(out / "overlay.mp4")]
+        assert f"{FRAMES} frames, " in outcome.err
+
+    @pytest.mark.parametrize(
+        ("option", "left"), [("--no-overlay", "masks"), ("--no-masks", "overlay.mp4")]
+    )
+    def test_leaves_out_what_is_not_wanted(
+        self, option: str, left: str, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        outcome = segment(video.path, "--mask", video.mask, "-o", out, option)
+        assert outcome.out.splitlines() == [str(out / left)]
+        assert {path.name for path in out.iterdir()} == {left, "run.json"}
+
+    @pytest.mark.parametrize("where", ["before", "after"])
+    def test_prints_one_json_document_on_request(
+        self, where: str, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        given: tuple[object, ...] = (video.path, "--mask", video.mask, "-o", tmp_path / "out")
+        outcome = segment(*(("--json", *given) if where == "before" else (*given, "--json")))
+        report: dict[str, Any] = json.loads(outcome.out)
+        assert report == json.loads((tmp_path / "out" / "run.json").read_text())
+        assert (report["status"], report["frames"]) == ("done", FRAMES)
+
+    def test_is_silent_on_request(self, segment: Call, video: Footage) -> None:
+        outcome = segment(video.path, "--mask", video.mask, "--quiet")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert outcome.out
+
+    def test_takes_a_range_of_frames(self, segment: Call, video: Footage) -> None:
+        write_mask(video.mask, video.labels[3])
+        outcome = segment(video.path, "--mask", video.mask, "--start", 3, "--end", 5)
+        assert outcome.code == 0
+        assert sorted(path.name for path in Path("square/masks").iterdir()) == [
+            "00003.png",
+            "00004.png",
+        ]
+
+    def test_takes_masks_for_later_frames(self, segment: Call, tmp_path: Path) -> None:
+        two = film(tmp_path / "two.mp4", tmp_path / "first.png", two=True)
+        late = np.where(two.labels[ARRIVAL] == 2, 9, 0).astype(np.uint8)
+        write_mask(tmp_path / "late.png", late)
+        masks = ("--mask", two.mask, "--mask", f"{ARRIVAL}:{tmp_path / 'late.png'}")
+        assert segment(two.path, *masks).code == 0
+        ids = [np.unique(read_mask(path)).tolist() for path in sorted(Path("two/masks").iterdir())]
+        assert ids == [[0, 1]] * ARRIVAL + [[0, 1, 9]] * (FRAMES - ARRIVAL)
+
+    def test_takes_a_folder_of_frames_and_a_folder_of_masks(
+        self, segment: Call, tmp_path: Path
+    ) -> None:
+        for name in ("frames", "given"):
+            (tmp_path / name).mkdir()
+        for index in range(3):
+            Image.fromarray(draw(index)[0]).save(tmp_path / "frames" / f"{index}.jpg", quality=95)
+        write_mask(tmp_path / "given" / "0.png", draw(0)[1])
+        outcome = segment(tmp_path / "frames", "--mask", tmp_path / "given")
+        assert outcome.code == 0
+        assert len(list(Path("frames/masks").iterdir())) == 3
+        assert len(list(read_frames("frames/overlay.mp4"))) == 3
+
+    def test_keeps_the_sound(self, segment: Call, tmp_path: Path) -> None:
+        loud = make_video(tmp_path / "loud.mp4", count=25, sound="aac")
+        labels = np.zeros((48, 64), np.uint8)
+        labels[:12] = 1
+        write_mask(tmp_path / "m.png", labels)
+        assert segment(loud, "--mask", tmp_path / "m.png").code == 0
+        assert hear_clicks(Path("loud/overlay.mp4")) == pytest.approx(hear_clicks(loud), abs=0.03)
+
+    def test_replaces_a_result_only_on_request(self, segment: Call, video: Footage) -> None:
+        first = segment(video.path, "--mask", video.mask)
+        again = segment(video.path, "--mask", video.mask)
+        assert (first.code, again.code) == (0, 7)
+        assert "exists already" in again.err
+        replaced = segment(video.path, "--mask", video.mask, "--end", 2, "--overwrite")
+        assert replaced.code == 0
+        assert len(list(Path("square/masks").iterdir())) == 2
+
+    def test_tells_of_warnings(self, segment: Call, video: Footage) -> None:
+        late = ("--mask", f"50:{video.mask}")
+        outcome = segment(video.path, "--mask", video.mask, *late)
+        assert outcome.code == 0
+        assert "warning: the video ended before frame 50" in outcome.err
+
+    def test_interrupted_keeps_the_frames_done_so_far(
+        self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        network = ColourNetwork(4, interrupt)
+        monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: network)
+        outcome = segment(video.path, "--mask", video.mask)
+        assert outcome.code == 130
+        assert "Traceback" not in outcome.err
+        assert outcome.out == ""
+        folder = Path("square")
+        assert files(folder) >= {"run.json", "overlay.part.mp4", "masks/00003.png"}
+        assert not (folder / "overlay.mp4").exists()
+        assert len(list(read_frames(folder / "overlay.part.mp4"))) == 4
+        assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    def test_goes_the_whole_way_with_a_real_network(
+        self, precision: str, vostool: Call, untrained: Stm, video: Footage, tmp_path: Path
+    ) -> None:
+        save_checkpoint(tmp_path / "w.safetensors", untrained, {})
+        model = ("--weights", tmp_path / "w.safetensors", "--size", 32, "--precision", precision)
+        given = ("segment", video.path, "--mask", video.mask, "--device", "cpu", *model)
+        outcome = vostool(*given, "-o", tmp_path / "out", "--json", "--quiet")
+        assert (outcome.code, outcome.err) == (0, "")
+        report: dict[str, Any] = json.loads(outcome.out)
+        assert report["frames"] == FRAMES
+        assert report["network"] == untrained.settings.model_dump(mode="json")
+        found = [read_mask(path, allow_empty=True) for path in (tmp_path / "out/masks").iterdir()]
+        assert len(found) == FRAMES
+        assert {labels.shape for labels in found} == {(HEIGHT, WIDTH)}
+
+    def test_renders_its_own_input_for_the_demo(
+        self, segment: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.demo.FRAMES", 2)
+        outcome = segment("--demo")
+        assert outcome.code == 0
+        assert files(Path("vostool-demo")) == {
+            "demo.mp4",
+            "demo-mask.png",
+            "overlay.mp4",
+            "run.json",
+            "masks/00000.png",
+            "masks/00001.png",
+        }
+
+    def test_leaves_no_demo_behind_where_the_weights_are_missing(
+        self, vostool: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.demo.FRAMES", 2)
+        assert vostool("segment", "--demo", "--weights", "none.safetensors").code == 6
+        assert not Path("vostool-demo").exists()
+
+
+Setup = Callable[[Path, Footage], list[object]]  # makes a wrong input, returns the arguments
+
+
+def empty_file(folder: Path, video: Footage) -> list[object]:
+    (folder / "empty.mp4").touch()
+    return [folder / "empty.mp4", "--mask", video.mask]
+
+
+def text(folder: Path, video: Footage) -> list[object]:
+    (folder / "notes.mp4").write_text("not a video\n" * 50)
+    return [folder / "notes.mp4", "--mask", video.mask]
+
+
+def sound_only(folder: Path, video: Footage) -> list[object]:
+    with av.open(str(folder / "song.m4a"), "w", format="mp4") as output:
+        add_sound(output, "aac")
+        write_clicks(output, Fraction(1))
+    return [folder / "song.m4a", "--mask", video.mask]
+
+
+def empty_folder(folder: Path, video: Footage) -> list[object]:
+    (folder / "nothing").mkdir()
+    return [folder / "nothing", "--mask", video.mask]
+
+
+def other_size(folder: Path, video: Footage) -> list[object]:
+    write_mask(folder / "big.png", np.ones((99, 99), np.uint8))
+    return [video.path, "--mask", folder / "big.png"]
+
+
+def empty_mask(folder: Path, video: Footage) -> list[object]:
+    write_mask(folder / "black.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    return [video.path, "--mask", folder / "black.png"]
+
+
+def smooth_mask(folder: Path, video: Footage) -> list[object]:
+    shape = Image.fromarray(video.labels[0] * 255).rotate(20, Image.Resampling.BILINEAR)
+    shape.save(folder / "smooth.png")
+    return [video.path, "--mask", folder / "smooth.png"]
+
+
+def file_for_folder(folder: Path, video: Footage) -> list[object]:
+    (folder / "taken").touch()
+    return [video.path, "--mask", video.mask, "-o", folder / "taken"]
+
+
+def below_a_file(folder: Path, video: Footage) -> list[object]:
+    (folder / "taken").touch()
+    return [video.path, "--mask", video.mask, "-o", folder / "taken" / "out"]
+
+
+def no_weights(folder: Path, video: Footage) -> list[object]:
+    return [video.path, "--mask", video.mask, "--weights", folder / "none.safetensors"]
+
+
+def wrong_weights(folder: Path, video: Footage) -> list[object]:
+    (folder / "w.safetensors").write_bytes(b"not weights")
+    return [video.path, "--mask", video.mask, "--weights", folder / "w.safetensors"]
+
+
+def given(*more: object) -> Setup:
+    return lambda folder, video: [video.path, "--mask", video.mask, *more]
+
+
+WRONG: dict[str, tuple[int, str, Setup]] = {
+    "no such video": (3, "No such file", lambda f, v: [f / "none.mp4", "--mask", v.mask]),
+    "an empty file": (3, "0 bytes", empty_file),
+    "a text": (3, "notes.mp4", text),
+    "sound only": (3, "found only audio", sound_only),
+    "an empty folder": (3, "found none", empty_folder),
+    "a range beyond the end": (3, "cannot start at frame 90", given("--start", 90)),
+    "no such mask": (4, "no such mask file", lambda f, v: [v.path, "--mask", f / "none.png"]),
+    "a mask of another size": (4, "mask is 99x99, video is 64x48", other_size),
+    "a mask without objects": (4, "expected at least one object", empty_mask),
+    "a smoothed mask": (4, "threshold it", smooth_mask),
+    "a video for a mask": (4, "cannot be read", lambda f, v: [v.path, "--mask", v.path]),
+    "a file where the folder should be": (7, "cannot be written", file_for_folder),
+    "a folder that cannot be made": (7, "cannot be written", below_a_file),
+    "no such weights": (6, "no such weights file", no_weights),
+    "weights that are none": (6, "not a safetensors file", wrong_weights),
+    "no video": (2, "expected a VIDEO", lambda f, v: ["--mask", v.mask]),
+    "no mask": (2, "expected --mask", lambda f, v: [v.path]),
+    "an empty range": (2, "the range is empty", given("--start", 5, "--end", 5)),
+    "nothing to write": (2, "nothing is left to write", given("--no-overlay", "--no-masks")),
+    "a demo with a video": (2, "--demo brings its own", given("--demo")),
+    "two masks for a frame": (2, "frame 0 has two masks", lambda f, v: [
+        v.path, "--mask", v.mask, "--mask", f"0:{v.mask}"]),
+    "a mask out of range": (2, "outside of the range", lambda f, v: [
+        v.path, "--mask", f"7:{v.mask}", "--end", 5]),
+    "an unknown device": (2, "expected auto, cpu, cuda", given("--device", "tpu")),
+    "an unknown precision": (2, "expected auto, fp32", given("--precision", "int8")),
+    "fp16 on a cpu": (2, "needs a CUDA device", given("--precision", "fp16", "--device", "cpu")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_input_is_told_in_one_line_with_its_exit_code(
+    case: str, vostool: Call, video: Footage, weights: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    code, words, setup = WRONG[case]
+    if code != 6:
+        monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: ColourNetwork())
+    arguments = setup(tmp_path, video)
+    before = files(tmp_path)
+    usual = () if "--weights" in arguments else ("--weights", weights)
+    outcome = vostool("segment", *usual, *arguments)
+    assert outcome.code == code
+    assert words in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert outcome.err.startswith("vostool: ")
+    assert outcome.out == ""
+    assert files(tmp_path) == before, "something was left behind"
+    assert not list(Path.cwd().iterdir())
+
+
+def test_a_device_that_is_absent_is_exit_code_5(
+    vostool: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    outcome = vostool("segment", video.path, "--mask", video.mask, "--device", "cuda")
+    assert outcome.code == 5
+    assert outcome.err == ("vostool: --device cuda: asked for a CUDA device, PyTorch finds 0\n")
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("segment", "--colour", "red"),
+            ("segment", "video.mp4", "--start", "-1"),
+            ("segment", "video.mp4", "--size", "large"),
+            ("segment", "video.mp4", "--memory-frames", "1"),
+            ("segment", "one.mp4", "two.mp4"),
+            ("cut", "video.mp4"),
+            ("train",),
+        ],
+    )
+    def test_wrong_options_are_exit_code_2(self, arguments: tuple[str, ...], vostool: Call) -> None:
+        outcome = vostool(*arguments)
+        assert outcome.code == 2
+        assert outcome.out == ""
+        assert "Traceback" not in outcome.err
+
+    @pytest.mark.parametrize(
+        "arguments", [("--help",), ("-h",), ("segment", "-h"), ("train", "-h")]
+    )
+    def test_help_is_on_stdout(self, arguments: tuple[str, ...], vostool: Call) -> None:
+        outcome = vostool(*arguments)
+        assert outcome.code == 0
+        assert "Usage" in outcome.out
+        assert outcome.err == ""
+
+    def test_help_names_every_exit_code(self, vostool: Call) -> None:
+        words = " ".join(vostool("--help").out.split())
+        for code in (*range(8), 130):
+            assert f" {code} " in words
+
+    def test_a_bug_keeps_its_traceback(
+        self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        network = ColourNetwork(2, fail)
+        monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: network)
+        with pytest.raises(ZeroDivisionError):
+            segment(video.path, "--mask", video.mask)
+
+
+class TestTrain:
+    @pytest.fixture
+    def recipe(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        write_video_clip(tmp_path / "data" / "set", "one", count=3)
+        path = tmp_path / "tiny.toml"
+        path.write_text(
+            """
+            frames = 2
+            objects = 1
+            several = 0
+            precision = "fp32"
+            log_every = 1
+            network = {key_channels = 8, value_channels = 16, decoder_channels = [16, 8, 8]}
+            data = [{layout = "clips", root = "set"}]
+            phases = [{steps = 1, size = [32, 48]}]
+            """
+        )
+        return path
+
+    def test_writes_weights_that_load_and_prints_their_path(
+        self, vostool: Call, recipe: Path, tmp_path: Path
+    ) -> None:
+        data = f"data_root={tmp_path / 'data'}"
+        outcome = vostool("train", recipe, "--set", data, "--device", "cpu")
+        assert outcome.code == 0
+        (printed,) = outcome.out.splitlines()
+        assert Path(printed) == Path("runs/tiny/weights.safetensors")
+        assert load_checkpoint(Path(printed)).settings.key_channels == 8
+        assert vostool("train", recipe, "--set", data, "--device", "cpu").code == 7
+
+    def test_tells_what_is_wrong_with_a_recipe(
+        self, vostool: Call, recipe: Path, tmp_path: Path
+    ) -> None:
+        cases: dict[int, tuple[object, ...]] = {
+            2: (recipe, "--set", "speed=3"),
+            3: (tmp_path / "none.toml",),
+        }
+        for code, arguments in cases.items():
+            outcome = vostool("train", *arguments)
+            assert outcome.code == code
+            assert len(outcome.err.splitlines()) == 1
+            assert outcome.out == ""
+        outcome = vostool("train", recipe, "--resume", "--device", "cpu")
+        assert outcome.code == 3
+        assert "found none" in outcome.err
+        assert not Path("runs").exists()
+
+    def test_without_its_data_leaves_nothing_behind(self, vostool: Call, recipe: Path) -> None:
+        outcome = vostool("train", recipe, "--device", "cpu")
+        assert outcome.code == 3
+        assert not Path("runs").exists()
+
+
+class TestProcesses:
+    """What only a process of its own shows."""
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["segment", "--help"]])
+    def test_help_and_version_do_not_import_torch(self, arguments: list[str]) -> None:
+        script = (
+            "import sys; from vostool.cli import main; import contextlib\n"
+            f"sys.argv = ['vostool', *{arguments}]\n"
+            "with contextlib.suppress(SystemExit): main()\n"
+            "heavy = {'torch', 'numpy', 'av', 'PIL'} & set(sys.modules)\n"
+            "print(*sorted(heavy), file=sys.stderr)"
+        )
+        done = python("-c", script)
+        assert done.returncode == 0
+        assert done.stderr.strip() == ""
+        assert done.stdout
+
+    def test_the_module_can_be_run(self) -> None:
+        done = python("-m", "vostool", "--version")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"vostool {__version__}\n", "")

@@ -1,0 +1,101 @@
+import io
+import time
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from vostool.progress import SECONDS, show_progress
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("vostool.progress.time.perf_counter", clock)
+    return clock
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Take the place of a person's terminal."""
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        "vostool.progress.Console",
+        lambda stderr: Console(file=screen, force_terminal=True, width=100, color_system=None),
+    )
+    yield screen
+
+
+def test_without_a_terminal_it_says_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    with show_progress("clip.mp4", quiet=False) as report:
+        for done in range(1, 31):
+            clock.now += 1.0
+            report(done, 30, "")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"clip.mp4: {done} of 30 frames, 1.0/s" for done in range(1, 31) if done % SECONDS == 0
+    ]
+
+
+def test_the_number_of_all_frames_is_left_out_where_it_is_unknown(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    with show_progress("clip.mp4", quiet=False) as report:
+        report(0, None, "")
+        clock.now += 2 * SECONDS
+        report(8, None, "")
+    assert capsys.readouterr().err == "clip.mp4: 8 frames, 0.4/s\n"
+
+
+def test_a_short_run_without_a_terminal_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("clip.mp4", quiet=False) as report:
+        report(1, 2, "")
+        report(2, 2, "")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_there_is_a_bar(
+    terminal: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with show_progress("clip.mp4 on cpu", quiet=False) as report:
+        time.sleep(0.001)
+        report(3, 8, "")
+    assert "clip.mp4 on cpu" in terminal.getvalue()
+    assert "3/8" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_quiet_is_quiet(terminal: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("clip.mp4", quiet=True) as report:
+        report(3, 8, "")
+    assert terminal.getvalue() == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_unit_and_some_words_may_be_given(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    with show_progress("run", quiet=False, unit="steps") as report:
+        report(1000, 2000, "")
+        clock.now += SECONDS
+        report(1050, 2000, "loss 0.5")
+    assert capsys.readouterr().err == "run: 1050 of 2000 steps, 5.0/s  loss 0.5\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_errors_pass_through(terminal: io.StringIO, quiet: bool) -> None:
+    with pytest.raises(KeyboardInterrupt), show_progress("clip.mp4", quiet):
+        raise KeyboardInterrupt

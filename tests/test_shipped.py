@@ -1,0 +1,62 @@
+"""The trained weights that come with the program, on a clip whose truth is known."""
+
+import tomllib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from vostool.demo import BALL, KITE, render_frame
+from vostool.errors import WeightsError
+from vostool.metrics import jaccard
+from vostool.model.checkpoint import load_checkpoint
+from vostool.model.stm import Stm
+from vostool.prepare import image_tensor, label_map, object_tensor, working_size
+from vostool.propagate import Annotation, propagate
+from vostool.weights import DEFAULT, find_weights, sha256, weights_folder
+
+CPU = torch.device("cpu")
+COUNT = 12  # frames
+LAST = 0.3  # of the demo, 22 frames: the ball hops once and comes down
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Stm:
+    try:
+        return load_checkpoint(find_weights(DEFAULT))
+    except WeightsError as error:
+        pytest.skip(str(error))
+
+
+def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Render the beginning of the demo, about every second frame."""
+    for index in range(COUNT):
+        yield render_frame(LAST * index / COUNT)
+
+
+def test_follow_both_objects_of_the_demo(shipped: Stm) -> None:
+    drawn = list(frames())
+    height, width = drawn[0][1].shape
+    size = working_size(height, width, 240, shipped.stride)
+    ids = (BALL, KITE)
+    truth = {0: Annotation(ids, object_tensor(drawn[0][1], ids, size, CPU))}
+    images = (image_tensor(rgb, size, CPU) for rgb, _ in drawn)
+    scores: dict[int, list[float]] = {id_: [] for id_ in ids}
+    with torch.no_grad():
+        for seen, (_, labels) in zip(propagate(images, truth, shipped), drawn, strict=True):
+            found = label_map(seen.masks, seen.ids, (height, width))
+            for id_ in ids:
+                scores[id_].append(jaccard(labels == id_, found == id_))
+    means = {id_: sum(values[1:]) / (COUNT - 1) for id_, values in scores.items()}
+    assert min(means.values()) > 0.8, means
+
+
+def test_are_the_files_that_the_table_tells_of(shipped: Stm) -> None:
+    table = tomllib.loads((weights_folder() / "weights.toml").read_text())
+    assert table[DEFAULT] in table
+    for name, entry in table.items():
+        if name != DEFAULT and "sha256" in entry:
+            assert sha256(find_weights(name)) == entry["sha256"], name
