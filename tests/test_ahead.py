@@ -71,7 +71,7 @@ class TestReadAhead:
         for _ in range(taken):
             next(reader)
         assert threads("read-ahead")
-        reader.close()  # type: ignore[attr-defined]
+        reader.close()
         assert not threads("read-ahead")
 
 
