@@ -42,6 +42,12 @@ class Processes:
         for parameter, part in zip(held, total.split([p.numel() for p in held]), strict=True):
             parameter.grad = part.view_as(parameter).clone(memory_format=torch.preserve_format)
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Tell whether a flag is set in any process, so that all do the same."""
+        if self.count == 1:
+            return flag
+        return bool(self.total(torch.tensor(float(flag), device=device)) > 0)
+
     def total(self, value: Tensor) -> Tensor:
         """Return the sum of a value over all processes."""
         whole = value.clone()

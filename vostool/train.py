@@ -268,7 +268,7 @@ def train(
         course = Course(recipe, folder, library, log, team, device)
         while run.step < recipe.steps:
             advance(run, course)
-            if stop():
+            if team.any(stop(), device):
                 course.save(run)
                 raise KeyboardInterrupt
     weights = folder / "weights.safetensors"

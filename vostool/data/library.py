@@ -67,6 +67,8 @@ def hold_out(sequence: Sequence) -> InMemory:
     held = keep(sequence, torch.device("cpu"))
     if not held.labels[0].any():
         raise InputError(f"hold_out: the first frame of {held.name!r} has no object")
+    if not any(0 < frame < held.length - 1 for frame in held.annotated):
+        raise InputError(f"hold_out: {held.name!r} has no mask between its first and last frame")
     return held
 
 

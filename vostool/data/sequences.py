@@ -16,8 +16,10 @@ Layouts:
 Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both uint8.
 """
 
+import sys
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -201,7 +203,8 @@ def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoP
         raise UsageError("the layout coco needs pycocotools: pip install pycocotools") from error
     if split is None or not (root / split).is_file():
         raise InputError(f"{root}: expected split to name a COCO file, found {split}")
-    coco = COCO(root / split)
+    with redirect_stdout(sys.stderr):  # it speaks, and stdout is for results
+        coco = COCO(root / split)
     for number in sorted(coco.getImgIds()):
         entries = coco.loadAnns(coco.getAnnIds(imgIds=number, iscrowd=False))
         entries = [entry for entry in entries if entry["area"] >= SMALLEST_COCO_AREA]
