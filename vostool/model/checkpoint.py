@@ -29,6 +29,7 @@ def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
     header = {"format": FORMAT, "settings": network.settings.model_dump(), "card": card}
     part = path.with_name(path.name + ".part")
     save_file(state, part, metadata={KEY: json.dumps(header)})
+    part.chmod(0o644)  # it comes out readable by its owner alone
     part.replace(path)
 
 
