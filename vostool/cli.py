@@ -6,7 +6,8 @@ before a command runs, so that --help answers at once.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -225,8 +226,7 @@ def train(
         print(export_run(settings, folder, export))
         return
     where = own_device(choose_device(device))
-    stop = stop_signals()
-    with processes(where) as team:
+    with stop_signals() as stop, processes(where) as team:
         title = f"{path.stem} on {where}"
         with show_progress(title, quiet or not team.first, "steps") as progress:
 
@@ -248,17 +248,22 @@ def train(
         print(weights)
 
 
-def stop_signals() -> Callable[[], bool]:
-    """Return a function that tells whether Ctrl-C or SIGTERM came, which end nothing by now.
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C or SIGTERM came, which end nothing by now.
 
     A step of training must not be torn apart; the loop asks between two of them.
     """
     import signal
 
     came: list[int] = []
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, lambda number, frame: came.append(number))
-    return lambda: bool(came)
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda number, frame: came.append(number)) for kind in kinds]
+    try:
+        yield lambda: bool(came)
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
 
 
 def tell(words: str, quiet: bool = False) -> None:
