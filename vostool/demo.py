@@ -47,12 +47,14 @@ def render_frame(moment: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     picture = backdrop(x + 120 * moment, y)
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    for id_, (cover, paint) in {KITE: kite(x, y, moment), BALL: ball(x, y, moment)}.items():
+    layers = (  # back to front: the ball passes behind the tree, the kite before it
+        (BALL, ball(x, y, moment)),
+        (0, tree(x + 120 * moment, y)),
+        (KITE, kite(x, y, moment)),
+    )
+    for id_, (cover, paint) in layers:
         picture = blend(picture, cover, paint)
         labels[cover > 0.5] = id_
-    cover, paint = tree(x + 120 * moment, y)
-    picture = blend(picture, cover, paint)
-    labels[cover > 0.5] = 0
     random = np.random.default_rng(int(moment * 1e6))
     grain = 0.012 * random.standard_normal(picture.shape, dtype=np.float32)
     return (np.clip(picture + grain, 0, 1) * 255).astype(np.uint8), labels
@@ -100,7 +102,7 @@ def kite(x: Array, y: Array, moment: float) -> tuple[Array, Array]:
 
 
 def tree(x: Array, y: Array) -> tuple[Array, Array]:
-    """A trunk in the foreground, behind which the ball passes."""
+    """A trunk, behind which the ball passes."""
     bark = 0.05 * np.sin(x * 0.9 + np.sin(y / 9)) + 0.03 * np.sin(y / 4)
     edge = 11 + 2 * np.sin(y / 31) - np.abs(x - 395)
     return smooth(edge), np.array([0.30, 0.21, 0.14]) + bark[..., None]
