@@ -114,7 +114,7 @@ def segment(
         int,
         typer.Option(
             min=2,
-            help="Remember at most N frames: the first, and the latest of the others.",
+            help="Remember at most N frames: the annotated, and the latest of the others.",
             rich_help_panel="Model",
         ),
     ] = 8,
