@@ -71,7 +71,7 @@ def vostool(
 @pytest.fixture
 def segment(vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run `vostool segment` with a network that goes by colour."""
-    monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: ColourNetwork())
+    monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
     always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
     return lambda *arguments: vostool("segment", *arguments, *always)
 
@@ -191,7 +191,7 @@ class TestSegment:
         self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         network = ColourNetwork(4, interrupt)
-        monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: network)
         outcome = segment(video.path, "--mask", video.mask)
         assert outcome.code == 130
         assert "Traceback" not in outcome.err
@@ -343,7 +343,7 @@ def test_a_wrong_input_is_told_in_one_line_with_its_exit_code(
 ) -> None:  # fmt: skip
     code, words, setup = WRONG[case]
     if code != 6:
-        monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: ColourNetwork())
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
     arguments = setup(tmp_path, video)
     before = files(tmp_path)
     usual = () if "--weights" in arguments else ("--weights", weights)
@@ -406,7 +406,7 @@ class TestUsage:
             raise ZeroDivisionError
 
         network = ColourNetwork(2, fail)
-        monkeypatch.setattr("vostool.segment.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: network)
         with pytest.raises(ZeroDivisionError):
             segment(video.path, "--mask", video.mask)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
-from vostool.propagate import Annotation, Prediction, propagate
+from vostool.propagate import REFERENCE_SETS, Annotation, Prediction, References, propagate
 
 Shape = tuple[int, int]
 Seen = tuple[int, Tensor]  # a frame's number, and the masks it was remembered with
@@ -59,7 +59,7 @@ def run(
     count: int, annotations: Mapping[int, Annotation], remember_every: int = 5
 ) -> tuple[Recorder, list[Prediction[int]]]:
     recorder = Recorder()
-    seen = list(propagate(numbered(count), annotations, recorder, remember_every))
+    seen = list(propagate(numbered(count), annotations, recorder, References(every=remember_every)))
     return recorder, seen
 
 
@@ -80,6 +80,22 @@ class TestWhatIsRead:
         assert recorder.reads == [
             (frame, tuple(sorted({*range(0, frame, every), frame - 1}))) for frame in range(1, 14)
         ]
+
+    @pytest.mark.parametrize(
+        ("name", "frames"),
+        [
+            ("first", [(0,), (0,), (0,), (0,), (0,), (0,), (0,)]),
+            ("previous", [(0,), (1,), (2,), (3,), (4,), (5,), (6,)]),
+            ("first+previous", [(0,), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6)]),
+            ("memory", [(0,), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 5, 6)]),
+        ],
+    )
+    def test_is_one_of_the_reference_sets_of_table_3(
+        self, name: str, frames: list[tuple[int, ...]]
+    ) -> None:
+        recorder = Recorder()
+        list(propagate(numbered(8), {0: square(1)}, recorder, REFERENCE_SETS[name]))
+        assert [read for _, read in recorder.reads] == frames
 
     def test_starts_for_a_late_object_with_the_frame_it_was_shown_on(self) -> None:
         recorder, _ = run(13, {0: square(1), 3: square(2, row=2)})
@@ -231,14 +247,14 @@ class TestByColour:
     def test_a_wrong_start_is_mended_by_a_later_mask(self, clip: Scene) -> None:
         wrong = Annotation((1,), clip.masks[0][:, 1:].roll(20, dims=3))
         truth = {0: wrong, 4: truth_of(clip, 4, 1)}
-        seen = list(propagate(clip.images, truth, ColourSegmenter(), remember_every=1))
+        seen = list(propagate(clip.images, truth, ColourSegmenter(), References(every=1)))
         assert j_of(seen[3].masks[:, 1], clip.masks[3][:, 1]) < 0.5
         assert j_of(seen[5].masks[:, 1], clip.masks[5][:, 1]) > 0.9
 
     def test_training_can_go_back_to_the_first_masks(self, clip: Scene) -> None:
         objects = clip.masks[0][:, 1:].clone().requires_grad_()
         annotations = {0: Annotation((1,), objects)}
-        *_, last = propagate(clip.images, annotations, ColourSegmenter(), remember_every=1)
+        *_, last = propagate(clip.images, annotations, ColourSegmenter(), References(every=1))
         (gradient,) = torch.autograd.grad(last.masks[:, 1].sum(), objects)
         assert gradient.abs().sum() > 0
 

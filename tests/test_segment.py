@@ -3,7 +3,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,13 +26,15 @@ from tests.conftest import (
     interrupt,
 )
 from vostool.errors import DeviceError, InputError, MaskError, OutputError, UsageError, VostoolError
+from vostool.follow import Model
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import COLOURS
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
 from vostool.metrics import jaccard
 from vostool.model.stm import Stm
-from vostool.segment import Job, Model, default_output, segment
+from vostool.propagate import References
+from vostool.segment import Job, default_output, segment
 from vostool.weights import sha256
 
 CPU = torch.device("cpu")
@@ -243,7 +245,10 @@ class TestTheReport:
     def test_tells_all_that_is_needed_to_repeat_the_run(
         self, job: Job, model: Model, weights: Path, video: Footage
     ) -> None:
-        segment(replace(job, start=1, end=7), replace(model, memory_every=3, memory_frames=4))
+        segment(
+            replace(job, start=1, end=7),
+            replace(model, references=References(every=3), memory_frames=4),
+        )
         report = report_of(job)
         assert report["schema_version"] == 1
         assert set(report["versions"]) == {"vostool", "python", "torch", "av"}
@@ -252,8 +257,8 @@ class TestTheReport:
         options = report["options"]
         assert options["video"] == str(video.path)
         assert options["masks"] == [str(video.mask)]
-        chosen = ("start", "end", "size", "memory_every", "memory_frames")
-        assert [options[name] for name in chosen] == [1, 7, HEIGHT, 3, 4]
+        chosen = ("start", "end", "size", "references", "memory_frames")
+        assert [options[name] for name in chosen] == [1, 7, HEIGHT, asdict(References(every=3)), 4]
         assert (options["device"], options["precision"]) == ("cpu", "float32")
         assert (report["input"]["width"], report["input"]["height"]) == (WIDTH, HEIGHT)
         assert (report["status"], report["error"], report["warnings"]) == ("done", None, [])
@@ -372,7 +377,7 @@ class TestWhatGoesWrong:
     def test_before_the_first_frame_leaves_nothing(
         self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vostool.segment.image_tensor", lambda *arguments: fail())
+        monkeypatch.setattr("vostool.follow.image_tensor", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
             segment(job, model)
         assert not job.output.exists()
@@ -381,7 +386,7 @@ class TestWhatGoesWrong:
         self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job.output.mkdir()
-        monkeypatch.setattr("vostool.segment.image_tensor", lambda *arguments: fail())
+        monkeypatch.setattr("vostool.follow.image_tensor", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
             segment(job, model)
         assert list(job.output.iterdir()) == []

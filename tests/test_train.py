@@ -24,7 +24,7 @@ from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
 from vostool.processes import ALONE, Processes
-from vostool.propagate import Annotation, propagate
+from vostool.propagate import Annotation, References, propagate
 from vostool.recipe import Recipe
 from vostool.train import (
     Run,
@@ -96,7 +96,9 @@ class TestTheLoss:
     def by_hand(self, segmenter: Stm, clip: Clip, cycle: bool, gamma: float = 1.0) -> Tensor:
         """Return the mean over predicted frames of forward loss and loss of the cycle."""
         ids = tuple(range(1, clip.masks.shape[2]))
-        frames = propagate(clip.images, {0: Annotation(ids, clip.masks[0][:, 1:])}, segmenter, 1)
+        frames = propagate(
+            clip.images, {0: Annotation(ids, clip.masks[0][:, 1:])}, segmenter, References(every=1)
+        )
         first, *others = frames
         reference = Reference(first.features, clip.masks[0])
         losses = []

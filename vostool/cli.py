@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,10 +45,36 @@ def options(
     """Take the options that stand before a command."""
 
 
-DEVICE = typer.Option(help="auto, cpu, cuda or cuda:NUMBER.", rich_help_panel="Compute")
-PRECISION = typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel="Compute")
-JSON = typer.Option("--json", help="Print one JSON document instead of paths.")
-QUIET = typer.Option("--quiet", "-q", help="No progress, no words; errors only.")
+# the options of every command that runs a model
+Weights = Annotated[str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")]
+Size = Annotated[
+    int,
+    typer.Option(
+        min=32, help="Short side at which the network works, pixels.", rich_help_panel="Model"
+    ),
+]
+MemoryEvery = Annotated[
+    int, typer.Option(min=1, help="Remember every Nth frame.", rich_help_panel="Model")
+]
+MemoryFrames = Annotated[
+    int,
+    typer.Option(
+        min=2,
+        help="Remember at most N frames: the annotated, and the latest of the others.",
+        rich_help_panel="Model",
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:NUMBER.", rich_help_panel="Compute")
+]
+Precision = Annotated[
+    str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel="Compute")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no words; errors only.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a result.", rich_help_panel="Output")
+]
 
 
 @app.command()
@@ -94,34 +121,15 @@ def segment(
     masks: Annotated[
         bool, typer.Option(help="Write masks/00000.png ….", rich_help_panel="Output")
     ] = True,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace a result.", rich_help_panel="Output"),
-    ] = False,
-    weights: Annotated[
-        str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")
-    ] = "default",
-    size: Annotated[
-        int,
-        typer.Option(
-            min=32, help="Short side at which the network works, pixels.", rich_help_panel="Model"
-        ),
-    ] = 240,
-    memory_every: Annotated[
-        int, typer.Option(min=1, help="Remember every Nth frame.", rich_help_panel="Model")
-    ] = 5,
-    memory_frames: Annotated[
-        int,
-        typer.Option(
-            min=2,
-            help="Remember at most N frames: the annotated, and the latest of the others.",
-            rich_help_panel="Model",
-        ),
-    ] = 8,
-    device: Annotated[str, DEVICE] = "auto",
-    precision: Annotated[str, PRECISION] = "auto",
-    as_json: Annotated[bool, JSON] = False,
-    quiet: Annotated[bool, QUIET] = False,
+    overwrite: Overwrite = False,
+    weights: Weights = "default",
+    size: Size = 240,
+    memory_every: MemoryEvery = 5,
+    memory_frames: MemoryFrames = 8,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Follow the objects of a mask through a video.
 
@@ -132,17 +140,14 @@ def segment(
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
 
     from vostool.demo import render_demo
-    from vostool.device import choose_device, choose_precision
+    from vostool.follow import load_model
     from vostool.progress import show_progress
-    from vostool.segment import Job, default_output, load_model
+    from vostool.propagate import MEMORY
+    from vostool.segment import Job, default_output
     from vostool.segment import segment as run
 
-    where = choose_device(device)
-    number_format = choose_precision(precision, where)
-    model = load_model(
-        weights, where, number_format, size=size, memory_every=memory_every,
-        memory_frames=memory_frames,
-    )  # fmt: skip
+    references = replace(MEMORY, every=memory_every)
+    model = load_model(weights, device, precision, size, references, memory_frames)
     if demo or video is None:
         output = output or Path("vostool-demo")
         video, mask = render_demo(output)
@@ -156,7 +161,7 @@ def segment(
         end=end,
         overwrite=overwrite,
     )
-    with show_progress(f"{video.name} on {where}", quiet) as progress:
+    with show_progress(f"{video.name} on {model.device}", quiet) as progress:
         report = run(job, model, progress)
     for warning in report["warnings"]:
         tell(f"warning: {warning}", quiet)
@@ -203,8 +208,8 @@ def train(
         Path | None,
         typer.Option(help="Train nothing; write the weights of the run to a file."),
     ] = None,
-    device: Annotated[str, DEVICE] = "auto",
-    quiet: Annotated[bool, QUIET] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
 ) -> None:
     """Train a network from a recipe, with the cycle or without.
 

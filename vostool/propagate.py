@@ -1,8 +1,8 @@
 """The one frame loop: carry the annotated masks through the frames that follow.
 
-Used alike by segment, eval and train. What is remembered (journal 4.3.2, "MEM"): the
-annotated frames, every `remember_every`-th frame, and the previous one. A frame is
-encoded for memory only once another frame is there to read it.
+Used alike by segment, eval and train. `References` says what is remembered, by default
+the annotated frames, every 5th frame, and the previous one. A frame is encoded for memory
+only once another frame is there to read it.
 
 Objects that are annotated on the same frame form a group, with a memory of its own;
 groups meet in the aggregation, so that objects may enter at any frame.
@@ -19,6 +19,29 @@ from torch import Tensor
 
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Features, Memory, Segmenter
+
+
+@dataclass(frozen=True)
+class References:
+    """The frames from which the next ones are predicted (journal 4.3.2, Table 3)."""
+
+    annotated: bool = True
+    previous: bool = True
+    every: int | None = 5  # frames from one that stays to the next; None: only annotated ones
+
+    def keep(self, index: int, annotated: bool) -> bool:
+        """Return whether a frame stays in memory."""
+        regular = self.every is not None and index % self.every == 0
+        return regular or (annotated and self.annotated)
+
+
+MEMORY = References()
+REFERENCE_SETS = {  # the rows of Table 3
+    "first": References(previous=False, every=None),
+    "previous": References(annotated=False, every=None),
+    "first+previous": References(every=None),
+    "memory": MEMORY,
+}
 
 
 @dataclass(frozen=True)
@@ -50,10 +73,14 @@ class Group(Generic[Memory]):
         self,
         segmenter: Segmenter[Features, Memory],
         seen: Prediction[Features],
-        keep: bool,
+        references: References,
+        index: int,
         annotated: bool,
     ) -> Self:
-        """Return this group with one more frame remembered; only until the next if not `keep`."""
+        """Return this group with frame `index` remembered, for good or until the next."""
+        keep = references.keep(index, annotated)
+        if not keep and not references.previous:
+            return self
         channels = [0, *(1 + seen.ids.index(id_) for id_ in self.ids)]
         masks = seen.masks if len(channels) == seen.masks.shape[1] else seen.masks[:, channels]
         recent = segmenter.memorize(seen.features, masks, self.bank, annotated)
@@ -64,7 +91,7 @@ def propagate(
     images: Iterable[Tensor],
     annotations: Mapping[int, Annotation],
     segmenter: Segmenter[Features, Memory],
-    remember_every: int = 5,
+    references: References = MEMORY,
 ) -> Iterator[Prediction[Features]]:
     """Yield the masks of every image, in order.
 
@@ -77,8 +104,10 @@ def propagate(
     for index, image in enumerate(images):
         if seen is not None:
             annotated = index - 1 in annotations
-            keep = annotated or (index - 1) % remember_every == 0
-            groups = [group.remember(segmenter, seen, keep, annotated) for group in groups]
+            groups = [
+                group.remember(segmenter, seen, references, index - 1, annotated)
+                for group in groups
+            ]
         features = segmenter.encode(image)
         seen = Prediction(*join(segmenter, features, groups, image), features)
         if index in annotations:

@@ -9,35 +9,30 @@ import json
 import math
 import platform
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from vostool import __version__
-from vostool.ahead import WriteBehind, read_ahead
+from vostool.ahead import WriteBehind
 from vostool.device import out_of_memory_is_told
-from vostool.errors import MaskError, OutputError, UsageError
+from vostool.errors import OutputError, UsageError
+from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
-from vostool.media.masks import parse_mask_options, read_mask, write_mask
+from vostool.media.masks import parse_mask_options, write_mask
 from vostool.media.overlay import paint
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
-from vostool.model.checkpoint import load_checkpoint
-from vostool.model.stm import Stm
-from vostool.prepare import Size, image_tensor, label_map, object_tensor, working_size
-from vostool.propagate import Annotation, propagate
-from vostool.weights import find_weights, sha256
+from vostool.prepare import working_size
+from vostool.weights import sha256
 
 SCHEMA_VERSION = 1  # of run.json
 
@@ -54,127 +49,6 @@ class Job:
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
     overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network, ready to run, and how."""
-
-    network: Stm
-    weights: Path
-    device: torch.device
-    precision: torch.dtype
-    size: int = 240  # short side of the frames that the network sees, pixels
-    memory_every: int = 5  # frames from one that is remembered to the next
-    memory_frames: int | None = None  # the most that are remembered at a time
-
-
-def load_model(
-    weights: str,
-    device: torch.device,
-    precision: torch.dtype,
-    *,
-    size: int,
-    memory_every: int,
-    memory_frames: int | None,
-) -> Model:
-    """Load weights by name or path; raises WeightsError."""
-    path = find_weights(weights)
-    network = load_checkpoint(path, memory_frames)
-    with out_of_memory_is_told(device):
-        network.requires_grad_(False).to(device, precision)
-    return Model(network, path, device, precision, size, memory_every, memory_frames)
-
-
-class Annotations(Mapping[int, Annotation]):
-    """The masks given, read when their frame comes; frames count from the job's start."""
-
-    def __init__(self, job: Job, info: VideoInfo, size: Size, device: torch.device) -> None:
-        """Check every mask; raises MaskError, or UsageError for a frame out of range."""
-        names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
-        self.paths = parse_mask_options(job.masks, job.start, names)
-        self._start, self._info, self._size, self._device = job.start, info, size, device
-        self.ids: dict[int, list[int]] = {}
-        for frame in self.paths:
-            if frame < job.start or (job.end is not None and frame >= job.end):
-                last = "the end" if job.end is None else f"{job.end - 1}"
-                raise UsageError(
-                    f"--mask: {self.paths[frame]} is for frame {frame}, "
-                    f"outside of the range {job.start} to {last}"
-                )
-            self.ids[frame] = [int(id_) for id_ in np.unique(self.labels(frame)) if id_]
-
-    def check_reached(self, frames: int) -> None:
-        """Raise MaskError if the video had too few frames to come to any of the masks."""
-        first = min(self.paths)
-        if first >= frames:
-            raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
-
-    def labels(self, frame: int) -> LabelMap:
-        """Read the mask of a frame, numbered as in the video."""
-        return read_mask(self.paths[frame], self._info.width, self._info.height)
-
-    def __getitem__(self, index: int) -> Annotation:
-        labels = self.labels(index + self._start)
-        ids = self.ids[index + self._start]
-        return Annotation(tuple(ids), object_tensor(labels, ids, self._size, self._device))
-
-    def __contains__(self, index: object) -> bool:  # the mixin would read the mask
-        return isinstance(index, int) and index + self._start in self.paths
-
-    def __iter__(self) -> Iterator[int]:
-        return (frame - self._start for frame in self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-@dataclass
-class Stopwatch:
-    """Seconds of the network, and of all from the first frame asked for to the last written."""
-
-    network: float = 0.0
-    total: float = 0.0
-    _since: float = 0.0
-
-    def start(self) -> None:
-        """Let the network's clock run."""
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        """Stop the network's clock."""
-        self.network += time.perf_counter() - self._since
-
-
-@torch.no_grad()
-def follow(
-    frames: Iterable[Frame], annotations: Annotations, model: Model, size: Size, watch: Stopwatch
-) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield every frame with its label map, at the frame's own size.
-
-    Where a mask is given, its objects come out just as they went in.
-    """
-    shown: deque[Frame] = deque()
-    pairs = ((frame, image_tensor(frame.rgb, size, model.device)) for frame in frames)
-
-    def images(ready: Iterator[tuple[Frame, Tensor]]) -> Iterator[Tensor]:
-        for frame, image in ready:
-            shown.append(frame)
-            watch.start()
-            yield image
-
-    with closing(read_ahead(pairs)) as ready:
-        for seen in propagate(images(ready), annotations, model.network, model.memory_every):
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            watch.stop()
-            frame = shown.popleft()
-            labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
-            if frame.index in annotations.paths:
-                given = annotations.labels(frame.index)
-                labels[np.isin(labels, annotations.ids[frame.index])] = 0
-                labels = np.where(given > 0, given, labels)
-            yield frame, labels
 
 
 class Result:
@@ -282,19 +156,19 @@ def segment(
     """
     info = probe(job.video)
     size = working_size(info.height, info.width, model.size, model.network.stride)
-    annotations = Annotations(job, info, size, model.device)
+    given = GivenMasks(mask_paths(job), info, size, model.device, start=job.start)
     expected = expected_frames(job, info)
-    result = Result(job, info, annotations.paths.values())
+    result = Result(job, info, given.paths.values())
     watch, warnings = Stopwatch(), list[str]()
     started = time.perf_counter()
     status, problem = "done", None
     try:
         with out_of_memory_is_told(model.device), result:
             frames = read_frames(job.video, job.start, job.end, warnings)
-            for frame, labels in follow(frames, annotations, model, size, watch):
+            for frame, labels in follow(frames, given, model, watch):
                 result.add(frame, labels)
                 progress(frame.index - job.start + 1, expected, "")
-            annotations.check_reached(frame.index + 1)
+            given.check_reached(frame.index + 1)
     except KeyboardInterrupt:
         status = "interrupted"
         raise
@@ -304,15 +178,28 @@ def segment(
     finally:
         watch.total = time.perf_counter() - started
         end = job.start + result.frames if status == "done" else math.inf
-        late = [frame for frame in annotations.paths if frame >= end]
+        late = [frame for frame in given.paths if frame >= end]
         warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
-        report = describe(job, model, info, annotations, result, watch)
+        report = describe(job, model, info, given, result, watch)
         report |= {"status": status, "error": problem, "warnings": warnings + result.warnings}
         if result.frames:
             write_report(result.report, report)
         else:
             result.discard()
     return report
+
+
+def mask_paths(job: Job) -> dict[int, Path]:
+    """Return the job's masks by frame; raises UsageError for a frame out of its range."""
+    names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
+    paths = parse_mask_options(job.masks, job.start, names)
+    for frame, path in paths.items():
+        if frame < job.start or (job.end is not None and frame >= job.end):
+            last = "the end" if job.end is None else f"{job.end - 1}"
+            raise UsageError(
+                f"--mask: {path} is for frame {frame}, outside of the range {job.start} to {last}"
+            )
+    return paths
 
 
 def expected_frames(job: Job, info: VideoInfo) -> int | None:
@@ -325,7 +212,7 @@ def describe(
     job: Job,
     model: Model,
     info: VideoInfo,
-    annotations: Annotations,
+    given: GivenMasks,
     result: Result,
     watch: Stopwatch,
 ) -> dict[str, Any]:
@@ -345,11 +232,11 @@ def describe(
             "device": str(model.device),
             "precision": str(model.precision).removeprefix("torch."),
             "size": model.size,
-            "memory_every": model.memory_every,
+            "references": asdict(model.references),
             "memory_frames": model.memory_frames,
         },
         "input": asdict(info),
-        "objects": sorted({id_ for ids in annotations.ids.values() for id_ in ids}),
+        "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
         "frames": result.frames,
         "seconds": {"network": round(watch.network, 3), "total": round(watch.total, 3)},
         "fps": {

@@ -33,7 +33,7 @@ from vostool.model.interface import Reference
 from vostool.model.stm import Stm
 from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
-from vostool.propagate import Annotation, Prediction, propagate
+from vostool.propagate import Annotation, Prediction, References, propagate
 from vostool.recipe import Recipe
 
 ENCODERS = ("query_stem", "query_body", "memory_stem", "memory_body")
@@ -68,7 +68,7 @@ def forward(network: Stm, clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
             0: Annotation(ids[:-1], clip.masks[0][:, 1:-1]),
             1: Annotation(ids[-1:], clip.masks[1][:, -1:]),
         }
-    return propagate(clip.images, truth, network, remember_every=1)
+    return propagate(clip.images, truth, network, References(every=1))
 
 
 @torch.no_grad()

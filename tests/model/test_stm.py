@@ -12,7 +12,7 @@ from vostool.losses import mask_loss
 from vostool.model.interface import Reference
 from vostool.model.memory import StackedMemory
 from vostool.model.stm import Stm, StmSettings
-from vostool.propagate import Annotation, propagate
+from vostool.propagate import Annotation, References, propagate
 
 Keys = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]
@@ -84,7 +84,7 @@ class TestGradients:
         any_network.zero_grad(set_to_none=True)
         images, truth = scene(3)
         objects = truth[0][:, 1:].clone().requires_grad_()
-        frames = propagate(images, {0: Annotation((1,), objects)}, any_network, remember_every=1)
+        frames = propagate(images, {0: Annotation((1,), objects)}, any_network, References(every=1))
         reference = Reference(next(frames).features, truth[0])
         loss = torch.zeros(1)
         for seen, masks in zip(frames, truth[1:], strict=True):
@@ -201,7 +201,7 @@ def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:
     with torch.no_grad():
         images, masks = scene(7)
         truth = {0: Annotation((1,), masks[0][:, 1:])}
-        list(propagate(images, truth, Counting(), remember_every=1))
+        list(propagate(images, truth, Counting(), References(every=1)))
     assert lengths == [1, 2, 3, 3, 3, 3]
 
 

@@ -1,0 +1,165 @@
+"""A model, ready to run, and the way through a video: frames and given masks in, label maps out.
+
+`follow` puts the frame loop to work for every command that reads a video: a thread decodes
+ahead while the network follows the objects.
+"""
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vostool.ahead import read_ahead
+from vostool.device import choose_device, choose_precision, out_of_memory_is_told
+from vostool.errors import MaskError
+from vostool.media.frame import Frame, VideoInfo
+from vostool.media.labels import LabelMap
+from vostool.media.masks import read_mask
+from vostool.model.checkpoint import load_checkpoint
+from vostool.model.stm import Stm
+from vostool.prepare import Size, image_tensor, label_map, object_tensor
+from vostool.propagate import MEMORY, Annotation, References, propagate
+from vostool.weights import find_weights
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, ready to run, and how."""
+
+    network: Stm
+    weights: Path
+    device: torch.device
+    precision: torch.dtype
+    size: int = 240  # short side of the frames that the network sees, pixels
+    references: References = MEMORY
+    memory_frames: int | None = None  # the most that are remembered at a time
+
+
+def load_model(
+    weights: str,
+    device: str,
+    precision: str,
+    size: int = 240,
+    references: References = MEMORY,
+    memory_frames: int | None = 8,
+) -> Model:
+    """Load weights by name or path onto a device, in a precision, both as they are named.
+
+    Raises WeightsError, DeviceError or UsageError.
+    """
+    where = choose_device(device)
+    number_format = choose_precision(precision, where)
+    path = find_weights(weights)
+    network = load_checkpoint(path, memory_frames)
+    with out_of_memory_is_told(where):
+        network.requires_grad_(False).to(where, number_format)
+    return Model(network, path, where, number_format, size, references, memory_frames)
+
+
+class GivenMasks(Mapping[int, Annotation]):
+    """The masks given for some frames, read when their frame comes.
+
+    `paths` are by frame number; as a mapping, frames count from `start`. Of a mask in `only`,
+    no other ids are taken.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[int, Path],
+        info: VideoInfo,
+        size: Size,
+        device: torch.device,
+        *,
+        start: int = 0,
+        only: Mapping[int, Collection[int]] | None = None,
+        doubt: bool = True,
+    ) -> None:
+        """Read and check every mask; raises MaskError."""
+        self.paths, self.size = paths, size
+        self._start, self._info, self._device = start, info, device
+        self._only, self._doubt = only or {}, doubt
+        self.ids = {
+            frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths
+        }
+
+    def check_reached(self, frames: int) -> None:
+        """Raise MaskError if the video had too few frames to come to any of the masks."""
+        first = min(self.paths)
+        if first >= frames:
+            raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
+
+    def labels(self, frame: int) -> LabelMap:
+        """Read the mask of a frame, numbered as in the video."""
+        info = self._info
+        labels = read_mask(self.paths[frame], info.width, info.height, doubt=self._doubt)
+        if frame in self._only:
+            labels[~np.isin(labels, list(self._only[frame]))] = 0
+        return labels
+
+    def __getitem__(self, index: int) -> Annotation:
+        labels = self.labels(index + self._start)
+        ids = self.ids[index + self._start]
+        return Annotation(tuple(ids), object_tensor(labels, ids, self.size, self._device))
+
+    def __contains__(self, index: object) -> bool:  # the mixin would read the mask
+        return isinstance(index, int) and index + self._start in self.paths
+
+    def __iter__(self) -> Iterator[int]:
+        return (frame - self._start for frame in self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of the network, and of all from the first frame asked for to the last written."""
+
+    network: float = 0.0
+    total: float = 0.0
+    _since: float = 0.0
+
+    def start(self) -> None:
+        """Let the network's clock run."""
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stop the network's clock."""
+        self.network += time.perf_counter() - self._since
+
+
+@torch.no_grad()
+def follow(
+    frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
+) -> Iterator[tuple[Frame, LabelMap]]:
+    """Yield every frame with its label map, at the frame's own size.
+
+    Where a mask is given, its objects come out just as they went in.
+    """
+    shown: deque[Frame] = deque()
+    pairs = ((frame, image_tensor(frame.rgb, given.size, model.device)) for frame in frames)
+
+    def images(ready: Iterator[tuple[Frame, Tensor]]) -> Iterator[Tensor]:
+        for frame, image in ready:
+            shown.append(frame)
+            watch.start()
+            yield image
+
+    with closing(read_ahead(pairs)) as ready:
+        for seen in propagate(images(ready), given, model.network, model.references):
+            if model.device.type == "cuda":
+                torch.cuda.synchronize(model.device)
+            watch.stop()
+            frame = shown.popleft()
+            labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
+            if frame.index in given.paths:
+                truth = given.labels(frame.index)
+                labels[np.isin(labels, given.ids[frame.index])] = 0
+                labels = np.where(truth > 0, truth, labels)
+            yield frame, labels
