@@ -1,0 +1,1 @@
+"""Benchmarks: predict, score, tell, compare."""
