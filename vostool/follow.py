@@ -8,23 +8,25 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from vostool.ahead import read_ahead
 from vostool.device import choose_device, choose_precision, out_of_memory_is_told
-from vostool.errors import MaskError
+from vostool.errors import MaskError, UsageError
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import load_checkpoint
 from vostool.model.stm import Stm
 from vostool.prepare import Size, image_tensor, label_map, object_tensor
-from vostool.propagate import MEMORY, Annotation, References, propagate
+from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, References, propagate
 from vostool.weights import find_weights
 
 
@@ -40,26 +42,64 @@ class Model:
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the weights that decides about the masks, as JSON has it."""
+        return {
+            "device": str(self.device),
+            "precision": str(self.precision).removeprefix("torch."),
+            "size": self.size,
+            "references": asdict(self.references),
+            "memory_frames": self.memory_frames,
+        }
 
-def load_model(
-    weights: str,
-    device: str,
-    precision: str,
-    size: int = 240,
-    references: References = MEMORY,
-    memory_frames: int | None = 8,
-) -> Model:
-    """Load weights by name or path onto a device, in a precision, both as they are named.
 
-    Raises WeightsError, DeviceError or UsageError.
-    """
-    where = choose_device(device)
-    number_format = choose_precision(precision, where)
-    path = find_weights(weights)
-    network = load_checkpoint(path, memory_frames)
-    with out_of_memory_is_told(where):
-        network.requires_grad_(False).to(where, number_format)
-    return Model(network, path, where, number_format, size, references, memory_frames)
+class ModelOptions(BaseModel):
+    """What a person says of a model: the options of every command that runs one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: str = "default"
+    device: str = "auto"
+    precision: str = "auto"
+    size: int = Field(default=240, ge=32)
+    reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
+    memory_every: int = Field(default=5, ge=1)
+    memory_frames: int = Field(default=8, ge=2)
+
+    @property
+    def references(self) -> References:
+        """The frames to predict from."""
+        chosen = REFERENCE_SETS[self.reference]
+        return replace(chosen, every=self.memory_every) if chosen.every else chosen
+
+    def changed(self, changes: Mapping[str, str]) -> Self:
+        """Return the options with some others, as text; raises UsageError."""
+        try:
+            return self.model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+            raise UsageError(f"{name}={first['input']}: {first['msg']}") from error
+
+
+def load_model(options: ModelOptions) -> Model:
+    """Load weights onto a device; raises WeightsError, DeviceError or UsageError."""
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    path = find_weights(options.weights)
+    network = load_checkpoint(path, options.memory_frames)
+    with out_of_memory_is_told(device):
+        network.requires_grad_(False).to(device, precision)
+    return Model(
+        network=network,
+        weights=path,
+        device=device,
+        precision=precision,
+        size=options.size,
+        references=options.references,
+        memory_frames=options.memory_frames,
+    )
 
 
 class GivenMasks(Mapping[int, Annotation]):

@@ -23,6 +23,7 @@ from vostool import __version__
 from vostool.ahead import WriteBehind
 from vostool.device import out_of_memory_is_told
 from vostool.errors import OutputError, UsageError
+from vostool.files import write_text
 from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo
@@ -229,11 +230,7 @@ def describe(
         "network": model.network.settings.model_dump(),
         "options": {
             **asdict(job),
-            "device": str(model.device),
-            "precision": str(model.precision).removeprefix("torch."),
-            "size": model.size,
-            "references": asdict(model.references),
-            "memory_frames": model.memory_frames,
+            **model.options,
         },
         "input": asdict(info),
         "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
@@ -250,12 +247,7 @@ def describe(
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write run.json, all or nothing; paths and fractions as text."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    write_text(path, json.dumps(report, indent=2, default=str) + "\n")
 
 
 def default_output(video: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vostool.data.sequences import clip_names, clip_source, masks_root
+from vostool.data.layout import clip_names, clip_source, masks_root
 from vostool.media.masks import read_mask
 from vostool.metrics import jaccard
 

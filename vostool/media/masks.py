@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vostool.errors import MaskError, OutputError, UsageError
+from vostool.errors import MaskError, UsageError
+from vostool.files import write_bytes
 from vostool.media.folder import IMAGE_SUFFIXES, natural_key
 from vostool.media.labels import PALETTE, LabelMap, to_labels
 
@@ -72,13 +73,7 @@ def write_mask(path: Path, labels: LabelMap) -> None:
 
     Raises OutputError if the file cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_bytes(encode_mask(labels))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    write_bytes(path, encode_mask(labels))
 
 
 def parse_mask_options(

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import draw
+from tests.evaluate.making import COUNT, write_davis16, write_davis17, write_grey, write_youtube
+from vostool.errors import InputError, UsageError
+from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
+
+
+class TestDavis16:
+    def test_gives_the_first_mask_and_scores_all_frames_but_the_first_and_the_last(
+        self, tmp_path: Path
+    ) -> None:
+        root = write_davis16(tmp_path, "a", "b")
+        a, b = open_benchmark("davis16", root, "val").clips
+        assert (a.name, b.name) == ("a", "b")
+        assert a.source == root / "videos" / "a.mp4"
+        assert list(a.given) == ["00000"]
+        assert list(a.truth) == [f"{index:05d}" for index in range(1, COUNT - 1)]
+        assert a.objects == {1: "00001"}
+        assert a.white
+
+    def test_may_be_scored_without_its_videos(self, tmp_path: Path) -> None:
+        root = write_davis16(tmp_path, "a")
+        (root / "videos" / "a.mp4").unlink()
+        (clip,) = open_benchmark("davis16", root, "val").clips
+        assert clip.source is None
+
+    def test_takes_a_file_for_a_split(self, tmp_path: Path) -> None:
+        root = write_davis16(tmp_path / "set", "a", "b")
+        (tmp_path / "mine.txt").write_text("b\n")
+        (clip,) = open_benchmark("davis16", root, str(tmp_path / "mine.txt")).clips
+        assert clip.name == "b"
+
+
+class TestDavis17:
+    def test_has_the_objects_up_to_the_highest_of_the_first_frame_void_left_out(
+        self, tmp_path: Path
+    ) -> None:
+        root = write_davis17(tmp_path, "a")
+        labels = draw(0)[1]
+        labels[0, :4] = (3, 255, 255, 255)
+        write_grey(root / "Annotations" / "480p" / "a" / "00000.png", labels)
+        (clip,) = open_benchmark("davis17", root, "val").clips
+        assert clip.ids == (1, 2, 3)  # as the official tool counts, though 2 is nowhere
+        assert not clip.white
+
+    def test_without_the_truth_of_later_frames_scores_nothing(self, tmp_path: Path) -> None:
+        root = write_davis17(tmp_path, "a")
+        for path in sorted((root / "Annotations" / "480p" / "a").glob("*.png"))[1:]:
+            path.unlink()
+        benchmark = open_benchmark("davis17", root, "val")
+        assert not benchmark.scored
+        assert benchmark.clips[0].objects == {}
+
+
+class TestYouTubeVos:
+    def test_gives_each_object_on_its_first_frame(self, tmp_path: Path) -> None:
+        root = write_youtube(tmp_path / "valid", whole_truth=False)
+        (clip,) = open_benchmark("youtube-vos", tmp_path, "valid").clips
+        assert {frame: given.ids for frame, given in clip.given.items()} == {
+            "00000": (1,),
+            "00015": (2,),
+        }
+        assert clip.source == root / "JPEGImages" / "a"
+        assert clip.wanted is not None
+        assert len(clip.wanted) == 9
+
+    def test_scores_nothing_where_masks_show_new_objects_alone(self, tmp_path: Path) -> None:
+        write_youtube(tmp_path / "valid", whole_truth=False)
+        assert not open_benchmark("youtube-vos", tmp_path, "valid").scored
+
+    def test_scores_each_object_after_its_first_frame_where_the_truth_is_there(
+        self, tmp_path: Path
+    ) -> None:
+        write_youtube(tmp_path / "train", whole_truth=True)
+        (clip,) = open_benchmark("youtube-vos", tmp_path, "train").clips
+        assert list(clip.truth)[0] == "00005"
+        assert clip.objects == {1: "00005", 2: "00020"}
+
+    def test_predicts_on_all_frames_where_they_are_at_hand(self, tmp_path: Path) -> None:
+        write_youtube(tmp_path / "valid", whole_truth=False)
+        frames = tmp_path / "valid_all_frames" / "JPEGImages" / "a"
+        frames.mkdir(parents=True)
+        (clip,) = open_benchmark("youtube-vos", tmp_path, "valid").clips
+        assert clip.source == frames
+
+    def test_tells_seen_from_unseen_by_the_categories_of_the_training_set(
+        self, tmp_path: Path
+    ) -> None:
+        write_youtube(tmp_path / "valid", whole_truth=True)
+        meta = tmp_path / "train.json"
+        meta.write_text('{"videos": {"x": {"objects": {"1": {"category": "box"}}}}}')
+        (clip,) = open_benchmark("youtube-vos", tmp_path, "valid", meta).clips
+        assert clip.groups == {1: "seen", 2: "unseen"}
+
+    @pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"videos": {}}'])
+    def test_refuses_a_meta_json_that_is_none(self, tmp_path: Path, text: str) -> None:
+        root = write_youtube(tmp_path / "valid", whole_truth=False)
+        (root / "meta.json").write_text(text)
+        with pytest.raises(InputError, match=r"meta\.json"):
+            open_benchmark("youtube-vos", tmp_path, "valid")
+
+    def test_names_the_clip_whose_entry_is_wrong(self, tmp_path: Path) -> None:
+        root = write_youtube(tmp_path / "valid", whole_truth=False)
+        (root / "meta.json").write_text('{"videos": {"a": {"objects": {"1": {}}}}}')
+        with pytest.raises(InputError, match=r"meta\.json: a: expected objects"):
+            open_benchmark("youtube-vos", tmp_path, "valid")
+
+    def test_names_the_mask_that_is_missing(self, tmp_path: Path) -> None:
+        root = write_youtube(tmp_path / "valid", whole_truth=False)
+        (root / "Annotations" / "a" / "00015.png").unlink()
+        with pytest.raises(InputError, match=r"00015\.png: no such mask"):
+            open_benchmark("youtube-vos", tmp_path, "valid")
+
+
+class TestWhatIsNotThere:
+    def test_is_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no such folder"):
+            open_benchmark("davis16", tmp_path / "none", "val")
+
+    def test_is_a_split(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"no list of the split 'test': expected .*test\.txt"):
+            open_benchmark("davis16", write_davis16(tmp_path, "a"), "test")
+
+    def test_is_a_clip_s_masks(self, tmp_path: Path) -> None:
+        root = write_davis16(tmp_path, "a")
+        (root / "ImageSets" / "2016" / "val.txt").write_text("b\n")
+        with pytest.raises(InputError, match="b: expected masks"):
+            open_benchmark("davis16", root, "val")
+
+
+def test_training_categories_are_for_youtube_vos_alone(tmp_path: Path) -> None:
+    check_train_meta("youtube-vos", tmp_path)
+    check_train_meta("davis16", None)
+    with pytest.raises(UsageError, match="--train-meta"):
+        check_train_meta("davis16", tmp_path)
+
+
+def test_a_mask_is_read_as_it_is_stored(tmp_path: Path) -> None:
+    root = write_davis17(tmp_path, "a")
+    mask = root / "Annotations" / "480p" / "a" / "00000.png"
+    write_grey(mask, np.full((48, 64), 7, np.uint8))
+    assert open_benchmark("davis17", root, "val").clips[0].ids == tuple(range(1, 8))

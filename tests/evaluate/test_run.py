@@ -1,0 +1,254 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import HEIGHT, ColourNetwork, draw, interrupt
+from tests.evaluate.making import (
+    COUNT,
+    predict_truth,
+    write_davis16,
+    write_davis17,
+    write_youtube,
+)
+from vostool.errors import InputError, MaskError, OutputError
+from vostool.evaluate.benchmarks import Benchmark, open_benchmark
+from vostool.evaluate.results import read_results, summary
+from vostool.evaluate.run import evaluate, holds, score
+from vostool.follow import Model
+from vostool.model.stm import Stm
+
+
+def colour_model(weights: Path, network: ColourNetwork) -> Model:
+    return Model(cast(Stm, network), weights, torch.device("cpu"), torch.float32, size=HEIGHT)
+
+
+@pytest.fixture
+def model(weights: Path) -> Model:
+    return colour_model(weights, ColourNetwork())
+
+
+@pytest.fixture
+def davis16(tmp_path: Path) -> Benchmark:
+    return open_benchmark("davis16", write_davis16(tmp_path / "set", "a", "b"), "val")
+
+
+class TestARun:
+    def test_predicts_scores_and_reports(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        results = evaluate(davis16, model, out)
+        assert list(results.objects) == ["a_1", "b_1"]
+        assert summary(results.objects.values())["J-Mean"] > 0.95
+        assert {path.name for path in out.iterdir()} == {
+            "masks",
+            "results.json",
+            "run.json",
+            "report.html",
+            "global_results-val.csv",
+            "per-sequence_results-val.csv",
+        }
+        assert read_results(out) == results
+
+    def test_writes_masks_as_the_benchmark_has_them(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        evaluate(davis16, model, tmp_path / "out")
+        masks = sorted((tmp_path / "out" / "masks" / "a").iterdir())
+        assert [path.name for path in masks] == [f"{index:05d}.png" for index in range(COUNT)]
+        assert set(np.unique(np.asarray(Image.open(masks[2])))) == {0, 255}
+
+    def test_keeps_the_ids_of_davis_2017(self, model: Model, tmp_path: Path) -> None:
+        root = write_davis17(tmp_path / "set", "a")
+        evaluate(open_benchmark("davis17", root, "val"), model, tmp_path / "out")
+        mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a" / "00003.png"))
+        assert set(np.unique(mask)) == {0, 1}
+
+    def test_is_scored_just_as_its_masks_are(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        results = evaluate(davis16, model, tmp_path / "out")
+        assert score(davis16, tmp_path / "out" / "masks", None).clips == results.clips
+
+    def test_follows_late_objects_and_keeps_those_already_followed(
+        self, model: Model, tmp_path: Path
+    ) -> None:
+        write_youtube(tmp_path / "valid", whole_truth=False)
+        benchmark = open_benchmark("youtube-vos", tmp_path, "valid")
+        results = evaluate(benchmark, model, tmp_path / "out")
+        assert results.clips == []
+        for place in (5, 8):
+            mask = np.asarray(
+                Image.open(tmp_path / "out" / "masks" / "a" / f"{5 * place:05d}.png")
+            )
+            truth = draw(place, two=True)[1]
+            assert (mask == truth).mean() > 0.97
+            assert set(np.unique(mask)) == {0, 1, 2}
+        assert not (tmp_path / "out" / "report.html").exists()
+
+    def test_tells_what_made_it(self, davis16: Benchmark, model: Model, tmp_path: Path) -> None:
+        results = evaluate(davis16, model, tmp_path / "out")
+        assert results.options["size"] == HEIGHT
+        assert len(results.options["weights_sha256"]) == 64
+        assert {"vostool", "torch", "av"} <= set(results.versions)
+        assert results.speed is not None
+        assert results.speed.frames == 2 * COUNT
+        assert 0 < results.speed.total_fps <= results.speed.network_fps
+
+    def test_writes_the_official_tool_s_columns(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        results = evaluate(davis16, model, tmp_path / "out")
+        header, row = (tmp_path / "out" / "global_results-val.csv").read_text().splitlines()
+        assert header == "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay"
+        whole = summary(results.objects.values())
+        assert row == ",".join(f"{value:.3f}" for value in whole.values())
+        lines = (tmp_path / "out" / "per-sequence_results-val.csv").read_text().splitlines()
+        assert lines[0] == "Sequence,J-Mean,F-Mean"
+        assert [line.split(",")[0] for line in lines[1:]] == ["a_1", "b_1"]
+
+    def test_needs_the_frames_of_every_clip(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        first, second = davis16.clips
+        lacking = replace(davis16, clips=(first, replace(second, source=None)))
+        with pytest.raises(InputError, match="no frames of the clip 'b'"):
+            evaluate(lacking, model, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+class TestAnInterruptedRun:
+    def run_into(
+        self, davis16: Benchmark, weights: Path, out: Path, frame: int = COUNT + 2
+    ) -> None:
+        """Have Ctrl-C come while the second clip is followed."""
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(davis16, colour_model(weights, ColourNetwork(frame, interrupt)), out)
+
+    def test_goes_on_with_the_next_clip(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        self.run_into(davis16, weights, out)
+        counting = ColourNetwork(10**6)
+        resumed = evaluate(davis16, colour_model(weights, counting), out)
+        assert 10**6 - counting.left == COUNT - 1  # one clip, less its first frame
+        whole = evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "whole")
+        assert resumed.clips == whole.clips
+        assert resumed.speed is not None
+        assert resumed.speed.frames == 2 * COUNT
+
+    def test_does_not_count_a_clip_that_was_cut_short(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        self.run_into(davis16, weights, out)
+        assert list(json.loads((out / "run.json").read_text())["done"]) == ["a"]
+        assert not (out / "results.json").exists()
+
+    def test_with_other_options_is_refused(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        self.run_into(davis16, weights, tmp_path / "out")
+        other = replace(colour_model(weights, ColourNetwork()), size=32)
+        with pytest.raises(OutputError, match="another size"):
+            evaluate(davis16, other, tmp_path / "out")
+
+    def test_with_other_weights_is_refused(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        self.run_into(davis16, weights, tmp_path / "out")
+        weights.write_bytes(b"others, of the same name")
+        with pytest.raises(OutputError, match="another weights_sha256"):
+            evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
+
+
+class TestAFinishedRun:
+    def test_is_not_done_again_nor_taken_for_a_new_one(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        evaluate(davis16, model, tmp_path / "out")
+        with pytest.raises(OutputError, match="finished; choose another -o or give --overwrite"):
+            evaluate(davis16, model, tmp_path / "out")
+
+    def test_is_replaced_on_request_and_nothing_else_with_it(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        evaluate(davis16, model, out)
+        (out / "notes.txt").write_text("mine")
+        (out / "masks" / "a" / "99999.png").write_text("stale")
+        evaluate(davis16, replace(model, size=32), out, overwrite=True)
+        assert read_results(out).options["size"] == 32
+        assert (out / "notes.txt").exists()
+        assert not (out / "masks" / "a" / "99999.png").exists()
+
+    def test_is_known_by_its_options(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        assert not holds(out, davis16, model)
+        evaluate(davis16, model, out)
+        assert holds(out, davis16, model)
+        assert not holds(out, davis16, replace(model, size=32))
+
+    def test_of_something_else_is_left_alone(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        (tmp_path / "out" / "masks").mkdir(parents=True)
+        with pytest.raises(OutputError, match="holds results"):
+            evaluate(davis16, model, tmp_path / "out")
+        (tmp_path / "out" / "run.json").write_text('{"mine": true}')
+        with pytest.raises(OutputError, match="not a run of vostool"):
+            evaluate(davis16, model, tmp_path / "out")
+
+
+class TestMasksMadeElsewhere:
+    def test_are_scored_without_writing_anything(self, davis16: Benchmark, tmp_path: Path) -> None:
+        made = predict_truth(tmp_path / "set", tmp_path / "made")
+        before = {str(path) for path in tmp_path.rglob("*")}
+        results = score(davis16, made, None)
+        assert summary(results.objects.values())["J&F-Mean"] == 1
+        assert results.speed is None
+        assert {str(path) for path in tmp_path.rglob("*")} == before
+
+    def test_get_a_report_where_one_is_asked_for(
+        self, davis16: Benchmark, tmp_path: Path
+    ) -> None:
+        made = predict_truth(tmp_path / "set", tmp_path / "made", worse=2)
+        score(davis16, made, tmp_path / "out")
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {
+            "results.json",
+            "report.html",
+            "global_results-val.csv",
+            "per-sequence_results-val.csv",
+        }
+
+    def test_are_scored_anew_when_they_change(self, davis16: Benchmark, tmp_path: Path) -> None:
+        made = predict_truth(tmp_path / "set", tmp_path / "made")
+        score(davis16, made, tmp_path / "out")
+        black = np.zeros((48, 64), np.uint8)
+        for path in made.rglob("*.png"):
+            Image.fromarray(black).save(path)
+        with pytest.raises(OutputError, match="exists already"):
+            score(davis16, made, tmp_path / "out")
+        assert summary(score(davis16, made, None).objects.values())["J&F-Mean"] == 0
+
+    def test_that_are_broken_leave_nothing_behind(
+        self, davis16: Benchmark, tmp_path: Path
+    ) -> None:
+        made = predict_truth(tmp_path / "set", tmp_path / "made")
+        (made / "b" / "00002.png").write_bytes(b"")
+        with pytest.raises(MaskError, match=r"00002\.png"):
+            score(davis16, made, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_must_be_somewhere(self, davis16: Benchmark, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no such folder of predictions"):
+            score(davis16, tmp_path / "nowhere", None)

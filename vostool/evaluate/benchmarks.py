@@ -1,0 +1,200 @@
+"""The benchmarks: which clips, which masks are given, what is scored, what a server wants.
+
+davis16, davis17   the first frame's mask is given; scored are all frames but the first
+                   and the last. DAVIS-2016 masks are 0 and 255, one object.
+youtube-vos        every object is given on its first frame, by meta.json, and scored on
+                   the annotated frames after it, where the truth is at hand
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vostool.data.layout import clip_names, clip_source, masks_root
+from vostool.errors import InputError, UsageError
+from vostool.media.folder import natural_key
+from vostool.media.labels import VOID
+from vostool.media.masks import read_values
+
+DAVIS_16 = "davis16"
+DAVIS_17 = "davis17"
+YOUTUBE_VOS = "youtube-vos"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A mask that is given, and which of its objects are."""
+
+    path: Path
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkClip:
+    """A clip as its benchmark has it. Frames go by the names of their files."""
+
+    name: str
+    source: Path | None  # its video or folder of frames; None if only masks are at hand
+    given: dict[str, Given]
+    truth: dict[str, Path]  # of the frames that are scored, in order
+    objects: dict[int, str]  # the id of each object, and the first frame it is scored on
+    wanted: tuple[str, ...] | None = None  # frames that the server asks for; None: all
+    groups: dict[int, str] | None = None  # "seen" or "unseen", by id
+    white: bool = False  # one object, 255 in every mask
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All ids that a prediction may hold."""
+        return tuple(sorted({id_ for given in self.given.values() for id_ in given.ids}))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Some clips and how they are to be judged."""
+
+    name: str
+    root: Path
+    split: str
+    clips: tuple[BenchmarkClip, ...]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the truth of any frame is at hand."""
+        return any(clip.truth for clip in self.clips)
+
+
+def open_benchmark(name: str, root: Path, split: str, train_meta: Path | None = None) -> Benchmark:
+    """Find the clips of a split: its name, or a file that lists clips.
+
+    `train_meta` is the meta.json of YouTube-VOS's training set, which tells the seen
+    categories. Raises InputError, UsageError or MaskError.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    if name == YOUTUBE_VOS:
+        clips = tuple(youtube_clips(root, split, train_meta))
+    else:
+        names = clip_names(root, find_split(name, root, split))
+        clips = tuple(davis_clip(root, clip, white=name == DAVIS_16) for clip in names)
+    return Benchmark(name, root, split, clips)
+
+
+def find_split(name: str, root: Path, split: str) -> Path:
+    """Return the file that lists the clips of a DAVIS split."""
+    year = {DAVIS_16: "2016", DAVIS_17: "2017"}[name]
+    folder = root / "ImageSets"
+    candidates = (
+        Path(split),
+        folder / year / f"{split}.txt",
+        folder / "480p" / f"{split}.txt",
+        folder / f"{split}.txt",
+    )
+    for path in candidates:
+        if path.is_file():
+            return path.resolve()
+    raise InputError(f"{root}: no list of the split {split!r}: expected {candidates[1]}")
+
+
+def davis_clip(root: Path, name: str, white: bool) -> BenchmarkClip:
+    """Read what DAVIS gives of a clip; raises InputError if it has no mask."""
+    folder = masks_root(root) / name
+    masks = sorted(folder.glob("*.png"), key=natural_key)
+    if not masks:
+        raise InputError(f"{folder}: expected masks such as 00000.png, found none")
+    # as the official tool has it: objects are 1 to the highest of the first frame
+    ids = (1,) if white else tuple(range(1, highest(masks[0]) + 1))
+    scored = masks[1:-1]
+    return BenchmarkClip(
+        name=name,
+        source=source_of(root, name),
+        given={masks[0].stem: Given(masks[0], ids)},
+        truth={path.stem: path for path in scored},
+        objects={id_: scored[0].stem for id_ in ids if scored},
+        white=white,
+    )
+
+
+def highest(mask: Path) -> int:
+    """Return the highest object of a mask, void left out."""
+    values = read_values(mask)
+    return int(values[values != VOID].max(initial=0))
+
+
+def source_of(root: Path, name: str) -> Path | None:
+    """Return the frames of a clip, if they are there."""
+    try:
+        return clip_source(root, name)
+    except InputError:
+        return None
+
+
+def youtube_clips(root: Path, split: str, train_meta: Path | None) -> Iterator[BenchmarkClip]:
+    """Read the clips of a folder of YouTube-VOS: "valid", "train", or a link to one."""
+    folder = root / split if (root / split).is_dir() else root
+    videos = read_meta(folder / "meta.json")
+    seen = None
+    if train_meta is not None:
+        trained = read_meta(train_meta).values()
+        seen = {entry["category"] for video in trained for entry in video["objects"].values()}
+    # predict on every frame where they are at hand; the server asks for some
+    whole = folder.with_name(f"{folder.name}_all_frames")
+    for name, video in videos.items():
+        try:
+            entries = {int(id_): entry for id_, entry in video["objects"].items()}
+            yield youtube_clip(folder, whole if whole.is_dir() else folder, name, entries, seen)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise InputError(
+                f"{folder / 'meta.json'}: {name}: expected objects by id, each with its frames "
+                f"and category, found otherwise ({error!r})"
+            ) from error
+
+
+def youtube_clip(
+    root: Path, frames: Path, name: str, entries: dict[int, dict[str, Any]], seen: set[str] | None
+) -> BenchmarkClip:
+    """Read what YouTube-VOS gives of a clip."""
+    folder = root / "Annotations" / name
+    masks = {path.stem: path for path in sorted(folder.glob("*.png"), key=natural_key)}
+    enter: dict[str, list[int]] = {}
+    for id_, entry in sorted(entries.items()):
+        enter.setdefault(entry["frames"][0], []).append(id_)
+    wanted = sorted({frame for entry in entries.values() for frame in entry["frames"]})
+    for frame in enter:
+        if frame not in masks:
+            raise InputError(f"{folder / f'{frame}.png'}: no such mask, meta.json names it")
+    first = min(enter)
+    # a mask of the validation set shows new objects alone: truth only where all frames have one
+    truth = {frame: path for frame, path in masks.items() if frame > first}
+    if any(frame not in masks for frame in wanted):
+        truth = {}
+    objects = {}
+    for id_, entry in sorted(entries.items()):
+        after = [frame for frame in truth if frame > entry["frames"][0]]
+        objects |= {id_: after[0]} if after else {}
+    groups = seen and {
+        id_: "seen" if entry["category"] in seen else "unseen" for id_, entry in entries.items()
+    }
+    given = {frame: Given(masks[frame], tuple(ids)) for frame, ids in sorted(enter.items())}
+    source = source_of(frames, name)
+    return BenchmarkClip(name, source, given, truth, objects, tuple(wanted), groups or None)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return the videos of a meta.json of YouTube-VOS; raises InputError."""
+    try:
+        videos: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["videos"]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: expected JSON with "videos" in it: {error}') from error
+    if not videos:
+        raise InputError(f"{path}: names no video")
+    return videos
+
+
+def check_train_meta(name: str, train_meta: Path | None) -> None:
+    """Raise UsageError where the meta.json of YouTube-VOS makes no sense."""
+    if train_meta is not None and name != YOUTUBE_VOS:
+        raise UsageError(f"--train-meta is for youtube-vos, not for {name}")

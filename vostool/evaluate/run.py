@@ -1,0 +1,277 @@
+"""`vostool eval`: follow the objects of every clip of a benchmark, and score what comes out.
+
+The network works on the next clip while the masks of the last one are scored. After each
+clip the folder's run.json says so; an interrupted run goes on from there, and only if all
+options are the same: no result of another run is ever taken.
+"""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vostool import __version__
+from vostool.ahead import WriteBehind
+from vostool.device import out_of_memory_is_told
+from vostool.errors import InputError, OutputError, VostoolError
+from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
+from vostool.evaluate.report import worst_frames, write_report
+from vostool.evaluate.results import FILE, ClipScores, Results, Speed
+from vostool.evaluate.scoring import Scorer, score_clips
+from vostool.evaluate.tables import write_tables
+from vostool.files import make_folder, write_text
+from vostool.follow import GivenMasks, Model, Stopwatch, follow
+from vostool.media.folder import list_images
+from vostool.media.labels import VOID, LabelMap
+from vostool.media.masks import write_mask
+from vostool.media.video import probe, read_frames
+from vostool.prepare import working_size
+from vostool.weights import sha256
+
+Progress = Callable[[int, int | None, str], None]
+MASKS, STATE = "masks", "run.json"
+
+
+def evaluate(
+    benchmark: Benchmark,
+    model: Model,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Results:
+    """Predict all clips of a benchmark into `folder`/masks/<clip>, score and report them.
+
+    Raises OutputError if the folder holds a finished run or one with other options, and
+    what predicting and scoring raise; clips that are done by then are not done again.
+    """
+    for clip in benchmark.clips:
+        if clip.source is None:
+            raise InputError(f"{benchmark.root}: no video and no frames of the clip {clip.name!r}")
+    run = RunFolder(folder, describe(benchmark, model))
+    run.claim(overwrite)
+    scores: dict[str, Future[ClipScores]] = {}
+    with Scorer() as scorer:
+        for number, clip in enumerate(benchmark.clips):
+            progress(number, len(benchmark.clips), clip.name)
+            if clip.name not in run.done:
+                run.finish(clip.name, predict(clip, model, folder / MASKS / clip.name))
+            if clip.truth:
+                scores[clip.name] = scorer.submit(clip, folder / MASKS / clip.name)
+        progress(len(benchmark.clips), len(benchmark.clips), "scoring")
+        clips = [future.result() for future in scores.values()]
+    speed = total_speed(run.done, model)
+    results = make_results(benchmark, folder / MASKS, clips, run.description, speed)
+    write_results(folder, results)
+    run.close()
+    return results
+
+
+def score(benchmark: Benchmark, predictions: Path, folder: Path | None) -> Results:
+    """Score masks made by anyone, in `predictions`/<clip>; report in `folder`, if given."""
+    if not predictions.is_dir():
+        raise InputError(f"{predictions}: no such folder of predictions")
+    if folder is not None and (folder / FILE).exists():
+        raise OutputError(f"{folder / FILE}: exists already; choose another -o")
+    clips = score_clips([clip for clip in benchmark.clips if clip.truth], predictions)
+    results = make_results(benchmark, predictions, clips, {}, None)
+    if folder is not None:
+        make_folder(folder)
+        write_results(folder, results)
+    return results
+
+
+def make_results(
+    benchmark: Benchmark,
+    predictions: Path,
+    clips: list[ClipScores],
+    description: dict[str, Any],
+    speed: Speed | None,
+) -> Results:
+    """Bring together what was found, with absolute paths."""
+    return Results(
+        benchmark=benchmark.name,
+        split=benchmark.split,
+        root=benchmark.root.resolve(),
+        predictions=predictions.resolve(),
+        options=description.get("options", {}),
+        versions=versions(),
+        clips=clips,
+        speed=speed,
+    )
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write results.json, and where anything was scored the tables and the report."""
+    write_text(folder / FILE, results.model_dump_json(indent=1) + "\n")
+    if results.clips:
+        write_tables(folder, results)
+        write_report(folder / "report.html", results, list(worst_frames(results)))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    return {
+        "vostool": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "av", "numpy", "opencv-python-headless")},
+    }
+
+
+def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
+    """Return all that decides about the masks of a run, as JSON has it."""
+    description = {
+        "benchmark": benchmark.name,
+        "root": str(benchmark.root.resolve()),
+        "split": benchmark.split,
+        "clips": [clip.name for clip in benchmark.clips],
+        "options": {**model.options, "weights_sha256": sha256(model.weights)},
+    }
+    return json.loads(json.dumps(description))
+
+
+def holds(folder: Path, benchmark: Benchmark, model: Model) -> bool:
+    """Return whether a folder holds this very run, finished."""
+    try:
+        found = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    expected = describe(benchmark, model)
+    same = {name: found.get(name) for name in expected} == expected
+    return same and found.get("status") == "done" and (folder / FILE).exists()
+
+
+class RunFolder:
+    """The folder of a run and what is done in it: run.json, rewritten after every clip."""
+
+    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+        """Look at a folder for a run as it is described."""
+        self.folder, self.description = folder, description
+        self.done: dict[str, dict[str, float]] = {}
+
+    def claim(self, overwrite: bool) -> None:
+        """Begin a run in the folder, or go on with it; raises OutputError."""
+        if overwrite:
+            self.clear()
+        state = self.folder / STATE
+        if not state.exists():
+            if (self.folder / FILE).exists() or (self.folder / MASKS).exists():
+                raise OutputError(f"{self.folder}: holds results; choose another -o")
+            make_folder(self.folder / MASKS)
+            return self.write("running")
+        try:
+            found = json.loads(state.read_text(encoding="utf-8"))
+            status, self.done = found.pop("status"), found.pop("done")
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise OutputError(f"{state}: not a run of vostool; choose another -o") from error
+        if found != self.description:
+            raise OutputError(
+                f"{self.folder}: holds a run with another {self.difference(found)}; "
+                "choose another -o or give --overwrite"
+            )
+        if status == "done":
+            raise OutputError(
+                f"{self.folder}: holds this run, finished; choose another -o or give --overwrite"
+            )
+        return None
+
+    def difference(self, found: dict[str, Any]) -> str:
+        """Name the first thing in which a run that was found differs from this one."""
+        ours = {**self.description, **self.description["options"]}
+        theirs = {**found, **found.get("options", {})}
+        names = (name for name in (*ours, *theirs) if name != "options")
+        return next(name for name in names if ours.get(name) != theirs.get(name))
+
+    def finish(self, clip: str, seconds: dict[str, float]) -> None:
+        """Note that the masks of a clip are all there."""
+        self.done[clip] = seconds
+        self.write("running")
+
+    def close(self) -> None:
+        """Note that the run is finished."""
+        self.write("done")
+
+    def write(self, status: str) -> None:
+        """Write run.json."""
+        content = {**self.description, "status": status, "done": self.done}
+        write_text(self.folder / STATE, json.dumps(content, indent=1) + "\n")
+
+    def clear(self) -> None:
+        """Remove an older run, and nothing that is not one."""
+        if not (self.folder / STATE).exists():
+            return
+        try:
+            shutil.rmtree(self.folder / MASKS, ignore_errors=True)
+            for path in (FILE, STATE, "report.html", *self.folder.glob("*_results-*.csv")):
+                (self.folder / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
+
+
+def predict(clip: BenchmarkClip, model: Model, folder: Path) -> dict[str, float]:
+    """Write a mask for every frame of a clip; return how many, and the seconds it took."""
+    if clip.source is None:
+        raise VostoolError(f"{clip.name}: has no frames")
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    info = probe(clip.source)
+    size = working_size(info.height, info.width, model.size, model.network.stride)
+    numbers = frame_numbers(clip)
+    given = GivenMasks(
+        {numbers[frame]: mask.path for frame, mask in clip.given.items()},
+        info,
+        size,
+        model.device,
+        only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
+        doubt=False,
+    )
+    watch, frames, started = Stopwatch(), 0, time.perf_counter()
+
+    def write(name: str, labels: LabelMap) -> None:
+        write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
+
+    with out_of_memory_is_told(model.device), WriteBehind() as behind:
+        for frame, labels in follow(read_frames(clip.source), given, model, watch):
+            behind.submit(partial(write, frame.name, labels))
+            frames += 1
+    seconds = {"network": watch.network, "total": time.perf_counter() - started}
+    return {"frames": frames, **seconds}
+
+
+def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
+    """Return the numbers of the frames that are given masks, by name; raises InputError."""
+    if clip.source is not None and clip.source.is_dir():
+        numbers = {path.stem: i for i, path in enumerate(list_images(clip.source))}
+    else:
+        numbers = {frame: int(frame) for frame in clip.given if frame.isdecimal()}
+    for frame, mask in clip.given.items():
+        if frame not in numbers:
+            raise InputError(f"{mask.path}: {clip.source} has no frame of that name")
+    return numbers
+
+
+def total_speed(done: dict[str, dict[str, float]], model: Model) -> Speed:
+    """Add up the clips of a run."""
+    return Speed(
+        frames=sum(int(entry["frames"]) for entry in done.values()),
+        network_seconds=sum(entry["network"] for entry in done.values()),
+        total_seconds=sum(entry["total"] for entry in done.values()),
+        device=device_name(model.device),
+        precision=str(model.precision).removeprefix("torch."),
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """Return a device with the name of its make, if it tells one."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"

@@ -1,0 +1,73 @@
+"""Results as tables: the official tool's CSV files, and one for the terminal."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from vostool.evaluate.benchmarks import YOUTUBE_VOS
+from vostool.evaluate.published import PUBLISHED
+from vostool.evaluate.results import Results, summary
+from vostool.files import write_text
+
+
+def write_tables(folder: Path, results: Results) -> None:
+    """Write global_results-<set>.csv and per-sequence_results-<set>.csv, on a scale of 0 to 1."""
+    name = Path(results.split).stem
+    whole = summary(results.objects.values())
+    write_csv(folder / f"global_results-{name}.csv", list(whole), [rounded(whole.values())])
+    rows = [
+        [name_, *rounded([scores.j_statistics.mean, scores.f_statistics.mean])]
+        for name_, scores in results.objects.items()
+    ]
+    header = ["Sequence", "J-Mean", "F-Mean"]
+    write_csv(folder / f"per-sequence_results-{name}.csv", header, rows)
+
+
+def rounded(values: Iterable[float]) -> list[str]:
+    """Write numbers as the official tool does."""
+    return [f"{value:.3f}" for value in values]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table, all or nothing."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_text(path, text.getvalue())
+
+
+def terminal_table(results: Results) -> Table:
+    """Return the scores in per cent, beside the published ones of the journal."""
+    columns = ("J_S", "J_U", "F_S", "F_U", "G") if seen_and_unseen(results) else ("J", "F", "J&F")
+    table = Table(title=f"{results.benchmark} {Path(results.split).stem}, per cent")
+    table.add_column("")
+    for name in (*columns, "fps"):
+        table.add_column(name, justify="right")
+    speed = f"{results.speed.network_fps:.1f}" if results.speed else "-"
+    ours = [f"{100 * value:.1f}" for value in headline(results)]
+    table.add_row("this run", *ours, speed, style="bold", end_section=True)
+    for row in PUBLISHED.get((results.benchmark, Path(results.split).stem), ()):
+        if len(row.scores) == len(columns):
+            table.add_row(row.method, *(f"{score:.1f}" for score in row.scores), row.fps)
+    return table
+
+
+def headline(results: Results) -> list[float]:
+    """Return the scores that a paper would print: J, F, J&F, or J_S, J_U, F_S, F_U, G."""
+    if not seen_and_unseen(results):
+        whole = summary(results.objects.values())
+        return [whole["J-Mean"], whole["F-Mean"], whole["J&F-Mean"]]
+    by_group = {
+        group: summary(scores for scores in results.objects.values() if scores.group == group)
+        for group in ("seen", "unseen")
+    }
+    four = [by_group[group][name] for name in ("J-Mean", "F-Mean") for group in by_group]
+    return [*four, sum(four) / 4]
+
+
+def seen_and_unseen(results: Results) -> bool:
+    """Return whether both groups of YouTube-VOS are there."""
+    groups = {scores.group for scores in results.objects.values()}
+    return results.benchmark == YOUTUBE_VOS and {"seen", "unseen"} <= groups
