@@ -48,8 +48,8 @@ def plain_frame(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> tuple[flo
     true_count, found_count = int(true_boundary.sum()), int(found_boundary.sum())
     if not true_count or not found_count:
         return j, float(true_count == found_count)
-    precision = int((found_boundary & true_near).sum()) / found_count
-    recall = int((true_boundary & found_near).sum()) / true_count
+    precision = np.count_nonzero(found_boundary * true_near) / found_count
+    recall = np.count_nonzero(true_boundary * found_near) / true_count
     total = precision + recall
     return j, 2 * precision * recall / total if total else 0.0
 

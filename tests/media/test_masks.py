@@ -144,7 +144,8 @@ class TestValuesForEvaluation:
     def values(self, image: Image.Image, folder: Path) -> list[int]:
         image.save(folder / "m.png")
         values = read_values(folder / "m.png")
-        assert (values.dtype, values.shape) == (np.uint8, (image.height, image.width))
+        assert values.dtype == np.uint8
+        assert values.shape == (image.height, image.width)
         return np.unique(values).tolist()
 
     def refusal(self, path: Path) -> str:
