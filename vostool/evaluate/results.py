@@ -63,7 +63,7 @@ class ClipScores(Part):
 
 
 class Speed(Part):
-    """How long it took: the network alone, and all from the first frame read to the last written."""
+    """How long it took: the network alone, and all from first frame read to last written."""
 
     frames: int
     network_seconds: float

@@ -23,6 +23,7 @@ __all__ = [
     "encode_mask",
     "parse_mask_options",
     "read_mask",
+    "read_values",
     "write_mask",
 ]
 
@@ -56,6 +57,30 @@ def read_mask(
     if not allow_empty and not labels.any():
         raise MaskError(f"{path}: expected at least one object, all is background")
     return labels
+
+
+def read_values(path: Path) -> LabelMap:
+    """Return the values of a mask file as they are stored, (H, W), 255 included: for evaluation.
+
+    Nothing is guessed: indices and 8-bit greys count as they are, also greys stored as RGB,
+    and 1 bit is 0 or 255.
+    Raises MaskError if the file is missing, not a whole PNG, or of another kind.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            mode, values = image.mode, np.asarray(image)
+    except FileNotFoundError as error:
+        raise MaskError(f"{path}: no such mask file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MaskError(f"{path}: cannot be read as a PNG: {error}") from error
+    if mode in ("P", "L"):
+        return values
+    if mode == "1":
+        return values.astype(np.uint8) * 255
+    if mode == "RGB" and (values == values[..., :1]).all():
+        return values[..., 0]
+    found = "colours" if mode == "RGB" else f"mode {mode}"
+    raise MaskError(f"{path}: expected an indexed or 8-bit grey PNG, found {found}")
 
 
 def encode_mask(labels: LabelMap) -> bytes:
