@@ -54,9 +54,12 @@ class TestALog:
         with Log(tmp_path, told.append) as log:
             log.write(3, loss=0.25, rate=1 / 3)
             assert len(lines(tmp_path)) == 1, "an entry waits for the end"
-            log.write(4, held_out_j=0.5)
+            log.write(4, held_out_j_and_f=0.5)
         assert lines(tmp_path) == told
-        assert told == [{"step": 3, "loss": 0.25, "rate": 0.333333}, {"step": 4, "held_out_j": 0.5}]
+        assert told == [
+            {"step": 3, "loss": 0.25, "rate": 0.333333},
+            {"step": 4, "held_out_j_and_f": 0.5},
+        ]
 
     @pytest.mark.usefixtures("no_board")
     def test_goes_on_where_an_earlier_one_ended(self, tmp_path: Path) -> None:

@@ -338,9 +338,9 @@ class TestTheStart:
 
 class TestValidation:
     def test_of_a_segmenter_that_is_right_is_1(self) -> None:
-        scores = list(score_sequence(ColourSegmenter(), square_clip(), 48, CPU))  # type: ignore[arg-type]
-        assert scores == [1.0]
         network: Any = ColourSegmenter()
+        (scores,) = score_sequence(network, square_clip(), 48, CPU)
+        assert scores.j == scores.f == [1.0] * 6
         assert validate(network, [square_clip(), square_clip()], 48, CPU) == 1.0
 
     def test_leaves_out_the_first_frame_and_the_last(self) -> None:
@@ -349,10 +349,9 @@ class TestValidation:
         labels[-1] = 0  # what is not looked at may be wrong
         network: Any = ColourSegmenter()
         wrong_end = InMemory(clip.name, clip.images, labels, clip.annotated)
-        assert list(score_sequence(network, wrong_end, 48, CPU)) == [1.0]
+        assert score_sequence(network, wrong_end, 48, CPU)[0].j == [1.0] * 6
         labels[-2] = 0
-        (score,) = score_sequence(network, wrong_end, 48, CPU)
-        assert score == pytest.approx(5 / 6)
+        assert score_sequence(network, wrong_end, 48, CPU)[0].j == [1.0] * 5 + [0.0]
 
     def test_looks_at_annotated_frames_only(self) -> None:
         clip = square_clip()
@@ -360,7 +359,7 @@ class TestValidation:
         labels[[1, 2, 4]] = 0
         network: Any = ColourSegmenter()
         sparse = InMemory(clip.name, clip.images, labels, (0, 3, 5, 6, 7))
-        assert list(score_sequence(network, sparse, 48, CPU)) == [1.0]
+        assert score_sequence(network, sparse, 48, CPU)[0].j == [1.0] * 3
 
     def test_of_nothing_is_not_a_number(self, network: Stm) -> None:
         assert math.isnan(validate(network, [], 48, CPU))
@@ -408,7 +407,7 @@ class TestARun:
         card = read_header(whole / "weights.safetensors")["card"]
         assert card["step"] == 4
         assert card["held_out"] == ["two"]
-        assert list(card["held_out_j"]) == ["4"]
+        assert list(card["held_out_j_and_f"]) == ["4"]
         assert Recipe.model_validate(card["recipe"]) == recipe_of(data, hold_out=["two"])
 
     def test_leaves_its_recipe_and_a_log(self, whole: Path, data: Path) -> None:
@@ -421,9 +420,9 @@ class TestARun:
             assert 0 < entry["loss"] < 99
             assert entry["seconds_per_step"] > 0
             assert entry["rate"] == pytest.approx(learning_rate(entry["step"], recipe), abs=1e-6)
-        (score,) = [entry for entry in log_of(whole) if "held_out_j" in entry]
+        (score,) = [entry for entry in log_of(whole) if "held_out_j_and_f" in entry]
         assert score["step"] == 4
-        assert 0 <= score["held_out_j"] <= 1
+        assert 0 <= score["held_out_j_and_f"] <= 1
 
     def test_leaves_nothing_half_written(self, whole: Path) -> None:
         assert {path.name for path in whole.iterdir()} - {"tensorboard"} == {
@@ -515,7 +514,7 @@ class TestARun:
         weights = train(recipe, tmp_path, device=CPU)
         card = read_header(weights)["card"]
         assert card["step"] == best
-        assert card["held_out_j"] == {str(i): scores[i - 1] for i in range(1, best + 1)}
+        assert card["held_out_j_and_f"] == {str(i): scores[i - 1] for i in range(1, best + 1)}
 
     def test_that_cannot_begin_leaves_no_folder(self, data: Path, tmp_path: Path) -> None:
         for changes in ({"hold_out": ["tow"]}, {"start": tmp_path / "missing.safetensors"}):
@@ -530,7 +529,7 @@ class TestARun:
         monkeypatch.setattr("vostool.train.unroll", head_loss)
         weights = train(recipe_of(data, validate_every=1), tmp_path, device=CPU)
         card = read_header(weights)["card"]
-        assert (card["step"], card["held_out"], card["held_out_j"]) == (4, [], {})
+        assert (card["step"], card["held_out"], card["held_out_j_and_f"]) == (4, [], {})
         average = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
         kept = load_file(weights)["decoder.head.weight"]
         assert torch.equal(kept, average["decoder.head.weight"].to(kept.dtype))

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from vostool.errors import OutputError
@@ -12,7 +13,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         part.write_bytes(content)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -25,9 +25,10 @@ from vostool.data.clips import Clip
 from vostool.data.library import Library, draw_batch, load_library
 from vostool.data.sequences import InMemory
 from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
+from vostool.evaluate.results import ObjectScores, summary
 from vostool.log import Log, Report
 from vostool.losses import mask_loss
-from vostool.metrics import jaccard
+from vostool.metrics import score_frame
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
@@ -73,30 +74,32 @@ def forward(network: Stm, clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
 
 @torch.no_grad()
 def validate(network: Stm, sequences: Sequence[InMemory], size: int, device: torch.device) -> float:
-    """Return the mean J over the objects of whole clips, first and last frame left out."""
+    """Return the mean J&F over the objects of whole clips, first and last frame left out."""
     scores = [
         score for sequence in sequences for score in score_sequence(network, sequence, size, device)
     ]
-    return sum(scores) / len(scores) if scores else math.nan
+    return summary(scores)["J&F-Mean"] if scores else math.nan
 
 
 def score_sequence(
     network: Stm, sequence: InMemory, size: int, device: torch.device
-) -> Iterator[float]:
-    """Yield J of each object of the first frame, its mean over the annotated frames."""
+) -> list[ObjectScores]:
+    """Score each object of the first frame on the annotated frames, as `vostool eval` does."""
     truth = sequence.labels.numpy()
     height, width = truth.shape[1:]
     small = working_size(height, width, size, network.stride)
     ids = tuple(int(id_) for id_ in np.unique(truth[0]) if id_)
     given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
     images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
-    scores: dict[int, list[float]] = {id_: [] for id_ in ids}
+    scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
     for index, seen in enumerate(propagate(images, given, network)):
         if index in sequence.annotated and 0 < index < sequence.length - 1:
             labels = label_map(seen.masks, seen.ids, (height, width))
-            for id_ in ids:
-                scores[id_].append(jaccard(truth[index] == id_, labels == id_))
-    yield from (sum(values) / len(values) for values in scores.values() if values)
+            scores.append(score_frame(truth[index], labels, ids))
+    return [
+        ObjectScores(j=[j for j, _ in values], f=[f for _, f in values])
+        for values in zip(*scores, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -118,7 +121,7 @@ class Run:
     average: Stm  # of the network over the last steps; what is validated and shipped
     optimizer: torch.optim.Optimizer
     step: int = 0
-    scores: dict[str, float] = field(default_factory=dict)  # held-out J by step
+    scores: dict[str, float] = field(default_factory=dict)  # held-out J&F by step
 
     def save(self, path: Path) -> None:
         """Write the state; atomic."""
@@ -330,7 +333,7 @@ def judge(run: Run, course: Course) -> None:
     score = validate(run.average, held_out, course.recipe.validate_size, course.device)
     best = max(run.scores.values(), default=-1.0)
     run.scores[str(run.step)] = score
-    course.log.write(run.step, held_out_j=score)
+    course.log.write(run.step, held_out_j_and_f=score)
     if score > best:
         export(run, course.recipe, course.folder / "weights.safetensors")
 
@@ -341,7 +344,7 @@ def export(run: Run, recipe: Recipe, path: Path) -> None:
         "recipe": recipe.model_dump(mode="json"),
         "step": run.step,
         "held_out": recipe.hold_out,
-        "held_out_j": run.scores,
+        "held_out_j_and_f": run.scores,
     }
     save_checkpoint(path, run.average, card)
 

@@ -9,10 +9,8 @@ frames are those of the truth without the first and the last, as the benchmark h
 
 import argparse
 import math
-import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -20,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.media.masks import read_values
-from vostool.metrics import score_frame
+from vostool.evaluate.benchmarks import open_benchmark
+from vostool.evaluate.scoring import score_clips
 
 Pair = tuple[Path, Path]  # truth, predicted
 Scores = list[tuple[float, float]]  # J and F, frame by frame
@@ -61,19 +59,6 @@ def plain_boundary(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return ((mask ^ right) | (mask ^ below) | (mask ^ both)).astype(np.uint8)
 
 
-def product(pairs: list[Pair], processes: int) -> Scores:
-    """Score with vostool, in several processes that have to be started first."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,)) as p:
-        return list(p.map(product_frame, pairs, chunksize=16))
-
-
-def product_frame(pair: Pair) -> tuple[float, float]:
-    """Return J and F of one frame."""
-    truth, found = ((read_values(path) > 0).view(np.uint8) for path in pair)
-    return score_frame(truth, found, [1])[0]
-
-
 def timed(what: str, score: Callable[[], Scores], frames: int) -> tuple[float, NDArray[np.float64]]:
     """Return the seconds it took, and the scores (frames, 2)."""
     begin = time.perf_counter()
@@ -85,30 +70,29 @@ def timed(what: str, score: Callable[[], Scores], frames: int) -> tuple[float, N
 
 def main() -> None:
     """Score both ways and print the seconds and the largest differences."""
-    # imports torch, for which the processes that score need not wait
-    from vostool.data.sequences import clip_names, masks_root
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("predictions", type=Path)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--list", default="ImageSets/2016/val.txt", help="the clips to score")
-    parser.add_argument("--clips", type=int, help="only so many of them")
+    parser.add_argument("--split", default="val", help="the clips to score")
     arguments = parser.parse_args()
+    clips = open_benchmark("davis16", arguments.root, arguments.split).clips
     pairs = [
-        (frame, arguments.predictions / name / frame.name)
-        for name in clip_names(arguments.root, Path(arguments.list))[: arguments.clips]
-        for frame in sorted((masks_root(arguments.root) / name).glob("*.png"))[1:-1]
+        (truth, arguments.predictions / clip.name / truth.name)
+        for clip in clips
+        for truth in clip.truth.values()
     ]
     for pair in pairs:  # both shall find the files in memory
         for path in pair:
             path.read_bytes()
+
+    def product() -> Scores:
+        found = score_clips(clips, arguments.predictions, arguments.processes)
+        objects = [clip.objects[1] for clip in found]
+        return [pair for scores in objects for pair in zip(scores.j, scores.f, strict=True)]
+
     slow, expected = timed("plain, 1 process", lambda: plain(pairs), len(pairs))
-    fast, found = timed(
-        f"vostool, {arguments.processes} processes",
-        lambda: product(pairs, arguments.processes),
-        len(pairs),
-    )
+    fast, found = timed(f"vostool, {arguments.processes} processes", product, len(pairs))
     j, f = np.abs(expected - found).max(axis=0)
     print(f"{slow / fast:.1f} times as fast; largest difference J {j:.1e}, F {f:.1e}")
     print(f"mean J {found[:, 0].mean():.4f}, F {found[:, 1].mean():.4f} over {len(pairs)} frames")

@@ -13,10 +13,10 @@ from tests.data.making import (
     write_photograph,
     write_video_clip,
 )
+from vostool.data.layout import clip_names
 from vostool.data.sequences import (
     InMemory,
     Sequence,
-    clip_names,
     keep,
     load_clips,
     load_coco,

@@ -77,7 +77,7 @@ class TestYouTubeVos:
     ) -> None:
         write_youtube(tmp_path / "train", whole_truth=True)
         (clip,) = open_benchmark("youtube-vos", tmp_path, "train").clips
-        assert list(clip.truth)[0] == "00005"
+        assert next(iter(clip.truth)) == "00005"
         assert clip.objects == {1: "00005", 2: "00020"}
 
     def test_predicts_on_all_frames_where_they_are_at_hand(self, tmp_path: Path) -> None:

@@ -19,9 +19,7 @@ def predict(vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Ev
     return lambda *arguments: vostool("eval", *arguments, *always)
 
 
-def test_a_benchmark_is_predicted_and_scored_by_one_command(
-    predict: Eval, tmp_path: Path
-) -> None:
+def test_a_benchmark_is_predicted_and_scored_by_one_command(predict: Eval, tmp_path: Path) -> None:
     root = write_davis16(tmp_path / "set", "a")
     outcome = predict("davis16", root)
     assert outcome.code == 0

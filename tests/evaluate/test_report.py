@@ -364,12 +364,12 @@ class TestWriting:
         path = tmp_path / "report.html"
         path.write_text("old")
 
-        def fill_the_disk(self: Path, text: str, **_: str) -> int:
-            with self.open("w") as file:
-                file.write(text[:100])
+        def fill_the_disk(self: Path, content: bytes) -> int:
+            with self.open("wb") as file:
+                file.write(content[:100])
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Path, "write_text", fill_the_disk)
+        monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
         with pytest.raises(OutputError, match=r"report\.html: cannot be written: No space left"):
             write_report(path, found(clip("dog", scores(0.9))), [])
         assert path.read_text() == "old"

@@ -84,9 +84,7 @@ class TestARun:
         results = evaluate(benchmark, model, tmp_path / "out")
         assert results.clips == []
         for place in (5, 8):
-            mask = np.asarray(
-                Image.open(tmp_path / "out" / "masks" / "a" / f"{5 * place:05d}.png")
-            )
+            mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a" / f"{5 * place:05d}.png"))
             truth = draw(place, two=True)[1]
             assert (mask == truth).mean() > 0.97
             assert set(np.unique(mask)) == {0, 1, 2}
@@ -218,9 +216,7 @@ class TestMasksMadeElsewhere:
         assert results.speed is None
         assert {str(path) for path in tmp_path.rglob("*")} == before
 
-    def test_get_a_report_where_one_is_asked_for(
-        self, davis16: Benchmark, tmp_path: Path
-    ) -> None:
+    def test_get_a_report_where_one_is_asked_for(self, davis16: Benchmark, tmp_path: Path) -> None:
         made = predict_truth(tmp_path / "set", tmp_path / "made", worse=2)
         score(davis16, made, tmp_path / "out")
         assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -240,9 +236,7 @@ class TestMasksMadeElsewhere:
             score(davis16, made, tmp_path / "out")
         assert summary(score(davis16, made, None).objects.values())["J&F-Mean"] == 0
 
-    def test_that_are_broken_leave_nothing_behind(
-        self, davis16: Benchmark, tmp_path: Path
-    ) -> None:
+    def test_that_are_broken_leave_nothing_behind(self, davis16: Benchmark, tmp_path: Path) -> None:
         made = predict_truth(tmp_path / "set", tmp_path / "made")
         (made / "b" / "00002.png").write_bytes(b"")
         with pytest.raises(MaskError, match=r"00002\.png"):

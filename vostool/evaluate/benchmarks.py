@@ -169,7 +169,7 @@ def youtube_clip(
     truth = {frame: path for frame, path in masks.items() if frame > first}
     if any(frame not in masks for frame in wanted):
         truth = {}
-    objects = {}
+    objects: dict[int, str] = {}
     for id_, entry in sorted(entries.items()):
         after = [frame for frame in truth if frame > entry["frames"][0]]
         objects |= {id_: after[0]} if after else {}

@@ -1,6 +1,7 @@
 """The zip that a benchmark's server takes."""
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from vostool.errors import InputError, OutputError
@@ -29,7 +30,8 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
                 archive.write(file, name)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.data.sequences import clip_source, masks_root
-from vostool.errors import InputError, MaskError, OutputError
+from vostool.data.layout import clip_source, masks_root
+from vostool.errors import InputError, MaskError
 from vostool.evaluate.results import ClipScores, ObjectScores, Results, summary
+from vostool.files import write_text
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
@@ -78,15 +79,7 @@ def write_report(path: Path, results: Results, pictures: Sequence[WorstFrame]) -
 
     `results` holds at least one clip. Raises OutputError if the file cannot be written.
     """
-    page = render(results, pictures)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(page, encoding="utf-8", errors="replace")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    write_text(path, render(results, pictures))
 
 
 def render(results: Results, pictures: Sequence[WorstFrame]) -> str:

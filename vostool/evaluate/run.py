@@ -211,8 +211,10 @@ class RunFolder:
             return
         try:
             shutil.rmtree(self.folder / MASKS, ignore_errors=True)
-            for path in (FILE, STATE, "report.html", *self.folder.glob("*_results-*.csv")):
-                (self.folder / path).unlink(missing_ok=True)
+            names = (FILE, STATE, "report.html")
+            tables = self.folder.glob("*_results-*.csv")
+            for path in (*(self.folder / name for name in names), *tables):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
 
@@ -274,4 +276,5 @@ def device_name(device: torch.device) -> str:
     """Return a device with the name of its make, if it tells one."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+    make = platform.processor() or platform.machine()
+    return f"{device} ({make}, {torch.get_num_threads()} threads)"

@@ -88,5 +88,5 @@ def draw(results: dict[Point, Results]) -> bytes:
     speed_axis.set_ylabel("frames per second, network (dotted)")
     score_axis.legend()
     picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture)
+    FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
     return picture.getvalue()
