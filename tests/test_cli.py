@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.data.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
 from vostool.cli import main
+from vostool.cycle import GradientCorrection
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
@@ -181,6 +182,37 @@ class TestSegment:
         assert replaced.code == 0
         assert len(list(Path("square/masks").iterdir())) == 2
 
+    def test_corrects_on_request_and_says_so_in_the_report(
+        self, segment: Call, video: Footage
+    ) -> None:
+        given = ("--gc-every", 2, "--gc-iters", 3, "--gc-rate", 9e4, "--gc-smooth", 0, "--json")
+        plain = json.loads(segment(video.path, "--mask", video.mask, "-o", "plain", "--json").out)
+        assert plain["options"]["correction"] is None
+        outcome = segment(video.path, "--mask", video.mask, "-o", "moved", *given)
+        assert json.loads(outcome.out)["options"]["correction"] == {
+            "every": 2,
+            "steps": 3,
+            "rate": 9e4,
+            "smooth": 0.0,
+            "tolerance": None,
+            "memory_only": False,
+        }
+        assert len(list(Path("moved/masks").iterdir())) == FRAMES
+
+    def test_corrects_by_the_defaults_of_the_papers(self, segment: Call, video: Footage) -> None:
+        outcome = segment(video.path, "--mask", video.mask, "--gc-every", 5, "--json")
+        correction = json.loads(outcome.out)["options"]["correction"]
+        assert correction == asdict(GradientCorrection())
+
+    @pytest.mark.parametrize("idle", [("--gc-iters", 0), ("--gc-rate", 0)])
+    def test_writes_the_same_where_the_correction_moves_nothing(
+        self, idle: tuple[object, ...], segment: Call, video: Footage
+    ) -> None:
+        segment(video.path, "--mask", video.mask, "-o", "plain")
+        segment(video.path, "--mask", video.mask, "-o", "same", "--gc-every", 1, *idle)
+        for path in Path("plain/masks").iterdir():
+            assert path.read_bytes() == (Path("same/masks") / path.name).read_bytes()
+
     def test_tells_of_warnings(self, segment: Call, video: Footage) -> None:
         late = ("--mask", f"50:{video.mask}")
         outcome = segment(video.path, "--mask", video.mask, *late)
@@ -209,7 +241,8 @@ class TestSegment:
         save_checkpoint(tmp_path / "w.safetensors", untrained, {})
         model = ("--weights", tmp_path / "w.safetensors", "--size", 32, "--precision", precision)
         given = ("segment", video.path, "--mask", video.mask, "--device", "cpu", *model)
-        outcome = vostool(*given, "-o", tmp_path / "out", "--json", "--quiet")
+        correction = ("--gc-every", 3, "--gc-iters", 2)
+        outcome = vostool(*given, *correction, "-o", tmp_path / "out", "--json", "--quiet")
         assert (outcome.code, outcome.err) == (0, "")
         report: dict[str, Any] = json.loads(outcome.out)
         assert report["frames"] == FRAMES
@@ -330,6 +363,8 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
         v.path, "--mask", v.mask, "--mask", f"0:{v.mask}"]),
     "a mask out of range": (2, "outside of the range", lambda f, v: [
         v.path, "--mask", f"7:{v.mask}", "--end", 5]),
+    "correction that is not asked for": (2, "--gc-every", given("--gc-iters", 3)),
+    "memory only of no correction": (2, "--gc-every", given("--gc-memory-only")),
     "an unknown device": (2, "expected auto, cpu, cuda", given("--device", "tpu")),
     "an unknown precision": (2, "expected auto, fp32", given("--precision", "int8")),
     "fp16 on a cpu": (2, "needs a CUDA device", given("--precision", "fp16", "--device", "cpu")),
@@ -374,6 +409,8 @@ class TestUsage:
             ("segment", "video.mp4", "--start", "-1"),
             ("segment", "video.mp4", "--size", "large"),
             ("segment", "video.mp4", "--memory-frames", "1"),
+            ("segment", "video.mp4", "--gc-every", "0"),
+            ("segment", "video.mp4", "--gc-every", "5", "--gc-rate", "-1"),
             ("segment", "one.mp4", "two.mp4"),
             ("cut", "video.mp4"),
             ("train",),

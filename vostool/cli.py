@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vostool import __version__
 from vostool.errors import InputError, UsageError, VostoolError
+
+if TYPE_CHECKING:
+    from vostool.cycle import GradientCorrection
 
 app = typer.Typer(
     name="vostool",
@@ -69,6 +72,59 @@ Device = Annotated[
 ]
 Precision = Annotated[
     str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel="Compute")
+]
+GcEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Correct every Kth frame by its cycle with the mask given, and the memory with it.",
+        rich_help_panel="Gradient correction",
+        show_default="off; papers: 5",
+    ),
+]
+GcIters = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Steps for a frame, at most.",
+        rich_help_panel="Gradient correction",
+        show_default="10",
+    ),
+]
+GcRate = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Length of a step, in the papers' unit at every --size.",
+        rich_help_panel="Gradient correction",
+        show_default="180",
+    ),
+]
+GcSmooth = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Weight of the smoothness of the mask.",
+        rich_help_panel="Gradient correction",
+        show_default="0.75",
+    ),
+]
+GcStop = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Stop before the steps are up once one lowers the loss by less than this share.",
+        rich_help_panel="Gradient correction",
+        show_default="never",
+    ),
+]
+GcMemoryOnly = Annotated[
+    bool,
+    typer.Option(
+        "--gc-memory-only",
+        help="Remember the corrected masks, but write the others.",
+        rich_help_panel="Gradient correction",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no words; errors only.")]
@@ -126,6 +182,12 @@ def segment(
     size: Size = 240,
     memory_every: MemoryEvery = 5,
     memory_frames: MemoryFrames = 8,
+    gc_every: GcEvery = None,
+    gc_iters: GcIters = None,
+    gc_rate: GcRate = None,
+    gc_smooth: GcSmooth = None,
+    gc_stop: GcStop = None,
+    gc_memory_only: GcMemoryOnly = False,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: AsJson = False,
@@ -138,6 +200,9 @@ def segment(
     check_segment_input(video, mask, demo, start, end)
     if not overlay and not masks:
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
+    correction = gradient_correction(
+        gc_every, gc_iters, gc_rate, gc_smooth, gc_stop, gc_memory_only
+    )
 
     from vostool.demo import render_demo
     from vostool.follow import load_model
@@ -147,7 +212,7 @@ def segment(
     from vostool.segment import segment as run
 
     references = replace(MEMORY, every=memory_every)
-    model = load_model(weights, device, precision, size, references, memory_frames)
+    model = load_model(weights, device, precision, size, references, memory_frames, correction)
     if demo or video is None:
         output = output or Path("vostool-demo")
         video, mask = render_demo(output)
@@ -186,6 +251,28 @@ def check_segment_input(
         raise UsageError("expected --mask MASK.png: what to follow, on the first frame")
     if end is not None and end <= start:
         raise UsageError(f"--start {start} --end {end}: the range is empty")
+
+
+def gradient_correction(
+    every: int | None,
+    iters: int | None,
+    rate: float | None,
+    smooth: float | None,
+    stop: float | None,
+    memory_only: bool,
+) -> "GradientCorrection | None":
+    """Return what the --gc options ask for; raises UsageError for one without --gc-every."""
+    given = {"steps": iters, "rate": rate, "smooth": smooth, "tolerance": stop}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if memory_only:
+        options["memory_only"] = True
+    if every is not None:
+        from vostool.cycle import GradientCorrection
+
+        return GradientCorrection(every, **options)
+    if options:
+        raise UsageError("a --gc option: expected --gc-every K with it, how often to correct")
+    return None
 
 
 @app.command()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vostool.ahead import read_ahead
+from vostool.cycle import GradientCorrection
 from vostool.device import choose_device, choose_precision, out_of_memory_is_told
 from vostool.errors import MaskError
 from vostool.media.frame import Frame, VideoInfo
@@ -39,6 +40,7 @@ class Model:
     size: int = 240  # short side of the frames that the network sees, pixels
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
+    correction: GradientCorrection | None = None
 
 
 def load_model(
@@ -48,6 +50,7 @@ def load_model(
     size: int = 240,
     references: References = MEMORY,
     memory_frames: int | None = 8,
+    correction: GradientCorrection | None = None,
 ) -> Model:
     """Load weights by name or path onto a device, in a precision, both as they are named.
 
@@ -59,7 +62,7 @@ def load_model(
     network = load_checkpoint(path, memory_frames)
     with out_of_memory_is_told(where):
         network.requires_grad_(False).to(where, number_format)
-    return Model(network, path, where, number_format, size, references, memory_frames)
+    return Model(network, path, where, number_format, size, references, memory_frames, correction)
 
 
 class GivenMasks(Mapping[int, Annotation]):
@@ -152,7 +155,9 @@ def follow(
             yield image
 
     with closing(read_ahead(pairs)) as ready:
-        for seen in propagate(images(ready), given, model.network, model.references):
+        for seen in propagate(
+            images(ready), given, model.network, model.references, model.correction
+        ):
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)
             watch.stop()

@@ -234,6 +234,7 @@ def describe(
             "size": model.size,
             "references": asdict(model.references),
             "memory_frames": model.memory_frames,
+            "correction": asdict(model.correction) if model.correction else None,
         },
         "input": asdict(info),
         "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
