@@ -401,6 +401,50 @@ def test_a_device_that_is_absent_is_exit_code_5(
     assert outcome.err == ("vostool: --device cuda: asked for a CUDA device, PyTorch finds 0\n")
 
 
+class TestErf:
+    @pytest.fixture
+    def erf(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--iters", 3)
+        return lambda *arguments: vostool("erf", *arguments, *always)
+
+    def test_writes_beside_nothing_of_the_video_and_prints_the_paths(
+        self, erf: Call, video: Footage
+    ) -> None:
+        outcome = erf(video.path, "--mask", video.mask, "--frame", 4, "--strip", 2)
+        assert outcome.code == 0
+        names = ("erf.png", "strip.png", "steps.mp4", "erf.npy")
+        assert outcome.out.splitlines() == [f"square-erf/{name}" for name in names]
+        assert files(Path("square-erf")) == {*names, "erf.json"}
+        assert "of the response inside the object, which covers 8.3%" in outcome.err
+
+    def test_prints_one_json_document_on_request(
+        self, erf: Call, video: Footage, weights: Path
+    ) -> None:
+        given = ("--mask", video.mask, "--strip", 0, "--json", "--quiet", "--weights", weights)
+        outcome = erf(video.path, *given)
+        assert outcome.err == ""
+        report = json.loads(outcome.out)
+        assert [each["frame"] for each in report["responses"]] == [4, 4]
+        assert all(0 < each["share"] < 1 for each in report["responses"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (("--frame", 8), 2, "expected one from 1 to 7"),
+            (("--object", 5), 4, "has no object 5"),
+            (("--truth", "none.png"), 4, "no such mask file"),
+        ],
+    )
+    def test_tells_what_is_wrong(
+        self, arguments: tuple[object, ...], code: int, words: str, erf: Call, video: Footage
+    ) -> None:
+        outcome = erf(video.path, "--mask", video.mask, *arguments)
+        assert (outcome.code, outcome.out) == (code, "")
+        assert words in outcome.err
+        assert not list(Path.cwd().iterdir())
+
+
 class TestUsage:
     @pytest.mark.parametrize(
         "arguments",
@@ -423,7 +467,7 @@ class TestUsage:
         assert "Traceback" not in outcome.err
 
     @pytest.mark.parametrize(
-        "arguments", [("--help",), ("-h",), ("segment", "-h"), ("train", "-h")]
+        "arguments", [("--help",), ("-h",), ("segment", "-h"), ("train", "-h"), ("erf", "-h")]
     )
     def test_help_is_on_stdout(self, arguments: tuple[str, ...], vostool: Call) -> None:
         outcome = vostool(*arguments)
@@ -510,7 +554,7 @@ class TestProcesses:
             "import sys; from vostool.cli import main; import contextlib\n"
             f"sys.argv = ['vostool', *{arguments}]\n"
             "with contextlib.suppress(SystemExit): main()\n"
-            "heavy = {'torch', 'numpy', 'av', 'PIL'} & set(sys.modules)\n"
+            "heavy = {'torch', 'numpy', 'av', 'PIL', 'matplotlib'} & set(sys.modules)\n"
             "print(*sorted(heavy), file=sys.stderr)"
         )
         done = python("-c", script)

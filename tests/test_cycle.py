@@ -15,6 +15,7 @@ from vostool.cycle import (
     cycle_loss,
     descend,
     explain,
+    receptive_field,
     revisit,
     with_background,
 )
@@ -310,3 +311,23 @@ class TestGradientCorrection:
         with pytest.raises(UsageError, match="expected"):
             GradientCorrection(**options)
         assert replace(GradientCorrection(), every=2).every == 2
+
+
+class TestEquation12:
+    def test_rises_most_where_the_object_is(self, clip: Scene) -> None:
+        fields = receptive_field(ColourSegmenter(), clip.images[LATER], goal(clip).reference)
+        *_, field_ = islice(fields, 20)
+        square = clip.masks[LATER][:, 1:] > 0
+        assert field_[square].mean() > 5 * field_[~square].mean()
+
+    def test_begins_without_objects_and_cuts_off_only_what_is_shown(
+        self, network: Stm, clip: Scene
+    ) -> None:
+        shown, first = network_goal(network, clip)
+        empty = torch.zeros_like(clip.masks[0][:, 1:])
+        steps = descend(lambda objects: explain(network, shown, objects, [first]), empty, 180.0)
+        free = [step.objects for step in islice(steps, 4)]
+        assert free[-1].amin() < 0 < free[-1].amax()
+        fields = islice(receptive_field(network, shown, first.reference), 4)
+        for field_, hidden in zip(fields, free, strict=True):
+            assert torch.equal(field_, hidden.relu())

@@ -2,7 +2,8 @@
 
 Remember a frame with its predicted masks, alone, and segment the reference frame from
 that memory (journal Eq. 2). The loss of that backward prediction trains the weights
-(Eq. 3), and is what the correction at inference descends (Eqs. 7-11).
+(Eq. 3), is what the correction at inference descends (Eqs. 7-11), and shows which pixels of
+a frame the network goes by (the cycle-ERF, Eq. 12).
 
 Shapes: masks (B, N + 1, H, W), background first; objects (B, N, H, W) are the masks
 without it.
@@ -164,3 +165,20 @@ def with_background(objects: Tensor) -> Tensor:
     """Put before the objects the background, which is what they leave."""
     background = (1 - objects.sum(dim=1, keepdim=True)).clamp(0, 1)
     return torch.cat([background, objects], dim=1)
+
+
+def receptive_field(
+    segmenter: Segmenter[Features, Memory],
+    features: Features,
+    reference: Reference[Features],
+    rate: float = 180.0,
+) -> Iterator[Tensor]:
+    """Yield the cycle-ERF of a frame (Eq. 12) after each step, (B, N, H, W), 0 or more.
+
+    From a mask without objects, step by step toward one that explains the reference: where
+    it rises are the pixels that the network goes by. Without end; nothing bounds the values.
+    """
+    goal = Goal(tuple(range(reference.masks.shape[1])), reference)
+    empty = torch.zeros_like(reference.masks[:, 1:])
+    for step in descend(lambda objects: explain(segmenter, features, objects, [goal]), empty, rate):
+        yield step.objects.relu()
