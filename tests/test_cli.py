@@ -445,6 +445,44 @@ class TestErf:
         assert not list(Path.cwd().iterdir())
 
 
+class TestSpectrum:
+    @pytest.fixture
+    def spectrum(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--gc-iters", 2)
+        return lambda *arguments: vostool("spectrum", *arguments, *always)
+
+    def test_writes_maps_and_tells_the_bands(self, spectrum: Call, video: Footage) -> None:
+        outcome = spectrum(video.path, "--mask", video.mask, "--gc-every", 2)
+        assert outcome.code == 0
+        names = ("spectrum.png", "before.npy", "after.npy", "ratio.npy")
+        assert outcome.out.splitlines() == [f"square-spectrum/{name}" for name in names]
+        assert files(Path("square-spectrum")) == {*names, "spectrum.json"}
+        assert "high frequencies: after / before" in outcome.err
+
+    def test_prints_one_json_document_on_request(self, spectrum: Call, video: Footage) -> None:
+        outcome = spectrum(video.path, "--mask", video.mask, "--json", "--quiet")
+        report = json.loads(outcome.out)
+        assert (outcome.err, report["masks"]) == ("", 1)
+        assert report["options"]["correction"]["every"] == 5
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            ((), 2, "expected --mask"),
+            (("--mask", "none.png"), 4, "no such mask file"),
+            (("--gc-rate", 0), 2, "expected a correction"),
+        ],
+    )
+    def test_tells_what_is_wrong(
+        self, arguments: tuple[object, ...], code: int, words: str, spectrum: Call, video: Footage
+    ) -> None:
+        outcome = spectrum(video.path, *arguments)
+        assert (outcome.code, outcome.out) == (code, "")
+        assert words in outcome.err
+        assert not list(Path.cwd().iterdir())
+
+
 class TestUsage:
     @pytest.mark.parametrize(
         "arguments",
@@ -467,7 +505,15 @@ class TestUsage:
         assert "Traceback" not in outcome.err
 
     @pytest.mark.parametrize(
-        "arguments", [("--help",), ("-h",), ("segment", "-h"), ("train", "-h"), ("erf", "-h")]
+        "arguments",
+        [
+            ("--help",),
+            ("-h",),
+            ("segment", "-h"),
+            ("train", "-h"),
+            ("erf", "-h"),
+            ("spectrum", "-h"),
+        ],
     )
     def test_help_is_on_stdout(self, arguments: tuple[str, ...], vostool: Call) -> None:
         outcome = vostool(*arguments)

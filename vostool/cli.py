@@ -378,6 +378,89 @@ def erf(
 
 
 @app.command()
+def spectrum(
+    source: Annotated[
+        Path, typer.Argument(help="A video, or a folder of clips with masks such as DAVIS.")
+    ],
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="MASK.png of the first frame of a video.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="File that names the clips of a folder to take.",
+            rich_help_panel="Input",
+            show_default="all",
+        ),
+    ] = None,
+    end: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder to write.",
+            rich_help_panel="Output",
+            show_default="the source's name and -spectrum",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    weights: Weights = "default",
+    size: Size = 240,
+    gc_every: Annotated[
+        int,
+        typer.Option(min=1, help="Correct every Kth frame.", rich_help_panel="Gradient correction"),
+    ] = 5,
+    gc_iters: GcIters = None,
+    gc_rate: GcRate = None,
+    gc_smooth: GcSmooth = None,
+    gc_stop: GcStop = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show which frequencies of the masks the gradient correction raises.
+
+    Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
+    the middle) and spectrum.json.
+    """
+    correction = gradient_correction(gc_every, gc_iters, gc_rate, gc_smooth, gc_stop, False)
+
+    from vostool.follow import load_model
+    from vostool.progress import show_progress
+    from vostool.spectrum import SpectrumJob
+    from vostool.spectrum import spectrum as run
+
+    model = load_model(weights, device, precision, size, correction=correction)
+    job = SpectrumJob(
+        source=source,
+        output=output or Path(f"{source.resolve().stem}-spectrum"),
+        mask=mask,
+        listed=listed,
+        end=end,
+        overwrite=overwrite,
+    )
+    with show_progress(f"{source.name} on {model.device}", quiet, "masks") as progress:
+        report = run(job, model, progress)
+    for name, band in report["bands"].items():
+        words = f"{band['ratio']:.2f} in the mean (Eq. 9), {band['after_to_before']:.2f} in all"
+        tell(f"{name} frequencies: after / before {words}", quiet)
+    print_result(report, as_json, ("picture", "before", "after", "ratio"))
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="RECIPE.toml, or a shipped one's name.")],
     output: Annotated[

@@ -6,7 +6,7 @@ ahead while the network follows the objects.
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,9 @@ from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import load_checkpoint
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmFeatures
 from vostool.prepare import Size, image_tensor, label_map, object_tensor
-from vostool.propagate import MEMORY, Annotation, References, propagate
+from vostool.propagate import MEMORY, Annotation, Prediction, References, propagate
 from vostool.weights import find_weights
 
 
@@ -138,13 +138,10 @@ class Stopwatch:
 
 
 @torch.no_grad()
-def follow(
+def predict(
     frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
-) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield every frame with its label map, at the frame's own size.
-
-    Where a mask is given, its objects come out just as they went in.
-    """
+) -> Generator[tuple[Frame, Prediction[StmFeatures]], None, None]:
+    """Yield every frame with what the network makes of it, at the size at which it works."""
     shown: deque[Frame] = deque()
     pairs = ((frame, image_tensor(frame.rgb, given.size, model.device)) for frame in frames)
 
@@ -161,7 +158,18 @@ def follow(
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)
             watch.stop()
-            frame = shown.popleft()
+            yield shown.popleft(), seen
+
+
+def follow(
+    frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
+) -> Iterator[tuple[Frame, LabelMap]]:
+    """Yield every frame with its label map, at the frame's own size.
+
+    Where a mask is given, its objects come out just as they went in.
+    """
+    with closing(predict(frames, given, model, watch)) as predictions:
+        for frame, seen in predictions:
             labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
             if frame.index in given.paths:
                 truth = given.labels(frame.index)
