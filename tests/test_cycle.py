@@ -296,12 +296,20 @@ class TestGradientCorrection:
             [steps] for steps in range(1, 12)
         ]
 
-    def test_that_overshoots_stops_before_the_loss_rises(self, clip: Scene) -> None:
+    def test_that_overshoots_takes_the_step_back(self, network: Stm, clip: Scene) -> None:
+        shown, first = network_goal(network, clip)
         masks = soft(clip.masks[LATER])
-        wild = correct(clip, masks, steps=5, rate=1e7, tolerance=0.0)
-        assert loss_of(wild, clip, goal(clip).reference) <= loss_of(
-            masks, clip, goal(clip).reference
-        )
+
+        def run(tolerance: float | None) -> Tensor:
+            wild = GradientCorrection(steps=5, rate=2e4, smooth=1.0, tolerance=tolerance)
+            return wild(network, shown, masks, [first])
+
+        def loss(found: Tensor) -> float:
+            cycle = cycle_loss(network, shown, found, first.reference)
+            return (cycle + roughness(found[:, 1:])).item()
+
+        assert loss(run(None)) > loss(masks)
+        torch.testing.assert_close(run(0.0), masks)
 
     @pytest.mark.parametrize(
         "options",

@@ -67,7 +67,8 @@ class GradientCorrection:
     steps: int = 10  # N, at most
     rate: float = 180.0  # alpha of Eq. 8
     smooth: float = 0.75  # lambda of Eq. 10
-    tolerance: float | None = None  # stop once a step lowers the loss by less than this share
+    # stop once a step lowers the loss by less than this share; one that raises it is undone
+    tolerance: float | None = None
     memory_only: bool = False  # the masks are remembered corrected, and written as they were
 
     def __post_init__(self) -> None:
@@ -101,14 +102,15 @@ class GradientCorrection:
             explained = explain(segmenter, features, objects, goals)
             return explained + self.smooth * roughness(objects) if self.smooth else explained
 
-        objects, least = masks[:, 1:], float("inf")
+        before = objects = masks[:, 1:]
+        least = float("inf")
         for step in islice(descend(loss, objects, self.rate, admissible), self.steps):
             if self.tolerance is not None:
                 reached = step.loss.sum().item()
                 if reached > (1 - self.tolerance) * least:
-                    break
+                    return with_background(before if reached > least else objects)
                 least = reached
-            objects = step.objects
+            before, objects = objects, step.objects
         return with_background(objects)
 
 
