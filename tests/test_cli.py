@@ -193,6 +193,7 @@ class TestSegment:
             "every": 2,
             "steps": 3,
             "rate": 9e4,
+            "length": None,
             "smooth": 0.0,
             "tolerance": None,
             "memory_only": False,
@@ -364,6 +365,8 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
     "a mask out of range": (2, "outside of the range", lambda f, v: [
         v.path, "--mask", f"7:{v.mask}", "--end", 5]),
     "correction that is not asked for": (2, "--gc-every", given("--gc-iters", 3)),
+    "two ways to say how far": (2, "give one", given(
+        "--gc-every", 5, "--gc-rate", 9, "--gc-length", 0.1)),
     "memory only of no correction": (2, "--gc-every", given("--gc-memory-only")),
     "an unknown device": (2, "expected auto, cpu, cuda", given("--device", "tpu")),
     "an unknown precision": (2, "expected auto, fp32", given("--precision", "int8")),

@@ -12,6 +12,7 @@ from vostool.cycle import (
     Goal,
     GradientCorrection,
     admissible,
+    at_rate,
     cycle_loss,
     descend,
     explain,
@@ -169,7 +170,7 @@ class TestGradient:
             return explained + smooth * roughness(objects)
 
         masks = 0.2 + 0.2 * torch.rand(1, 2, 32, 48, dtype=torch.float64)
-        step = next(descend(loss, masks, PAPER_PIXELS / (32 * 48)))
+        step = next(descend(loss, masks, at_rate(PAPER_PIXELS / (32 * 48))))
         gradient = masks - step.objects  # at that rate, the gradient of the loss itself
         with torch.no_grad():
             for seed in range(3):
@@ -184,7 +185,7 @@ class TestGradient:
             return objects.square().mean(dim=(1, 2, 3))
 
         steps = [
-            next(descend(loss, torch.ones(1, 1, height, width), 1e4)).objects.mean()
+            next(descend(loss, torch.ones(1, 1, height, width), at_rate(1e4))).objects.mean()
             for height, width in ((24, 32), (240, 320))
         ]
         torch.testing.assert_close(steps[0], steps[1])
@@ -231,7 +232,7 @@ class TestGradientCorrection:
         steps = descend(
             lambda objects: explain(network, shown, objects, [first]),
             soft(clip.masks[LATER])[:, 1:],
-            100.0,
+            at_rate(100.0),
             admissible,
         )
         losses = [step.loss.item() for step in islice(steps, 8)]
@@ -248,13 +249,22 @@ class TestGradientCorrection:
         assert masks.amax() <= 1
         torch.testing.assert_close(masks.sum(dim=1), torch.ones(1, 48, 64))
 
-    @pytest.mark.parametrize("options", [{"steps": 0}, {"rate": 0.0}])
+    @pytest.mark.parametrize("options", [{"steps": 0}, {"rate": 0.0}, {"length": 0.0}])
     def test_without_steps_or_rate_returns_what_it_got(
         self, options: dict[str, Any], clip: Scene
     ) -> None:
         masks = soft(clip.masks[LATER])
         assert correct(clip, masks, **options) is masks
         assert not any(GradientCorrection(**options).due(index) for index in range(20))
+
+    def test_of_a_length_moves_each_object_by_that_much(self) -> None:
+        two = scene(two=True)
+        first = Goal((0, 1, 2), Reference(two.images[LATER], two.masks[LATER]))
+        masks = soft(two.masks[LATER])
+        correction = GradientCorrection(steps=1, length=0.01)
+        moved = correction(ColourSegmenter(), two.images[LATER], masks, [first]) - masks
+        change = moved[:, 1:].square().mean(dim=(2, 3)).sqrt()
+        torch.testing.assert_close(change, torch.full((1, 2), 0.01))
 
     def test_is_due_every_so_many_frames(self) -> None:
         correction = GradientCorrection(every=3)
@@ -313,7 +323,14 @@ class TestGradientCorrection:
 
     @pytest.mark.parametrize(
         "options",
-        [{"every": 0}, {"steps": -1}, {"rate": -1.0}, {"smooth": float("nan")}, {"tolerance": -1}],
+        [
+            {"every": 0},
+            {"steps": -1},
+            {"rate": -1.0},
+            {"smooth": float("nan")},
+            {"tolerance": -1},
+            {"length": -1},
+        ],
     )
     def test_refuses_values_out_of_range(self, options: dict[str, Any]) -> None:
         with pytest.raises(UsageError, match="expected"):
@@ -333,7 +350,9 @@ class TestEquation12:
     ) -> None:
         shown, first = network_goal(network, clip)
         empty = torch.zeros_like(clip.masks[0][:, 1:])
-        steps = descend(lambda objects: explain(network, shown, objects, [first]), empty, 180.0)
+        steps = descend(
+            lambda objects: explain(network, shown, objects, [first]), empty, at_rate(180.0)
+        )
         free = [step.objects for step in islice(steps, 4)]
         assert free[-1].amin() < 0 < free[-1].amax()
         fields = islice(receptive_field(network, shown, first.reference), 4)

@@ -100,6 +100,15 @@ GcRate = Annotated[
         show_default="180",
     ),
 ]
+GcLength = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Length of a step as the root mean square change of a mask, in place of --gc-rate.",
+        rich_help_panel="Gradient correction",
+        show_default=False,
+    ),
+]
 GcSmooth = Annotated[
     float | None,
     typer.Option(
@@ -185,6 +194,7 @@ def segment(
     gc_every: GcEvery = None,
     gc_iters: GcIters = None,
     gc_rate: GcRate = None,
+    gc_length: GcLength = None,
     gc_smooth: GcSmooth = None,
     gc_stop: GcStop = None,
     gc_memory_only: GcMemoryOnly = False,
@@ -201,7 +211,7 @@ def segment(
     if not overlay and not masks:
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
     correction = gradient_correction(
-        gc_every, gc_iters, gc_rate, gc_smooth, gc_stop, gc_memory_only
+        gc_every, gc_iters, gc_rate, gc_length, gc_smooth, gc_stop, gc_memory_only
     )
 
     from vostool.demo import render_demo
@@ -257,12 +267,21 @@ def gradient_correction(
     every: int | None,
     iters: int | None,
     rate: float | None,
+    length: float | None,
     smooth: float | None,
     stop: float | None,
     memory_only: bool,
 ) -> "GradientCorrection | None":
-    """Return what the --gc options ask for; raises UsageError for one without --gc-every."""
-    given = {"steps": iters, "rate": rate, "smooth": smooth, "tolerance": stop}
+    """Return what the --gc options ask for; raises UsageError for what makes no sense."""
+    if rate is not None and length is not None:
+        raise UsageError("--gc-rate --gc-length: each says how far a step goes; give one")
+    given = {
+        "steps": iters,
+        "rate": rate,
+        "length": length,
+        "smooth": smooth,
+        "tolerance": stop,
+    }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if memory_only:
         options["memory_only"] = True
@@ -424,6 +443,7 @@ def spectrum(
     ] = 5,
     gc_iters: GcIters = None,
     gc_rate: GcRate = None,
+    gc_length: GcLength = None,
     gc_smooth: GcSmooth = None,
     gc_stop: GcStop = None,
     device: Device = "auto",
@@ -436,7 +456,9 @@ def spectrum(
     Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
     the middle) and spectrum.json.
     """
-    correction = gradient_correction(gc_every, gc_iters, gc_rate, gc_smooth, gc_stop, False)
+    correction = gradient_correction(
+        gc_every, gc_iters, gc_rate, gc_length, gc_smooth, gc_stop, False
+    )
 
     from vostool.follow import load_model
     from vostool.progress import show_progress

@@ -60,12 +60,14 @@ class GradientCorrection:
     """Move a frame's masks down the gradient of the cycle loss (journal 3.3).
 
     Every `every` frames, `steps` steps. `rate` is meant for frames of 240 x 427 pixels and
-    comes to the same at any size. Raises UsageError for values out of range.
+    comes to the same at any size; how large a step it makes is up to the network. `length`
+    makes all steps equally large instead. Raises UsageError for values out of range.
     """
 
     every: int = 5  # K, frames from one that is corrected to the next
     steps: int = 10  # N, at most
     rate: float = 180.0  # alpha of Eq. 8
+    length: float | None = None  # root mean square of a step of an object's mask
     smooth: float = 0.75  # lambda of Eq. 10
     # stop once a step lowers the loss by less than this share; one that raises it is undone
     tolerance: float | None = None
@@ -74,7 +76,7 @@ class GradientCorrection:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise UsageError(f"correction every {self.every} frames: expected 1 or more")
-        values = (self.steps, self.rate, self.smooth, self.tolerance or 0)
+        values = (self.steps, self.rate, self.length or 0, self.smooth, self.tolerance or 0)
         if not all(0 <= value < float("inf") for value in values):
             raise UsageError(f"{self}: expected numbers from 0 up")
 
@@ -85,7 +87,7 @@ class GradientCorrection:
     @property
     def moves(self) -> bool:
         """Whether this correction does anything."""
-        return self.steps > 0 and self.rate > 0
+        return self.steps > 0 and (self.rate if self.length is None else self.length) > 0
 
     def __call__(
         self,
@@ -102,9 +104,10 @@ class GradientCorrection:
             explained = explain(segmenter, features, objects, goals)
             return explained + self.smooth * roughness(objects) if self.smooth else explained
 
+        pace = at_rate(self.rate) if self.length is None else of_length(self.length)
         before = objects = masks[:, 1:]
         least = float("inf")
-        for step in islice(descend(loss, objects, self.rate, admissible), self.steps):
+        for step in islice(descend(loss, objects, pace, admissible), self.steps):
             if self.tolerance is not None:
                 reached = step.loss.sum().item()
                 if reached > (1 - self.tolerance) * least:
@@ -128,6 +131,24 @@ def explain(
     return torch.stack(losses).sum(dim=0)
 
 
+Pace = Callable[[Tensor], Tensor]  # from the gradient of the loss, summed over pixels, to a step
+
+
+def at_rate(rate: float) -> Pace:
+    """Eq. 8: a step in proportion to the gradient."""
+    return lambda gradient: rate / PAPER_PIXELS * gradient
+
+
+def of_length(length: float) -> Pace:
+    """Return steps down the gradient of one root mean square per object, however steep it is."""
+
+    def step(gradient: Tensor) -> Tensor:
+        steepness = gradient.square().mean(dim=(2, 3), keepdim=True).sqrt()
+        return length * gradient / steepness.clamp(min=1e-12)
+
+    return step
+
+
 class Step(NamedTuple):
     """A step down a loss."""
 
@@ -138,7 +159,7 @@ class Step(NamedTuple):
 def descend(
     loss_of: Callable[[Tensor], Tensor],
     objects: Tensor,
-    rate: float,
+    pace: Pace,
     project: Callable[[Tensor], Tensor] = lambda objects: objects,
 ) -> Iterator[Step]:
     """Yield step after step of Eq. 8, without end; `project` puts right where each one led.
@@ -153,7 +174,7 @@ def descend(
             # the loss is a mean over pixels; of a sum, the gradient of a pixel is the same at
             # every size, and large enough for 16 bits
             (gradient,) = torch.autograd.grad(pixels * loss.sum(), leaf)
-        objects = project(leaf.detach() - rate / PAPER_PIXELS * gradient)
+        objects = project(leaf.detach() - pace(gradient))
         yield Step(loss.detach(), objects)
 
 
@@ -182,5 +203,9 @@ def receptive_field(
     """
     goal = Goal(tuple(range(reference.masks.shape[1])), reference)
     empty = torch.zeros_like(reference.masks[:, 1:])
-    for step in descend(lambda objects: explain(segmenter, features, objects, [goal]), empty, rate):
+
+    def loss(objects: Tensor) -> Tensor:
+        return explain(segmenter, features, objects, [goal])
+
+    for step in descend(loss, empty, at_rate(rate)):
         yield step.objects.relu()
