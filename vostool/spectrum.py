@@ -38,6 +38,8 @@ SCHEMA_VERSION = 1  # of spectrum.json
 MAPS = ("before", "after", "ratio")
 FILES = ("spectrum.png", *(f"{name}.npy" for name in MAPS), "spectrum.json")
 LEAST = 1e-8  # of an amplitude that is divided by; the largest possible is 1
+LEVELS = 25  # of the contours
+TOP = 0.995  # share of the ratios that the contours tell apart
 BANDS = {"low": (0.0, 0.25), "middle": (0.25, 0.5), "high": (0.5, 2.0)}  # 1: half a cycle a pixel
 
 Map = NDArray[np.float64]
@@ -181,19 +183,23 @@ def describe(
 
 
 def draw(means: dict[str, Map]) -> "Figure":
-    """Draw the three contour maps of Fig. 3; of amplitudes the logarithm, as theirs."""
+    """Draw the three contour maps of Fig. 3 in logarithms: of 10 the amplitudes, of 2 the ratio."""
     from matplotlib.figure import Figure
 
+    amplitude = [np.log10(np.maximum(means[name], LEAST)) for name in MAPS[:2]]
+    ratio = np.log2(np.maximum(means["ratio"], LEAST))
+    largest = max(1.0, float(np.quantile(np.abs(ratio), TOP)))
+    heights = np.linspace(min(values.min() for values in amplitude), 0, LEVELS)
+    changes = np.linspace(-largest, largest, LEVELS)
+    drawings = (
+        ("before, log10 of amplitude", amplitude[0], heights, "viridis"),
+        ("after, log10 of amplitude", amplitude[1], heights, "viridis"),
+        ("log2 of after / before (Eq. 9)", ratio, changes, "PuOr_r"),
+    )
     figure = Figure((13, 3.6), dpi=150, layout="constrained")
-    titles = ("mask before, log10 of amplitude", "mask after, log10 of amplitude", "ratio (Eq. 9)")
-    shown = [np.log10(np.maximum(means[name], LEAST)) for name in MAPS[:2]] + [means["ratio"]]
-    levels = np.linspace(min(each.min() for each in shown[:2]), 0, 25)
-    top = float(np.quantile(means["ratio"], 0.995))
-    for axes, title, values in zip(figure.subplots(1, 3), titles, shown, strict=True):
-        steps = levels if values is not shown[2] else np.linspace(0, max(top, 2.0), 25)
-        height, width = values.shape
-        across, down = (np.fft.fftshift(np.fft.fftfreq(side)) for side in (width, height))
-        drawn = axes.contourf(across, down, values, levels=steps, cmap="viridis", extend="both")
+    across, down = (np.fft.fftshift(np.fft.fftfreq(side)) for side in ratio.shape[::-1])
+    for axes, (title, values, levels, colours) in zip(figure.subplots(1, 3), drawings, strict=True):
+        drawn = axes.contourf(across, down, values, levels=levels, cmap=colours, extend="both")
         figure.colorbar(drawn, ax=axes)
         axes.set(title=title, xlabel="cycles per pixel, across", ylabel="down")
     return figure
