@@ -46,7 +46,7 @@ class ColourSegmenter:
         memory: ColourMemory | None = None,
         annotated: bool = False,
     ) -> ColourMemory:
-        area = masks.sum(dim=(2, 3)).clamp(min=1e-6).unsqueeze(2)
+        area = masks.sum(dim=(2, 3)).clamp(min=1).unsqueeze(2)
         return (*(memory or ()), torch.einsum("bnhw,bchw->bnc", masks, features) / area)
 
     def segment(self, features: Tensor, memory: ColourMemory) -> Tensor:

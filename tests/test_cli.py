@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.data.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
 from vostool.cli import main
+from vostool.cycle import GradientCorrection
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
@@ -181,6 +182,38 @@ class TestSegment:
         assert replaced.code == 0
         assert len(list(Path("square/masks").iterdir())) == 2
 
+    def test_corrects_on_request_and_says_so_in_the_report(
+        self, segment: Call, video: Footage
+    ) -> None:
+        given = ("--gc-every", 2, "--gc-iters", 3, "--gc-rate", 9e4, "--gc-smooth", 0, "--json")
+        plain = json.loads(segment(video.path, "--mask", video.mask, "-o", "plain", "--json").out)
+        assert plain["options"]["correction"] is None
+        outcome = segment(video.path, "--mask", video.mask, "-o", "moved", *given)
+        assert json.loads(outcome.out)["options"]["correction"] == {
+            "every": 2,
+            "steps": 3,
+            "rate": 9e4,
+            "length": None,
+            "smooth": 0.0,
+            "tolerance": None,
+            "memory_only": False,
+        }
+        assert len(list(Path("moved/masks").iterdir())) == FRAMES
+
+    def test_corrects_by_the_defaults_of_the_papers(self, segment: Call, video: Footage) -> None:
+        outcome = segment(video.path, "--mask", video.mask, "--gc-every", 5, "--json")
+        correction = json.loads(outcome.out)["options"]["correction"]
+        assert correction == asdict(GradientCorrection())
+
+    @pytest.mark.parametrize("idle", [("--gc-iters", 0), ("--gc-rate", 0)])
+    def test_writes_the_same_where_the_correction_moves_nothing(
+        self, idle: tuple[object, ...], segment: Call, video: Footage
+    ) -> None:
+        segment(video.path, "--mask", video.mask, "-o", "plain")
+        segment(video.path, "--mask", video.mask, "-o", "same", "--gc-every", 1, *idle)
+        for path in Path("plain/masks").iterdir():
+            assert path.read_bytes() == (Path("same/masks") / path.name).read_bytes()
+
     def test_tells_of_warnings(self, segment: Call, video: Footage) -> None:
         late = ("--mask", f"50:{video.mask}")
         outcome = segment(video.path, "--mask", video.mask, *late)
@@ -209,7 +242,8 @@ class TestSegment:
         save_checkpoint(tmp_path / "w.safetensors", untrained, {})
         model = ("--weights", tmp_path / "w.safetensors", "--size", 32, "--precision", precision)
         given = ("segment", video.path, "--mask", video.mask, "--device", "cpu", *model)
-        outcome = vostool(*given, "-o", tmp_path / "out", "--json", "--quiet")
+        correction = ("--gc-every", 3, "--gc-iters", 2)
+        outcome = vostool(*given, *correction, "-o", tmp_path / "out", "--json", "--quiet")
         assert (outcome.code, outcome.err) == (0, "")
         report: dict[str, Any] = json.loads(outcome.out)
         assert report["frames"] == FRAMES
@@ -330,6 +364,10 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
         v.path, "--mask", v.mask, "--mask", f"0:{v.mask}"]),
     "a mask out of range": (2, "outside of the range", lambda f, v: [
         v.path, "--mask", f"7:{v.mask}", "--end", 5]),
+    "correction that is not asked for": (2, "--gc-every", given("--gc-iters", 3)),
+    "two ways to say how far": (2, "give one", given(
+        "--gc-every", 5, "--gc-rate", 9, "--gc-length", 0.1)),
+    "memory only of no correction": (2, "--gc-every", given("--gc-memory-only")),
     "an unknown device": (2, "expected auto, cpu, cuda", given("--device", "tpu")),
     "an unknown precision": (2, "expected auto, fp32", given("--precision", "int8")),
     "fp16 on a cpu": (2, "needs a CUDA device", given("--precision", "fp16", "--device", "cpu")),
@@ -366,6 +404,88 @@ def test_a_device_that_is_absent_is_exit_code_5(
     assert outcome.err == ("vostool: --device cuda: asked for a CUDA device, PyTorch finds 0\n")
 
 
+class TestErf:
+    @pytest.fixture
+    def erf(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--iters", 3)
+        return lambda *arguments: vostool("erf", *arguments, *always)
+
+    def test_writes_beside_nothing_of_the_video_and_prints_the_paths(
+        self, erf: Call, video: Footage
+    ) -> None:
+        outcome = erf(video.path, "--mask", video.mask, "--frame", 4, "--strip", 2)
+        assert outcome.code == 0
+        names = ("erf.png", "strip.png", "steps.mp4", "erf.npy")
+        assert outcome.out.splitlines() == [f"square-erf/{name}" for name in names]
+        assert files(Path("square-erf")) == {*names, "erf.json"}
+        assert "of the response inside the object, which covers 8.3%" in outcome.err
+
+    def test_prints_one_json_document_on_request(
+        self, erf: Call, video: Footage, weights: Path
+    ) -> None:
+        given = ("--mask", video.mask, "--strip", 0, "--json", "--quiet", "--weights", weights)
+        outcome = erf(video.path, *given)
+        assert outcome.err == ""
+        report = json.loads(outcome.out)
+        assert [each["frame"] for each in report["responses"]] == [4, 4]
+        assert all(0 < each["share"] < 1 for each in report["responses"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (("--frame", 8), 2, "expected one from 1 to 7"),
+            (("--object", 5), 4, "has no object 5"),
+            (("--truth", "none.png"), 4, "no such mask file"),
+        ],
+    )
+    def test_tells_what_is_wrong(
+        self, arguments: tuple[object, ...], code: int, words: str, erf: Call, video: Footage
+    ) -> None:
+        outcome = erf(video.path, "--mask", video.mask, *arguments)
+        assert (outcome.code, outcome.out) == (code, "")
+        assert words in outcome.err
+        assert not list(Path.cwd().iterdir())
+
+
+class TestSpectrum:
+    @pytest.fixture
+    def spectrum(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--gc-iters", 2)
+        return lambda *arguments: vostool("spectrum", *arguments, *always)
+
+    def test_writes_maps_and_tells_the_bands(self, spectrum: Call, video: Footage) -> None:
+        outcome = spectrum(video.path, "--mask", video.mask, "--gc-every", 2)
+        assert outcome.code == 0
+        names = ("spectrum.png", "before.npy", "after.npy", "ratio.npy")
+        assert outcome.out.splitlines() == [f"square-spectrum/{name}" for name in names]
+        assert files(Path("square-spectrum")) == {*names, "spectrum.json"}
+        assert "high frequencies: after / before" in outcome.err
+
+    def test_prints_one_json_document_on_request(self, spectrum: Call, video: Footage) -> None:
+        outcome = spectrum(video.path, "--mask", video.mask, "--json", "--quiet")
+        report = json.loads(outcome.out)
+        assert (outcome.err, report["masks"]) == ("", 1)
+        assert report["options"]["correction"]["every"] == 5
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            ((), 2, "expected --mask"),
+            (("--mask", "none.png"), 4, "no such mask file"),
+            (("--gc-rate", 0), 2, "expected a correction"),
+        ],
+    )
+    def test_tells_what_is_wrong(
+        self, arguments: tuple[object, ...], code: int, words: str, spectrum: Call, video: Footage
+    ) -> None:
+        outcome = spectrum(video.path, *arguments)
+        assert (outcome.code, outcome.out) == (code, "")
+        assert words in outcome.err
+        assert not list(Path.cwd().iterdir())
+
+
 class TestUsage:
     @pytest.mark.parametrize(
         "arguments",
@@ -374,6 +494,8 @@ class TestUsage:
             ("segment", "video.mp4", "--start", "-1"),
             ("segment", "video.mp4", "--size", "large"),
             ("segment", "video.mp4", "--memory-frames", "1"),
+            ("segment", "video.mp4", "--gc-every", "0"),
+            ("segment", "video.mp4", "--gc-every", "5", "--gc-rate", "-1"),
             ("segment", "one.mp4", "two.mp4"),
             ("cut", "video.mp4"),
             ("train",),
@@ -386,7 +508,15 @@ class TestUsage:
         assert "Traceback" not in outcome.err
 
     @pytest.mark.parametrize(
-        "arguments", [("--help",), ("-h",), ("segment", "-h"), ("train", "-h")]
+        "arguments",
+        [
+            ("--help",),
+            ("-h",),
+            ("segment", "-h"),
+            ("train", "-h"),
+            ("erf", "-h"),
+            ("spectrum", "-h"),
+        ],
     )
     def test_help_is_on_stdout(self, arguments: tuple[str, ...], vostool: Call) -> None:
         outcome = vostool(*arguments)
@@ -473,7 +603,7 @@ class TestProcesses:
             "import sys; from vostool.cli import main; import contextlib\n"
             f"sys.argv = ['vostool', *{arguments}]\n"
             "with contextlib.suppress(SystemExit): main()\n"
-            "heavy = {'torch', 'numpy', 'av', 'PIL'} & set(sys.modules)\n"
+            "heavy = {'torch', 'numpy', 'av', 'PIL', 'matplotlib'} & set(sys.modules)\n"
             "print(*sorted(heavy), file=sys.stderr)"
         )
         done = python("-c", script)

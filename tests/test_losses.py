@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vostool.losses import HARDEST, cross_entropy, mask_loss, soft_iou_loss
+from vostool.losses import HARDEST, cross_entropy, mask_loss, roughness, soft_iou_loss
 from vostool.model.aggregate import aggregate
 
 
@@ -139,3 +139,22 @@ class TestEquation6:
         (gradient,) = torch.autograd.grad(cross_entropy(aggregate(logits), truth).sum(), logits)
         # the slope of -log(sigmoid(2 x)), to which p^2 / (p^2 + (1 - p)^2) comes down
         assert gradient.sum() == pytest.approx(-2, abs=0.1)
+
+
+class TestEquation11:
+    def test_is_the_mean_squared_slope_by_sobel(self) -> None:
+        steps = torch.tensor([0.0, 0.5, 0.25, 0.25]).expand(1, 1, 5, 4)
+        across = torch.tensor([0.5, 0.25, -0.25, 0.0])  # right neighbour less left one
+        torch.testing.assert_close(roughness(steps), (4 * across).square().mean().view(1))
+        torch.testing.assert_close(roughness(steps.mT), roughness(steps))
+
+    def test_is_nothing_where_masks_are_even(self) -> None:
+        assert roughness(torch.full((2, 3, 4, 6), 0.5)).tolist() == [0, 0]
+
+    def test_sums_objects_and_keeps_clips_apart(self, soft: Tensor) -> None:
+        parts = [[roughness(soft[b : b + 1, n : n + 1]) for n in range(3)] for b in range(2)]
+        torch.testing.assert_close(roughness(soft), torch.tensor([sum(row) for row in parts]))
+
+    def test_is_less_for_a_blurred_mask(self, truth: Tensor) -> None:
+        blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1, count_include_pad=False)
+        assert (roughness(blurred) < roughness(truth)).all()

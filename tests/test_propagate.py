@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
+from vostool.cycle import Goal, GradientCorrection
+from vostool.model.interface import Segmenter
 from vostool.propagate import REFERENCE_SETS, Annotation, Prediction, References, propagate
 
 Shape = tuple[int, int]
@@ -23,6 +25,7 @@ class Recorder:
     memorized: list[int] = field(default_factory=list)
     annotated: list[bool] = field(default_factory=list)
     reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    memories: list[tuple[Seen, ...]] = field(default_factory=list)
 
     def encode(self, image: Tensor) -> int:
         return int(image.flatten()[0])
@@ -40,6 +43,7 @@ class Recorder:
 
     def segment(self, features: int, memory: tuple[Seen, ...]) -> Tensor:
         self.reads.append((features, tuple(frame for frame, _ in memory)))
+        self.memories.append(memory)
         return torch.zeros_like(memory[0][1][:, 1:])
 
 
@@ -275,3 +279,97 @@ def test_a_memory_may_be_of_any_type(clip: Scene) -> None:
     annotations = {0: truth_of(clip, 0, 1)}
     *_, last = propagate(clip.images, annotations, OneTensor())
     assert j_of(last.masks[:, 1], clip.masks[-1][:, 1]) == 1
+
+
+@dataclass(frozen=True)
+class Asked(GradientCorrection):
+    """Takes down what it is asked to correct, and makes all of it background."""
+
+    goals: list[list[Goal[Tensor]]] = field(default_factory=list)
+
+    def __call__(  # type: ignore[override]
+        self,
+        segmenter: Segmenter[Tensor, object],
+        features: Tensor,
+        masks: Tensor,
+        goals: list[Goal[Tensor]],
+    ) -> Tensor:
+        self.goals.append(goals)
+        return torch.cat([torch.ones_like(masks[:, :1]), torch.zeros_like(masks[:, 1:])], dim=1)
+
+
+class TestCorrection:
+    def test_is_for_every_kth_frame_that_is_not_annotated(self, clip: Scene) -> None:
+        truth = {0: truth_of(clip, 0, 1), 4: truth_of(clip, 4, 1)}
+        correction = Asked(every=2)
+        seen = list(propagate(clip.images, truth, ColourSegmenter(), correction=correction))
+        assert [i for i, each in enumerate(seen) if each.plain is not None] == [2, 6]
+        assert len(correction.goals) == 2
+
+    def test_goes_toward_the_frame_that_each_group_was_annotated_on(self) -> None:
+        two = scene(two=True)
+        truth = {0: truth_of(two, 0, 1), ARRIVAL: truth_of(two, ARRIVAL, 2)}
+        correction = Asked(every=5)
+        list(propagate(two.images, truth, ColourSegmenter(), correction=correction))
+        ((first, late),) = correction.goals
+        assert (first.channels, late.channels) == ((0, 1), (0, 2))
+        assert torch.equal(first.reference.features, two.images[0])
+        assert torch.equal(late.reference.features, two.images[ARRIVAL])
+        assert torch.equal(first.reference.masks, two.masks[0][:, :2])
+        # where the first object is on that frame, the second one is not
+        joined = two.masks[ARRIVAL]
+        assert torch.equal(late.reference.masks[:, 0], joined[:, 0] + joined[:, 1])
+        assert torch.equal(late.reference.masks[:, 1], joined[:, 2])
+
+    def test_goes_toward_the_latest_frame_that_shows_all_of_a_group(self) -> None:
+        two = scene(two=True)
+        truth = {
+            3: truth_of(two, 3, 1, 2),
+            5: truth_of(two, 5, 2),
+            6: truth_of(two, 6, 2, 1),
+        }
+        correction = Asked(every=1)
+        list(propagate(two.images, truth, ColourSegmenter(), correction=correction))
+        frames = [goals[0].reference.features for goals in correction.goals]
+        assert [torch.equal(each, two.images[3]) for each in frames] == [True, False]
+        assert torch.equal(frames[1], two.images[6])
+        assert torch.equal(correction.goals[1][0].reference.masks, two.masks[6])
+
+    @pytest.mark.parametrize("memory_only", [False, True])
+    def test_is_remembered_and_written_unless_for_memory_only(
+        self, memory_only: bool, clip: Scene
+    ) -> None:
+        recorder = Recorder()
+        correction = Asked(every=2, memory_only=memory_only)
+        images = numbered(4)
+        seen = list(propagate(images, {0: square(1)}, recorder, correction=correction))
+        plain = torch.full((1, 1, 4, 6), 0.5)
+        assert torch.equal(seen[2].masks[:, 1:], plain if memory_only else 0 * plain)
+        assert torch.equal(seen[1].masks[:, 1:], plain)
+        memory = recorder.memories[-1]
+        assert [frame for frame, _ in memory] == [0, 2]
+        assert torch.equal(memory[1][1][:, 1:], 0 * plain)
+
+    @pytest.mark.parametrize("idle", [{"steps": 0}, {"rate": 0.0}])
+    def test_that_moves_nothing_changes_no_bit(self, idle: dict[str, float], clip: Scene) -> None:
+        correction = GradientCorrection(every=1, **idle)  # type: ignore[arg-type]
+        truth = {0: truth_of(clip, 0, 1)}
+        plain = propagate(clip.images, truth, ColourSegmenter())
+        same = propagate(clip.images, truth, ColourSegmenter(), correction=correction)
+        for a, b in zip(plain, same, strict=True):
+            assert torch.equal(a.masks, b.masks)
+
+    def test_leaves_no_trace_from_one_video_in_another(self, clip: Scene) -> None:
+        two, segmenter = scene(two=True), ColourSegmenter()
+        correction = GradientCorrection(every=2, rate=3e4)
+        late = {0: truth_of(two, 0, 1), ARRIVAL: truth_of(two, ARRIVAL, 2)}
+        videos = ((clip.images, {0: truth_of(clip, 0, 1)}), (two.images, late))
+        with torch.no_grad():
+            alone = [
+                [seen.masks for seen in propagate(*video, segmenter, correction=correction)]
+                for video in videos
+            ]
+            streams = (propagate(*video, segmenter, correction=correction) for video in videos)
+            for index, pair in enumerate(zip(*streams, strict=True)):
+                for number, seen in enumerate(pair):
+                    assert torch.equal(seen.masks, alone[number][index])

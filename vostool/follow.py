@@ -6,7 +6,7 @@ ahead while the network follows the objects.
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,19 +14,20 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from vostool.ahead import read_ahead
+from vostool.cycle import GradientCorrection
 from vostool.device import choose_device, choose_precision, out_of_memory_is_told
 from vostool.errors import MaskError, UsageError
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import load_checkpoint
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmFeatures
 from vostool.prepare import Size, image_tensor, label_map, object_tensor
-from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, References, propagate
+from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, Prediction, References, propagate
 from vostool.weights import find_weights
 
 
@@ -41,6 +42,7 @@ class Model:
     size: int = 240  # short side of the frames that the network sees, pixels
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
+    correction: GradientCorrection | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class Model:
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
+            "correction": asdict(self.correction) if self.correction else None,
         }
 
 
@@ -66,6 +69,42 @@ class ModelOptions(BaseModel):
     reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
     memory_every: int = Field(default=5, ge=1)
     memory_frames: int = Field(default=8, ge=2)
+    gc_every: int | None = Field(default=None, ge=1)
+    gc_iters: int | None = Field(default=None, ge=0)
+    gc_rate: float | None = Field(default=None, ge=0)
+    gc_length: float | None = Field(default=None, ge=0)
+    gc_smooth: float | None = Field(default=None, ge=0)
+    gc_stop: float | None = Field(default=None, ge=0)
+    gc_memory_only: bool = False
+
+    @model_validator(mode="after")
+    def check_correction(self) -> Self:
+        """Raise UsageError for options of a correction that make no sense together."""
+        given = self._of_correction()
+        if self.gc_every is None and given:
+            raise UsageError("a --gc option: expected --gc-every K with it, how often to correct")
+        if self.gc_rate is not None and self.gc_length is not None:
+            raise UsageError("--gc-rate --gc-length: each says how far a step goes; give one")
+        return self
+
+    def _of_correction(self) -> dict[str, Any]:
+        """Return what is said of the correction, by the names of `GradientCorrection`."""
+        options = {
+            "steps": self.gc_iters,
+            "rate": self.gc_rate,
+            "length": self.gc_length,
+            "smooth": self.gc_smooth,
+            "tolerance": self.gc_stop,
+            "memory_only": self.gc_memory_only or None,
+        }
+        return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def correction(self) -> GradientCorrection | None:
+        """The correction of the masks, if there is to be one."""
+        if self.gc_every is None:
+            return None
+        return GradientCorrection(self.gc_every, **self._of_correction())
 
     @property
     def references(self) -> References:
@@ -73,8 +112,8 @@ class ModelOptions(BaseModel):
         chosen = REFERENCE_SETS[self.reference]
         return replace(chosen, every=self.memory_every) if chosen.every else chosen
 
-    def changed(self, changes: Mapping[str, str]) -> Self:
-        """Return the options with some others, as text; raises UsageError."""
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """Return the options with some others, also as text; raises UsageError."""
         try:
             return self.model_validate({**self.model_dump(), **changes})
         except ValidationError as error:
@@ -99,6 +138,7 @@ def load_model(options: ModelOptions) -> Model:
         size=options.size,
         references=options.references,
         memory_frames=options.memory_frames,
+        correction=options.correction,
     )
 
 
@@ -175,13 +215,10 @@ class Stopwatch:
 
 
 @torch.no_grad()
-def follow(
+def predict(
     frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
-) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield every frame with its label map, at the frame's own size.
-
-    Where a mask is given, its objects come out just as they went in.
-    """
+) -> Generator[tuple[Frame, Prediction[StmFeatures]], None, None]:
+    """Yield every frame with what the network makes of it, at the size at which it works."""
     shown: deque[Frame] = deque()
     pairs = ((frame, image_tensor(frame.rgb, given.size, model.device)) for frame in frames)
 
@@ -192,11 +229,24 @@ def follow(
             yield image
 
     with closing(read_ahead(pairs)) as ready:
-        for seen in propagate(images(ready), given, model.network, model.references):
+        for seen in propagate(
+            images(ready), given, model.network, model.references, model.correction
+        ):
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)
             watch.stop()
-            frame = shown.popleft()
+            yield shown.popleft(), seen
+
+
+def follow(
+    frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
+) -> Iterator[tuple[Frame, LabelMap]]:
+    """Yield every frame with its label map, at the frame's own size.
+
+    Where a mask is given, its objects come out just as they went in.
+    """
+    with closing(predict(frames, given, model, watch)) as predictions:
+        for frame, seen in predictions:
             labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
             if frame.index in given.paths:
                 truth = given.labels(frame.index)

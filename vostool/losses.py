@@ -1,4 +1,4 @@
-"""The mask loss of the papers (journal Eqs. 4-6), pure.
+"""The losses of the papers (journal Eqs. 4-6 and 11), pure.
 
 Follows the reference where the equations slip: the cross-entropy is a mean with a
 minus sign, over all objects at once, and only over the hardest pixels of each frame.
@@ -9,6 +9,7 @@ truth the same, 0 or 1; the losses (B,), one per clip.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 HARDEST = 0.4  # the share of pixels that count in the cross-entropy (journal 4.1)
 
@@ -35,3 +36,16 @@ def cross_entropy(masks: Tensor, truth: Tensor, hardest: float = HARDEST) -> Ten
     pixels = -likelihood.log().flatten(1)
     count = max(1, int(hardest * pixels.shape[1]))
     return pixels.topk(count, dim=1, sorted=False).values.mean(dim=1)
+
+
+def roughness(objects: Tensor) -> Tensor:
+    """Eq. 11: the squared slope of the masks by Sobel, mean over pixels, sum over objects, (B,).
+
+    Shapes: objects (B, N, H, W), without the background. Beyond the border goes on what is
+    there.
+    """
+    down = objects.new_tensor([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])
+    sobel = torch.stack([down, down.T]).unsqueeze(1)  # (2, 1, 3, 3)
+    padded = functional.pad(objects, (1, 1, 1, 1), mode="replicate").flatten(0, 1).unsqueeze(1)
+    slopes = functional.conv2d(padded, sobel).unflatten(0, objects.shape[:2])  # (B, N, 2, H, W)
+    return slopes.square().sum(dim=(1, 2)).mean(dim=(1, 2))

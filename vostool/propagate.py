@@ -5,20 +5,22 @@ the annotated frames, every 5th frame, and the previous one. A frame is encoded 
 only once another frame is there to read it.
 
 Objects that are annotated on the same frame form a group, with a memory of its own;
-groups meet in the aggregation, so that objects may enter at any frame.
+groups meet in the aggregation, so that objects may enter at any frame. A group also knows
+its reference, the frame it was annotated on, toward which a correction moves the masks.
 
 Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, Self
 
 import torch
 from torch import Tensor
 
+from vostool.cycle import Goal, GradientCorrection
 from vostool.model.aggregate import aggregate
-from vostool.model.interface import Features, Memory, Segmenter
+from vostool.model.interface import Features, Memory, Reference, Segmenter
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class Annotation:
     ids: tuple[int, ...]
     objects: Tensor  # (B, len(ids), H, W), 0 or 1
 
+    def masks(self, ids: Collection[int]) -> Tensor:
+        """Return the masks of some of the objects, (B, len(ids) + 1, H, W); all else is
+        background."""
+        objects = self.objects[:, [self.ids.index(id_) for id_ in ids]]
+        return torch.cat([1 - objects.sum(dim=1, keepdim=True), objects], dim=1)
+
 
 @dataclass(frozen=True)
 class Prediction(Generic[Features]):
@@ -59,13 +67,15 @@ class Prediction(Generic[Features]):
     ids: tuple[int, ...]  # of the objects, in the order of the mask channels
     masks: Tensor  # (B, len(ids) + 1, H, W)
     features: Features
+    plain: Tensor | None = None  # the masks before the correction, where there was one
 
 
 @dataclass(frozen=True)
-class Group(Generic[Memory]):
+class Group(Generic[Features, Memory]):
     """Objects that entered together, and what is remembered of them."""
 
     ids: tuple[int, ...]
+    reference: Reference[Features]  # the latest frame that was annotated for all of them
     bank: Memory | None = None  # the frames that stay
     recent: Memory | None = None  # and the previous one
 
@@ -81,10 +91,20 @@ class Group(Generic[Memory]):
         keep = references.keep(index, annotated)
         if not keep and not references.previous:
             return self
-        channels = [0, *(1 + seen.ids.index(id_) for id_ in self.ids)]
+        channels = self.channels(seen)
         masks = seen.masks if len(channels) == seen.masks.shape[1] else seen.masks[:, channels]
         recent = segmenter.memorize(seen.features, masks, self.bank, annotated)
         return replace(self, recent=recent, bank=recent if keep else self.bank)
+
+    def channels(self, seen: Prediction[Features]) -> tuple[int, ...]:
+        """Return which of a frame's masks are the background and this group's."""
+        return (0, *(1 + seen.ids.index(id_) for id_ in self.ids))
+
+    def annotate(self, annotation: Annotation, features: Features) -> Self:
+        """Return this group with a frame for its reference, if that shows all its objects."""
+        if not set(self.ids) <= set(annotation.ids):
+            return self
+        return replace(self, reference=Reference(features, annotation.masks(self.ids)))
 
 
 def propagate(
@@ -92,14 +112,17 @@ def propagate(
     annotations: Mapping[int, Annotation],
     segmenter: Segmenter[Features, Memory],
     references: References = MEMORY,
+    correction: GradientCorrection | None = None,
 ) -> Iterator[Prediction[Features]]:
     """Yield the masks of every image, in order.
 
     `annotations` maps frame numbers, counted from 0, to what is known there. An id that
     is annotated again is corrected to that truth; the others go on being followed.
-    Before the first annotation all is background.
+    Before the first annotation all is background. `correction` moves the masks of frames
+    without annotation before they are remembered, and unless it is for memory only, before
+    they are yielded.
     """
-    groups: list[Group[Memory]] = []
+    groups: list[Group[Features, Memory]] = []
     seen: Prediction[Features] | None = None
     for index, image in enumerate(images):
         if seen is not None:
@@ -112,15 +135,17 @@ def propagate(
         seen = Prediction(*join(segmenter, features, groups, image), features)
         if index in annotations:
             seen = overwrite(seen, annotations[index])
-            entered = seen.ids[sum(len(group.ids) for group in groups) :]
-            groups = [*groups, Group(entered)] if entered else groups
-        yield seen
+            groups = enter(groups, seen, annotations[index])
+        elif groups and correction is not None and correction.due(index):
+            seen = correct(segmenter, seen, groups, correction)
+        plain = seen.plain if correction is not None and correction.memory_only else None
+        yield seen if plain is None else replace(seen, masks=plain)
 
 
 def join(
     segmenter: Segmenter[Features, Memory],
     features: Features,
-    groups: list[Group[Memory]],
+    groups: list[Group[Features, Memory]],
     image: Tensor,
 ) -> tuple[tuple[int, ...], Tensor]:
     """Segment a frame from every group's memory and bring the objects together."""
@@ -143,3 +168,26 @@ def overwrite(seen: Prediction[Features], truth: Annotation) -> Prediction[Featu
     background = (1 - stacked.sum(dim=1, keepdim=True)).clamp(0, 1)
     masks = torch.cat([background, stacked], dim=1)
     return replace(seen, ids=tuple(objects), masks=masks)
+
+
+def enter(
+    groups: list[Group[Features, Memory]], seen: Prediction[Features], annotation: Annotation
+) -> list[Group[Features, Memory]]:
+    """Return the groups with their references renewed, and the new objects as one more."""
+    renewed = [group.annotate(annotation, seen.features) for group in groups]
+    entered = seen.ids[sum(len(group.ids) for group in groups) :]
+    if not entered:
+        return renewed
+    return [*renewed, Group(entered, Reference(seen.features, annotation.masks(entered)))]
+
+
+def correct(
+    segmenter: Segmenter[Features, Memory],
+    seen: Prediction[Features],
+    groups: list[Group[Features, Memory]],
+    correction: GradientCorrection,
+) -> Prediction[Features]:
+    """Move a frame's masks so that each group's explain its reference better."""
+    goals = [Goal(group.channels(seen), group.reference) for group in groups]
+    masks = correction(segmenter, seen.features, seen.masks, goals)
+    return replace(seen, masks=masks, plain=seen.masks)

@@ -1,0 +1,226 @@
+"""`vostool eval` on the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vostool.cli.options import AsJson, Overwrite, Quiet, print_path, takes_model
+from vostool.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from vostool.evaluate.benchmarks import Benchmark
+    from vostool.evaluate.results import Results
+    from vostool.follow import ModelOptions
+
+evaluation = typer.Typer(
+    help="Predict and score a benchmark, score masks made elsewhere, compare two runs.",
+    no_args_is_help=True,
+)
+
+
+def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
+    """Return the command of a benchmark; they take the same options."""
+
+    @takes_model()
+    def command(
+        root: Annotated[Path, typer.Argument(help="The benchmark's folder.", show_default=False)],
+        split: Annotated[
+            str,
+            typer.Option(help="A split, or a file that lists clips.", rich_help_panel="Input"),
+        ] = default_split,
+        predictions: Annotated[
+            Path | None,
+            typer.Option(
+                help="Score the masks in FOLDER/<clip>/ instead of making some.",
+                rich_help_panel="Input",
+                show_default=False,
+            ),
+        ] = None,
+        train_meta: Annotated[
+            Path | None,
+            typer.Option(
+                help="YouTube-VOS: the training set's meta.json, for seen and unseen.",
+                rich_help_panel="Input",
+                show_default=False,
+            ),
+        ] = None,
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "-o",
+                "--output",
+                help="Folder to write.",
+                rich_help_panel="Output",
+                show_default="<benchmark>-<split>; with --predictions none",
+            ),
+        ] = None,
+        pack: Annotated[
+            Path | None,
+            typer.Option(
+                help="Write the zip that the benchmark's server takes.",
+                rich_help_panel="Output",
+                show_default=False,
+            ),
+        ] = None,
+        sweep: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="size=240,480: a run for each value of an option below. Repeatable.",
+                rich_help_panel="Output",
+                show_default=False,
+            ),
+        ] = None,
+        overwrite: Overwrite = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+        *,
+        model: "ModelOptions",
+    ) -> None:
+        from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
+
+        if predictions is not None and sweep:
+            raise UsageError("--predictions --sweep: masks that are made already have no options")
+        if pack is not None and sweep:
+            raise UsageError("--pack --sweep: one run alone can be packed")
+        check_train_meta(benchmark, train_meta)
+        chosen = open_benchmark(benchmark, root, split, train_meta)
+        if predictions is not None:
+            score_only(chosen, predictions, output, pack, as_json, quiet)
+            return
+
+        folder = output or Path(f"{benchmark}-{Path(split).stem}")
+        if sweep:
+            run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet)
+        else:
+            run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet)
+
+    return command
+
+
+for benchmark, default_split in (("davis16", "val"), ("davis17", "val"), ("youtube-vos", "valid")):
+    evaluation.command(
+        benchmark,
+        help=f"Predict and score {benchmark}. Writes masks/, results.json, CSV tables and "
+        "report.html; an interrupted run goes on where it was.",
+    )(evaluate_on(benchmark, default_split))
+
+
+def score_only(
+    benchmark: "Benchmark",
+    predictions: Path,
+    output: Path | None,
+    pack: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Score masks made elsewhere, or only pack them where no truth is at hand."""
+    from vostool.evaluate.pack import pack as write_zip
+    from vostool.evaluate.run import score
+
+    if not benchmark.scored and pack is None:
+        raise InputError(f"{benchmark.root}: holds no truth to score by; --pack makes a zip")
+    if pack is not None:
+        write_zip(benchmark, predictions, pack)
+        print_path(pack, as_json)
+    if benchmark.scored:
+        print_scores(score(benchmark, predictions, output), output, as_json, quiet)
+
+
+def run_benchmark(
+    benchmark: "Benchmark",
+    options: "ModelOptions",
+    folder: Path,
+    overwrite: bool,
+    pack: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Predict and score, then pack."""
+    from vostool.evaluate.pack import pack as write_zip
+    from vostool.evaluate.run import MASKS, evaluate
+    from vostool.follow import load_model
+    from vostool.progress import show_progress
+
+    model = load_model(options)
+    with show_progress(f"{benchmark.name} on {model.device}", quiet, "clips") as progress:
+        results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
+    if pack is not None:
+        write_zip(benchmark, folder / MASKS, pack)
+        print_path(pack, as_json)
+    print_scores(results, folder, as_json, quiet)
+
+
+def run_sweep(
+    benchmark: "Benchmark",
+    options: "ModelOptions",
+    specs: list[str],
+    folder: Path,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a grid of options, and draw what comes out."""
+    from vostool.evaluate.results import read_results
+    from vostool.evaluate.run import evaluate, holds
+    from vostool.evaluate.sweep import grid, write_sweep
+    from vostool.follow import load_model
+    from vostool.progress import show_progress
+
+    points = {point: point.options(options) for point in grid(specs)}  # before the first run
+    results = {}
+    for point, changed in points.items():
+        model, place = load_model(changed), folder / point.name
+        if not overwrite and holds(place, benchmark, model):
+            results[point] = read_results(place)
+            continue
+        with show_progress(f"{point.name} on {model.device}", quiet, "clips") as progress:
+            results[point] = evaluate(
+                benchmark, model, place, overwrite=overwrite, progress=progress
+            )
+        print_scores(results[point], None, False, True)
+    for path in write_sweep(folder, results):
+        print_path(path, as_json)
+
+
+def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: bool) -> None:
+    """Print the table on stderr and, on stdout, the result."""
+    from rich.console import Console
+
+    from vostool.evaluate.results import summary
+    from vostool.evaluate.tables import terminal_table
+
+    if results.clips and not quiet:
+        Console(stderr=True).print(terminal_table(results))
+    if as_json:
+        scores = summary(results.objects.values()) if results.clips else {}
+        print(json.dumps({"scores": scores, **results.model_dump(mode="json")}))
+    elif folder is not None:
+        for name in ("results.json", "report.html")[: 2 if results.clips else 1]:
+            print(folder / name)
+
+
+@evaluation.command("compare")
+def compare_runs(
+    first: Annotated[Path, typer.Argument(help="A run's folder, or its results.json.")],
+    second: Annotated[Path, typer.Argument(help="Another, on the same clips.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell by how much the second run is better than the first, and how surely.
+
+    The interval comes from drawing the clips 10,000 times with replacement.
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from vostool.evaluate.compare import compare, comparison_table
+    from vostool.evaluate.results import read_results
+
+    comparison = compare(read_results(first), read_results(second))
+    if as_json:
+        print(json.dumps(asdict(comparison)))
+    else:
+        Console().print(comparison_table(comparison))

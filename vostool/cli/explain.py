@@ -1,0 +1,194 @@
+"""`vostool erf` and `vostool spectrum` on the command line: what the cycle shows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vostool.cli.options import (
+    AsJson,
+    Device,
+    Overwrite,
+    Precision,
+    Quiet,
+    Size,
+    print_result,
+    takes_model,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from vostool.follow import ModelOptions
+
+
+def erf(
+    video: Annotated[Path, typer.Argument(help="A video, or a folder of frames.")],
+    mask: Annotated[
+        str,
+        typer.Option(
+            help="MASK.png of the first frame, or 120:MASK.png: what is to be explained.",
+            rich_help_panel="Input",
+        ),
+    ],
+    frame: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frame to look into, after the mask's.",
+            rich_help_panel="Input",
+            show_default="the middle one",
+        ),
+    ] = None,
+    truth: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Mask of that frame, or a folder of masks: where its object truly is. Repeatable.",
+            rich_help_panel="Input",
+            show_default="as the network finds it",
+        ),
+    ] = None,
+    object_id: Annotated[
+        int | None,
+        typer.Option(
+            "--object",
+            min=1,
+            help="Explain this object of the mask alone.",
+            rich_help_panel="Input",
+            show_default="all",
+        ),
+    ] = None,
+    iters: Annotated[int, typer.Option(min=1, help="Steps.", rich_help_panel="Model")] = 50,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Length of a step.", rich_help_panel="Model")
+    ] = 180.0,
+    strip: Annotated[
+        int, typer.Option(min=0, help="Frames in strip.png.", rich_help_panel="Output")
+    ] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder to write.",
+            rich_help_panel="Output",
+            show_default="the video's name and -erf",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            help="A weights file, or a name. Repeatable: they are shown side by side.",
+            rich_help_panel="Model",
+        ),
+    ] = ["default"],  # noqa: B006
+    size: Size = 240,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show which pixels of a frame explain the mask of another (cycle-ERF).
+
+    Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
+    """
+    from vostool.erf import ErfJob
+    from vostool.erf import erf as run
+    from vostool.follow import ModelOptions, load_model
+    from vostool.progress import show_progress
+
+    options = ModelOptions(device=device, precision=precision, size=size)
+    models = [load_model(options.changed({"weights": each})) for each in weights]
+    job = ErfJob(
+        video=video,
+        mask=mask,
+        output=output or Path(f"{video.resolve().stem}-erf"),
+        frame=frame,
+        truth=tuple(truth or ()),
+        object_id=object_id,
+        steps=iters,
+        rate=rate,
+        strip=strip,
+        overwrite=overwrite,
+    )
+    with show_progress(f"{video.name} on {models[0].device}", quiet, "steps") as progress:
+        report = run(job, models, progress)
+    for each in report["responses"]:
+        inside = "no response" if each["share"] is None else f"{each['share']:.1%} of the response"
+        tell(
+            f"{each['weights']}, frame {each['frame']}: {inside} inside the object, "
+            f"which covers {each['area']:.1%}",
+            quiet,
+        )
+    print_result(report, as_json, ("picture", "strip", "animation", "array"))
+
+
+@takes_model(gc_every=5)
+def spectrum(
+    source: Annotated[
+        Path, typer.Argument(help="A video, or a folder of clips with masks such as DAVIS.")
+    ],
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="MASK.png of the first frame of a video.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="File that names the clips of a folder to take.",
+            rich_help_panel="Input",
+            show_default="all",
+        ),
+    ] = None,
+    end: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder to write.",
+            rich_help_panel="Output",
+            show_default="the source's name and -spectrum",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    *,
+    model: "ModelOptions",
+) -> None:
+    """Show which frequencies of the masks the gradient correction raises.
+
+    Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
+    the middle) and spectrum.json.
+    """
+    from vostool.follow import load_model
+    from vostool.progress import show_progress
+    from vostool.spectrum import SpectrumJob
+    from vostool.spectrum import spectrum as run
+
+    ready = load_model(model)
+    job = SpectrumJob(
+        source=source,
+        output=output or Path(f"{source.resolve().stem}-spectrum"),
+        mask=mask,
+        listed=listed,
+        end=end,
+        overwrite=overwrite,
+    )
+    with show_progress(f"{source.name} on {ready.device}", quiet, "masks") as progress:
+        report = run(job, ready, progress)
+    for name, band in report["bands"].items():
+        words = f"{band['ratio']:.2f} in the mean (Eq. 9), {band['after_to_before']:.2f} in all"
+        tell(f"{name} frequencies: after / before {words}", quiet)
+    print_result(report, as_json, ("picture", "before", "after", "ratio"))

@@ -1,0 +1,184 @@
+"""Options that several commands take, and the words they print."""
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Weights = Annotated[str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")]
+Size = Annotated[
+    int,
+    typer.Option(
+        min=32, help="Short side at which the network works, pixels.", rich_help_panel="Model"
+    ),
+]
+MemoryEvery = Annotated[
+    int, typer.Option(min=1, help="Remember every Nth frame.", rich_help_panel="Model")
+]
+MemoryFrames = Annotated[
+    int,
+    typer.Option(
+        min=2,
+        help="Remember at most N frames: the annotated, and the latest of the others.",
+        rich_help_panel="Model",
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:NUMBER.", rich_help_panel="Compute")
+]
+Precision = Annotated[
+    str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel="Compute")
+]
+Reference = Annotated[
+    str,
+    typer.Option(
+        help="Frames to predict from: first, previous, first+previous or memory.",
+        rich_help_panel="Model",
+    ),
+]
+GcEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Correct every Kth frame by its cycle with the mask given, and the memory with it.",
+        rich_help_panel="Gradient correction",
+        show_default="off; papers: 5",
+    ),
+]
+GcIters = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Steps for a frame, at most.",
+        rich_help_panel="Gradient correction",
+        show_default="10",
+    ),
+]
+GcRate = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Length of a step, in the papers' unit at every --size.",
+        rich_help_panel="Gradient correction",
+        show_default="180",
+    ),
+]
+GcLength = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Length of a step as the root mean square change of a mask, in place of --gc-rate.",
+        rich_help_panel="Gradient correction",
+        show_default=False,
+    ),
+]
+GcSmooth = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Weight of the smoothness of the mask.",
+        rich_help_panel="Gradient correction",
+        show_default="0.75",
+    ),
+]
+GcStop = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Stop before the steps are up once one lowers the loss by less than this share.",
+        rich_help_panel="Gradient correction",
+        show_default="never",
+    ),
+]
+GcMemoryOnly = Annotated[
+    bool,
+    typer.Option(
+        "--gc-memory-only",
+        help="Remember the corrected masks, but write the others.",
+        rich_help_panel="Gradient correction",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no words; errors only.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a result.", rich_help_panel="Output")
+]
+
+# what every command that runs a model takes: name, declaration and default
+MODEL: dict[str, tuple[Any, object]] = {
+    "weights": (Weights, "default"),
+    "size": (Size, 240),
+    "reference": (Reference, "memory"),
+    "memory_every": (MemoryEvery, 5),
+    "memory_frames": (MemoryFrames, 8),
+    "gc_every": (GcEvery, None),
+    "gc_iters": (GcIters, None),
+    "gc_rate": (GcRate, None),
+    "gc_length": (GcLength, None),
+    "gc_smooth": (GcSmooth, None),
+    "gc_stop": (GcStop, None),
+    "gc_memory_only": (GcMemoryOnly, False),
+    "device": (Device, "auto"),
+    "precision": (Precision, "auto"),
+}
+
+Command = Callable[..., None]
+
+
+def takes_model(**defaults: object) -> Callable[[Command], Command]:
+    """Give a command the options of a model, which come to it as one value, `model`.
+
+    `defaults` are those that differ for this command.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_model(**arguments: Any) -> None:
+            from vostool.follow import ModelOptions
+
+            chosen = {name: arguments.pop(name) for name in MODEL}
+            command(model=ModelOptions().changed(chosen), **arguments)
+
+        signature = inspect.signature(command)
+        own = [each for each in signature.parameters.values() if each.name != "model"]
+        added = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(name, default),
+                annotation=declared,
+            )
+            for name, (declared, default) in MODEL.items()
+        ]
+        with_model.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        with_model.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
+        return with_model
+
+    return decorate
+
+
+def tell(words: str, quiet: bool = False) -> None:
+    """Say something to the person, on stderr."""
+    if not quiet:
+        print(words, file=sys.stderr, flush=True)
+
+
+def print_result(report: dict[str, Any], as_json: bool, paths: tuple[str, ...]) -> None:
+    """Print the result on stdout: the whole report, or the paths in it."""
+    if as_json:
+        print(json.dumps(report, default=str))
+        return
+    for name in paths:
+        if report[name] is not None:
+            print(report[name])
+
+
+def print_path(path: Path, as_json: bool) -> None:
+    """Print a path on stdout, unless a document is to stand there."""
+    if not as_json:
+        print(path)
