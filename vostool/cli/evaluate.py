@@ -145,7 +145,7 @@ def run_benchmark(
     from vostool.progress import show_progress
 
     model = load_model(options)
-    with show_progress(f"{benchmark.name} on {model.device}", quiet, "clips") as progress:
+    with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
         results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
     if pack is not None:
         write_zip(benchmark, folder / MASKS, pack)
@@ -176,7 +176,7 @@ def run_sweep(
         if not overwrite and holds(place, benchmark, model):
             results[point] = read_results(place)
             continue
-        with show_progress(f"{point.name} on {model.device}", quiet, "clips") as progress:
+        with show_progress(f"{point.name} on {model.device}", quiet) as progress:
             results[point] = evaluate(
                 benchmark, model, place, overwrite=overwrite, progress=progress
             )

@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Train a network from a recipe, with the cycle or without.
 
-    RECIPE is a TOML file, or the name of a shipped one: paper. Writes log.jsonl,
+    RECIPE is a TOML file, or the name of a shipped one: default, paper. Writes log.jsonl,
     tensorboard/, checkpoint.pt and weights.safetensors. Several processes: torchrun
     --nproc-per-node 2 -m vostool train RECIPE.
     """

@@ -54,26 +54,44 @@ def evaluate(
     Raises OutputError if the folder holds a finished run or one with other options, and
     what predicting and scoring raise; clips that are done by then are not done again.
     """
-    for clip in benchmark.clips:
-        if clip.source is None:
-            raise InputError(f"{benchmark.root}: no video and no frames of the clip {clip.name!r}")
+    total = count_frames(benchmark)
     run = RunFolder(folder, describe(benchmark, model))
     run.claim(overwrite)
     scores: dict[str, Future[ClipScores]] = {}
     with Scorer() as scorer:
-        for number, clip in enumerate(benchmark.clips):
-            progress(number, len(benchmark.clips), clip.name)
+        frames = 0  # followed so far
+        for number, clip in enumerate(benchmark.clips, start=1):
+            words = f"{clip.name}, {number} of {len(benchmark.clips)} clips"
+
+            def tell(done: int, before: int = frames, words: str = words) -> None:
+                progress(before + done, total, words)
+
             if clip.name not in run.done:
-                run.finish(clip.name, predict(clip, model, folder / MASKS / clip.name))
+                run.finish(clip.name, predict(clip, model, folder / MASKS / clip.name, tell))
+            frames += int(run.done[clip.name]["frames"])
             if clip.truth:
                 scores[clip.name] = scorer.submit(clip, folder / MASKS / clip.name)
-        progress(len(benchmark.clips), len(benchmark.clips), "scoring")
+        progress(frames, frames, "scoring")
         clips = [future.result() for future in scores.values()]
     speed = total_speed(run.done, model)
     results = make_results(benchmark, folder / MASKS, clips, run.description, speed)
     write_results(folder, results)
     run.close()
     return results
+
+
+def count_frames(benchmark: Benchmark) -> int | None:
+    """Return how many frames there are to follow, as far as the containers know.
+
+    Raises InputError if those of a clip are not there.
+    """
+    total: int | None = 0
+    for clip in benchmark.clips:
+        if clip.source is None:
+            raise InputError(f"{benchmark.root}: no video and no frames of the clip {clip.name!r}")
+        frames = probe(clip.source).frames
+        total = None if total is None or frames is None else total + frames
+    return total
 
 
 def score(benchmark: Benchmark, predictions: Path, folder: Path | None) -> Results:
@@ -219,7 +237,9 @@ class RunFolder:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
 
 
-def predict(clip: BenchmarkClip, model: Model, folder: Path) -> dict[str, float]:
+def predict(
+    clip: BenchmarkClip, model: Model, folder: Path, tell: Callable[[int], None] = lambda _: None
+) -> dict[str, float]:
     """Write a mask for every frame of a clip; return how many, and the seconds it took."""
     if clip.source is None:
         raise VostoolError(f"{clip.name}: has no frames")
@@ -245,6 +265,7 @@ def predict(clip: BenchmarkClip, model: Model, folder: Path) -> dict[str, float]
         for frame, labels in follow(read_frames(clip.source), given, model, watch):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
+            tell(frames)
     seconds = {"network": watch.network, "total": time.perf_counter() - started}
     return {"frames": frames, **seconds}
 
