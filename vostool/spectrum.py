@@ -70,6 +70,8 @@ def spectrum(
     """
     if model.correction is None or not model.correction.moves:
         raise UsageError("expected a correction with steps and a rate: there is none to look at")
+    if model.correction.memory_only:
+        raise UsageError("--gc-memory-only: leaves the masks as they were, with nothing to see")
     clips = list_clips(job)
     refuse_to_replace(job.output, FILES, job.overwrite)
     total: Map = np.zeros((0, 0, 0))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.options import AsJson, Overwrite, Quiet, print_path, takes_model
-from vostool.errors import InputError, UsageError
+from vostool.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from vostool.evaluate.benchmarks import Benchmark
@@ -85,6 +85,8 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
             raise UsageError("--predictions --sweep: masks that are made already have no options")
         if pack is not None and sweep:
             raise UsageError("--pack --sweep: one run alone can be packed")
+        if pack is not None and pack.exists():
+            raise OutputError(f"{pack}: exists already")
         check_train_meta(benchmark, train_meta)
         chosen = open_benchmark(benchmark, root, split, train_meta)
         if predictions is not None:
@@ -93,6 +95,8 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
 
         folder = output or Path(f"{benchmark}-{Path(split).stem}")
         if sweep:
+            if not chosen.scored:
+                raise UsageError(f"--sweep: {root} holds no truth to score by")
             run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet)
         else:
             run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet)

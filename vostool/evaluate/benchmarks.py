@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vostool.data.layout import clip_names, clip_source, masks_root
-from vostool.errors import InputError, UsageError
+from vostool.errors import InputError, MaskError, UsageError
 from vostool.media.folder import natural_key
 from vostool.media.labels import VOID
 from vostool.media.masks import read_values
@@ -105,6 +105,8 @@ def davis_clip(root: Path, name: str, white: bool) -> BenchmarkClip:
         raise InputError(f"{folder}: expected masks such as 00000.png, found none")
     # as the official tool has it: objects are 1 to the highest of the first frame
     ids = (1,) if white else tuple(range(1, highest(masks[0]) + 1))
+    if not ids:
+        raise MaskError(f"{masks[0]}: expected objects by id, found only 0 and 255 (davis16?)")
     scored = masks[1:-1]
     return BenchmarkClip(
         name=name,

@@ -207,7 +207,9 @@ class RunFolder:
         ours = {**self.description, **self.description["options"]}
         theirs = {**found, **found.get("options", {})}
         names = (name for name in (*ours, *theirs) if name != "options")
-        return next(name for name in names if ours.get(name) != theirs.get(name))
+        missing = object()
+        different = (n for n in names if ours.get(n, missing) != theirs.get(n, missing))
+        return next(different, "set of options")
 
     def finish(self, clip: str, seconds: dict[str, float]) -> None:
         """Note that the masks of a clip are all there."""
@@ -257,15 +259,19 @@ def predict(
         doubt=False,
     )
     watch, frames, started = Stopwatch(), 0, time.perf_counter()
+    warnings: list[str] = []
 
     def write(name: str, labels: LabelMap) -> None:
         write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
 
     with out_of_memory_is_told(model.device), WriteBehind() as behind:
-        for frame, labels in follow(read_frames(clip.source), given, model, watch):
+        pictures = read_frames(clip.source, warnings=warnings)
+        for frame, labels in follow(pictures, given, model, watch):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             tell(frames)
+    if warnings:  # frames behind a gap would be scored against the truth of others
+        raise InputError(f"{clip.source}: {warnings[0]}")
     seconds = {"network": watch.network, "total": time.perf_counter() - started}
     return {"frames": frames, **seconds}
 
