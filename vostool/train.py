@@ -26,6 +26,7 @@ from vostool.data.library import Library, draw_batch, load_library
 from vostool.data.sequences import InMemory
 from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
 from vostool.evaluate.results import ObjectScores, summary
+from vostool.files import make_folder
 from vostool.log import Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import score_frame
@@ -369,11 +370,3 @@ def claim(checkpoint: Path, resume: bool) -> None:
         raise OutputError(
             f"{checkpoint.parent}: holds a run already; --resume it or choose another folder"
         )
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a run."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error

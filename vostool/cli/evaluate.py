@@ -184,7 +184,6 @@ def run_sweep(
             results[point] = evaluate(
                 benchmark, model, place, overwrite=overwrite, progress=progress
             )
-        print_scores(results[point], None, False, True)
     for path in write_sweep(folder, results):
         print_path(path, as_json)
 
