@@ -20,7 +20,7 @@ from PIL import Image
 
 from vostool.data.layout import clip_source, masks_root
 from vostool.errors import InputError, MaskError
-from vostool.evaluate.results import ClipScores, ObjectScores, Results, summary
+from vostool.evaluate.results import ClipScores, ObjectScores, Results, by_group, summary
 from vostool.files import write_text
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
@@ -143,13 +143,6 @@ def _load(results: Results, clip: str, frame: str, j_and_f: float) -> WorstFrame
     if rgb.shape[:2] != truth.shape:  # masks may be smaller than the video
         rgb = np.array(Image.fromarray(rgb).resize((width, height)))
     return WorstFrame(clip, frame, j_and_f, rgb, truth, predicted)
-
-
-def by_group(results: Results) -> dict[str, dict[str, float]]:
-    """Return a summary for each group of objects; empty if they have none."""
-    objects = results.objects.values()
-    names = sorted({scores.group for scores in objects if scores.group})
-    return {name: summary(each for each in objects if each.group == name) for name in names}
 
 
 def curve(scores: ObjectScores, frames: int) -> Curve:

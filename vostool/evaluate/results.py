@@ -126,6 +126,13 @@ def summary(objects: Iterable[ObjectScores]) -> dict[str, float]:
     }
 
 
+def by_group(results: Results) -> dict[str, dict[str, float]]:
+    """Return a summary for each group of objects; empty if they have none."""
+    objects = results.objects.values()
+    names = sorted({scores.group for scores in objects if scores.group})
+    return {name: summary(each for each in objects if each.group == name) for name in names}
+
+
 def read_results(path: Path) -> Results:
     """Read results.json, or the one in a folder; raises InputError."""
     file = path / FILE if path.is_dir() else path

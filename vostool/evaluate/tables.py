@@ -9,7 +9,7 @@ from rich.table import Table
 
 from vostool.evaluate.benchmarks import YOUTUBE_VOS
 from vostool.evaluate.published import PUBLISHED
-from vostool.evaluate.results import Results, summary
+from vostool.evaluate.results import Results, by_group, summary
 from vostool.files import write_text
 
 
@@ -59,11 +59,8 @@ def headline(results: Results) -> list[float]:
     if not seen_and_unseen(results):
         whole = summary(results.objects.values())
         return [whole["J-Mean"], whole["F-Mean"], whole["J&F-Mean"]]
-    by_group = {
-        group: summary(scores for scores in results.objects.values() if scores.group == group)
-        for group in ("seen", "unseen")
-    }
-    four = [by_group[group][name] for name in ("J-Mean", "F-Mean") for group in by_group]
+    groups = by_group(results)
+    four = [groups[group][name] for name in ("J-Mean", "F-Mean") for group in ("seen", "unseen")]
     return [*four, sum(four) / 4]
 
 
