@@ -42,7 +42,7 @@ from vostool.media.overlay import paint
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
 from vostool.model.interface import Reference
-from vostool.prepare import Size, image_tensor, object_tensor, working_size
+from vostool.prepare import image_tensor, object_tensor
 from vostool.weights import sha256
 
 SCHEMA_VERSION = 1  # of erf.json
@@ -107,17 +107,14 @@ def erf(
     total = len(models) * len(frames) * job.steps
     found: list[list[Response]] = []
     for model in models:
-        size = working_size(info.height, info.width, model.size, model.network.stride)
         only = None if job.object_id is None else {mask_frame: [job.object_id]}
-        given = GivenMasks(
-            {mask_frame: path}, info, size, model.device, start=mask_frame, only=only
-        )
+        given = GivenMasks({mask_frame: path}, info, model, start=mask_frame, only=only)
         if not given.ids[mask_frame]:
             raise MaskError(f"{path}: has no object {job.object_id}")
         done = len(found) * len(frames) * job.steps
         with out_of_memory_is_told(model.device):
             look = take(job, info, model, given, frames, truth)
-            steps = respond(job, model, given, look, size)
+            steps = respond(job, model, given, look)
             found.append([])
             for number, response in enumerate(steps, start=1):
                 found[-1].append(response)
@@ -168,7 +165,8 @@ def take(
 ) -> Look:
     """Read the frames; where their objects are says the truth, or else the model itself."""
     (mask_frame,) = given.paths
-    pictures = read_frames(job.video, mask_frame, frames[-1] + 1)
+    warnings: list[str] = []
+    pictures = read_frames(job.video, mask_frame, frames[-1] + 1, warnings)
     labelled: Iterator[tuple[Frame, LabelMap | None]]
     if set(frames) <= set(truth):
         labelled = ((frame, None) for frame in pictures)
@@ -176,6 +174,8 @@ def take(
         labelled = iter(follow(pictures, given, model, Stopwatch()))
     wanted = {mask_frame, *frames}
     taken = {frame.index: (frame, labels) for frame, labels in labelled if frame.index in wanted}
+    if warnings:  # behind a gap, frames would go by the numbers of others
+        raise InputError(f"{job.video}: {warnings[0]}")
     missing = wanted - set(taken)
     if missing:
         raise InputError(f"{job.video}: ends before frame {min(missing)}")
@@ -192,10 +192,9 @@ def take(
 
 
 @torch.no_grad()
-def respond(
-    job: ErfJob, model: Model, given: GivenMasks, look: Look, size: Size
-) -> Iterator[Response]:
+def respond(job: ErfJob, model: Model, given: GivenMasks, look: Look) -> Iterator[Response]:
     """Yield the cycle-ERF of frame after frame."""
+    size = given.size
 
     def encode(frame: Frame) -> Any:
         return model.network.encode(image_tensor(frame.rgb, size, model.device))

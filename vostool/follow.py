@@ -26,7 +26,7 @@ from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import load_checkpoint
 from vostool.model.stm import Stm, StmFeatures
-from vostool.prepare import Size, image_tensor, label_map, object_tensor
+from vostool.prepare import image_tensor, label_map, object_tensor, working_size
 from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, Prediction, References, propagate
 from vostool.weights import find_weights
 
@@ -47,13 +47,14 @@ class Model:
     @property
     def options(self) -> dict[str, Any]:
         """All but the weights that decides about the masks, as JSON has it."""
+        correction = self.correction
         return {
             "device": str(self.device),
             "precision": str(self.precision).removeprefix("torch."),
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
-            "correction": asdict(self.correction) if self.correction else None,
+            "correction": asdict(correction) if correction and correction.moves else None,
         }
 
 
@@ -146,23 +147,23 @@ class GivenMasks(Mapping[int, Annotation]):
     """The masks given for some frames, read when their frame comes.
 
     `paths` are by frame number; as a mapping, frames count from `start`. Of a mask in `only`,
-    no other ids are taken.
+    no other ids are taken. `size` is that at which the model sees the frames.
     """
 
     def __init__(
         self,
         paths: Mapping[int, Path],
         info: VideoInfo,
-        size: Size,
-        device: torch.device,
+        model: Model,
         *,
         start: int = 0,
         only: Mapping[int, Collection[int]] | None = None,
         doubt: bool = True,
     ) -> None:
         """Read and check every mask; raises MaskError."""
-        self.paths, self.size = paths, size
-        self._start, self._info, self._device = start, info, device
+        self.paths = paths
+        self.size = working_size(info.height, info.width, model.size, model.network.stride)
+        self._start, self._info, self._device = start, info, model.device
         self._only, self._doubt = only or {}, doubt
         self.ids = {
             frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths

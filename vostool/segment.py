@@ -32,7 +32,6 @@ from vostool.media.masks import parse_mask_options, write_mask
 from vostool.media.overlay import paint
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
-from vostool.prepare import working_size
 from vostool.weights import sha256
 
 SCHEMA_VERSION = 1  # of run.json
@@ -156,8 +155,7 @@ def segment(
     report that says so.
     """
     info = probe(job.video)
-    size = working_size(info.height, info.width, model.size, model.network.stride)
-    given = GivenMasks(mask_paths(job), info, size, model.device, start=job.start)
+    given = GivenMasks(mask_paths(job), info, model, start=job.start)
     expected = expected_frames(job, info)
     result = Result(job, info, given.paths.values())
     watch, warnings = Stopwatch(), list[str]()

@@ -29,7 +29,6 @@ from vostool.follow import GivenMasks, Model, Stopwatch, predict
 from vostool.media.folder import natural_key
 from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_frames
-from vostool.prepare import working_size
 from vostool.weights import sha256
 
 if TYPE_CHECKING:
@@ -113,14 +112,15 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
 
 def measure(video: Path, mask: str, model: Model, end: int | None) -> Iterator[Map]:
     """Yield before, after and ratio, (3, h, w), of every corrected mask of a clip."""
-    info = probe(video)
-    size = working_size(info.height, info.width, model.size, model.network.stride)
-    given = GivenMasks(parse_mask_options([mask]), info, size, model.device)
-    frames = read_frames(video, 0, end)
+    given = GivenMasks(parse_mask_options([mask]), probe(video), model)
+    warnings: list[str] = []
+    frames = read_frames(video, 0, end, warnings)
     with closing(predict(frames, given, model, Stopwatch())) as predictions:
         for _, seen in predictions:
             if seen.plain is not None:
                 yield from amplitudes(seen.plain[0, 1:], seen.masks[0, 1:]).cpu().double().numpy()
+    if warnings:
+        raise InputError(f"{video}: {warnings[0]}")
 
 
 def amplitudes(before: Tensor, after: Tensor) -> Tensor:

@@ -34,8 +34,40 @@ class TestDavis16:
         (clip,) = open_benchmark("davis16", root, str(tmp_path / "mine.txt")).clips
         assert clip.name == "b"
 
+    def test_prefers_its_own_lists_to_a_file_of_that_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = write_davis16(tmp_path / "set", "a", "b")
+        monkeypatch.chdir(tmp_path)
+        Path("val").write_text("b\n")
+        assert len(open_benchmark("davis16", root, "val").clips) == 2
+
+    @pytest.mark.parametrize("frame", [0, 3])
+    def test_has_no_gap_in_its_truth(self, tmp_path: Path, frame: int) -> None:
+        root = write_davis16(tmp_path, "a")
+        (root / "Annotations" / "480p" / "a" / f"{frame:05d}.png").unlink()
+        with pytest.raises(InputError, match=rf"{frame:05d}\.png: no such mask"):
+            open_benchmark("davis16", root, "val")
+
+    def test_has_the_truth_of_all_clips_or_of_none(self, tmp_path: Path) -> None:
+        root = write_davis16(tmp_path, "a", "b")
+        for path in sorted((root / "Annotations" / "480p" / "b").iterdir())[1:]:
+            path.unlink()
+        with pytest.raises(InputError, match="of some clips and not of 1 others, such as b"):
+            open_benchmark("davis16", root, "val")
+
 
 class TestDavis17:
+    def test_has_a_mask_for_every_frame_and_a_frame_for_every_mask(self, tmp_path: Path) -> None:
+        root = write_davis17(tmp_path, "a")
+        frame = root / "JPEGImages" / "480p" / "a" / "00002.jpg"
+        renamed = frame.rename(frame.with_stem("00099"))
+        with pytest.raises(InputError, match=r"00099\.png: no such mask; the frame is there"):
+            open_benchmark("davis17", root, "val")
+        renamed.unlink()
+        with pytest.raises(InputError, match=r"00002\.png: .* has no frame of that name"):
+            open_benchmark("davis17", root, "val")
+
     def test_has_the_objects_up_to_the_highest_of_the_first_frame_void_left_out(
         self, tmp_path: Path
     ) -> None:
@@ -79,6 +111,18 @@ class TestYouTubeVos:
         (clip,) = open_benchmark("youtube-vos", tmp_path, "train").clips
         assert next(iter(clip.truth)) == "00005"
         assert clip.objects == {1: "00005", 2: "00020"}
+
+    def test_has_the_truth_of_all_frames_or_none(self, tmp_path: Path) -> None:
+        root = write_youtube(tmp_path / "train", whole_truth=True)
+        (root / "Annotations" / "a" / "00020.png").unlink()
+        with pytest.raises(InputError, match=r"00020\.png: no such mask, meta\.json names it"):
+            open_benchmark("youtube-vos", tmp_path, "train")
+
+    def test_keeps_to_its_folder(self, tmp_path: Path) -> None:
+        root = write_youtube(tmp_path / "valid", whole_truth=False)
+        (root / "meta.json").write_text('{"videos": {"../../mine": {}}}')
+        with pytest.raises(InputError, match=r"meta\.json: expected names of clips, found"):
+            open_benchmark("youtube-vos", tmp_path, "valid")
 
     def test_predicts_on_all_frames_where_they_are_at_hand(self, tmp_path: Path) -> None:
         write_youtube(tmp_path / "valid", whole_truth=False)
@@ -124,6 +168,13 @@ class TestWhatIsNotThere:
     def test_is_a_split(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"no list of the split 'test': expected .*test\.txt"):
             open_benchmark("davis16", write_davis16(tmp_path, "a"), "test")
+
+    @pytest.mark.parametrize("content", [b"\xff\xfe\x00a", b"..\n", b"\n\n"])
+    def test_is_a_list_of_clips(self, tmp_path: Path, content: bytes) -> None:
+        root = write_davis16(tmp_path, "a")
+        (root / "ImageSets" / "2016" / "val.txt").write_bytes(content)
+        with pytest.raises(InputError, match=f"{root}"):
+            open_benchmark("davis16", root, "val")
 
     def test_is_a_clip_s_masks(self, tmp_path: Path) -> None:
         root = write_davis16(tmp_path, "a")

@@ -1,12 +1,16 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.conftest import HEIGHT, ColourNetwork
+from tests.conftest import HEIGHT, ColourNetwork, Picture, draw
 from tests.evaluate.making import predict_truth, write_davis16, write_davis17, write_youtube
 from tests.test_cli import Call, Outcome, vostool  # noqa: F401
+from vostool.media.masks import encode_mask
 
 Eval = Callable[..., Outcome]
 
@@ -36,12 +40,38 @@ def test_masks_made_elsewhere_are_scored(vostool: Call, tmp_path: Path) -> None:
     assert json.loads(outcome.out)["scores"]["J&F-Mean"] == 1
 
 
+def spoil(content: bytes | Picture) -> Callable[[Path], object]:
+    """Return what puts another file, or a picture of other pixels, in the place of a mask."""
+
+    def breakage(made: Path) -> None:
+        path = made / "a" / "00002.png"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            Image.fromarray(content).save(path)
+
+    return breakage
+
+
+COLOURS = np.zeros((48, 64, 3), np.uint8)
+COLOURS[:9, :, 1] = 128
+
+
 @pytest.mark.parametrize(
     ("breakage", "code", "words"),
     [
         (lambda made: (made / "a" / "00002.png").unlink(), 3, "00002.png: no such mask"),
-        (lambda made: (made / "a" / "00002.png").write_bytes(b""), 4, "00002.png: cannot be read"),
         (lambda made: (made / "a").rename(made / "b"), 3, "a: no such folder"),
+        (lambda made: [p.unlink() for p in (made / "a").iterdir()], 3, "a: expected masks such as"),
+        (shutil.rmtree, 3, "made: no such folder of predictions"),
+        (spoil(b""), 4, "00002.png: cannot be read as a PNG"),
+        (spoil(b"no picture"), 4, "00002.png: cannot be read as a PNG"),
+        (spoil(encode_mask(draw(2)[1])[:-60]), 4, "00002.png: cannot be read as a PNG"),
+        (spoil(COLOURS), 4, "00002.png: expected an indexed or 8-bit grey PNG, found colours"),
+        (spoil(np.zeros((48, 64), np.uint16)), 4, "found mode I;16"),
+        (spoil(np.zeros((24, 64), np.uint8)), 4, "mask is 64x24, the truth 64x48"),
+        (spoil(np.full((48, 64), 9, np.uint8)), 4, "holds object 9 (3072 pixels), the clip has 1"),
+        (spoil(np.full((48, 64), 255, np.uint8)), 4, "holds object 255"),
     ],
 )
 def test_broken_predictions_give_one_line_and_an_exit_code(
@@ -83,6 +113,16 @@ def test_a_sweep_runs_each_value_once(predict: Eval, tmp_path: Path) -> None:
     assert Path("grid/reference=previous/results.json").exists()
 
 
+def test_a_sweep_does_not_repeat_what_changes_nothing(predict: Eval, tmp_path: Path) -> None:
+    root = write_davis16(tmp_path / "set", "a")
+    correction = ("--gc-every", "2", "--sweep", "gc-rate=0", "--sweep", "gc-smooth=0,0.5")
+    outcome = predict("davis16", root, "-o", "grid", *correction, "--json")
+    document = json.loads(outcome.out)
+    assert [point["options"]["gc-smooth"] for point in document["points"]] == ["0", "0.5"]
+    assert len({point["predictions"] for point in document["points"]}) == 1
+    assert len(list(Path("grid").glob("*/run.json"))) == 1
+
+
 def test_a_zip_for_the_server_needs_no_truth(predict: Eval, tmp_path: Path) -> None:
     write_youtube(tmp_path / "valid", whole_truth=False)
     outcome = predict("youtube-vos", tmp_path, "-o", "out", "--pack", "up.zip")
@@ -94,6 +134,7 @@ def test_a_zip_for_the_server_needs_no_truth(predict: Eval, tmp_path: Path) -> N
     "options",
     [
         ("--predictions", "made", "--sweep", "size=1,2"),
+        ("--predictions", "made", "--gc-every", "5"),
         ("--pack", "up.zip", "--sweep", "size=240,480"),
         ("--train-meta", "meta.json"),
         ("--reference", "all"),

@@ -75,6 +75,30 @@ def test_runs_on_other_frames_are_refused() -> None:
         compare(results({"a": [1]}), results({"a": [1]}, frames=3))
 
 
+def test_runs_on_frames_of_other_names_are_refused() -> None:
+    run = results({"a": [1]})
+    renamed = run.clips[0].model_copy(update={"frames": ["7", "8"]})
+    with pytest.raises(InputError, match="different frames of a, by their names"):
+        compare(run, run.model_copy(update={"clips": [renamed]}))
+
+
+def test_runs_of_other_benchmarks_are_refused() -> None:
+    run = results({"a": [1]})
+    with pytest.raises(InputError, match="different benchmarks: davis17 and davis16"):
+        compare(run, run.model_copy(update={"benchmark": "davis16"}))
+
+
+def test_runs_without_scores_are_refused() -> None:
+    with pytest.raises(InputError, match="masks: nothing was scored"):
+        compare(results({}), results({}))
+
+
+def test_the_table_lists_objects_where_a_clip_has_several() -> None:
+    first, second = results({"a": [0.5, 0.7], "b": [0.9]}), results({"a": [0.6, 0.6], "b": [1.1]})
+    names = list(comparison_table(compare(first, second)).columns[0].cells)
+    assert names == ["J&F", "J", "F", "a", "b", "a_2", "a_1", "b_1"]
+
+
 def test_the_table_shows_the_worst_and_the_best_clips() -> None:
     first = results({f"clip{number:02d}": [0.5] for number in range(20)})
     second = results({f"clip{number:02d}": [0.3 + number / 50] for number in range(20)})

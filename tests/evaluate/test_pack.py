@@ -1,12 +1,14 @@
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.evaluate.making import COUNT, predict_truth, write_davis17, write_youtube
-from vostool.errors import InputError, OutputError
+from tests.evaluate.making import COUNT, predict_truth, write_davis16, write_davis17, write_youtube
+from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import open_benchmark
 from vostool.evaluate.pack import pack
+from vostool.media.masks import write_mask
 
 
 def names(path: Path) -> list[str]:
@@ -65,3 +67,20 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     predictions = predict_truth(root, tmp_path / "made")
     with pytest.raises(OutputError, match=r"up\.zip: cannot be written"):
         pack(open_benchmark("davis17", root, "val"), predictions, tmp_path / "no" / "up.zip")
+
+
+def test_of_a_video_all_its_frames_are_wanted(tmp_path: Path) -> None:
+    root = write_davis16(tmp_path / "set", "a")
+    predictions = predict_truth(root, tmp_path / "made")
+    (predictions / "a" / f"{COUNT - 1:05d}.png").unlink()  # the last is not scored, but wanted
+    with pytest.raises(InputError, match=rf"{COUNT - 1:05d}\.png: no such mask"):
+        pack(open_benchmark("davis16", root, "val"), predictions, tmp_path / "up.zip")
+
+
+def test_a_mask_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    root = write_davis17(tmp_path / "set", "a")
+    predictions = predict_truth(root, tmp_path / "made")
+    write_mask(predictions / "a" / "00005.png", np.zeros((24, 64), np.uint8))
+    with pytest.raises(MaskError, match=r"00005\.png: mask is 64x24"):
+        pack(open_benchmark("davis17", root, "val"), predictions, tmp_path / "up.zip")
+    assert not list(tmp_path.glob("up.zip*"))

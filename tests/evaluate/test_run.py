@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import HEIGHT, ColourNetwork, draw, interrupt
+from tests.conftest import HEIGHT, ColourNetwork, draw, film, interrupt
 from tests.evaluate.making import (
     COUNT,
     predict_truth,
@@ -18,8 +18,9 @@ from tests.evaluate.making import (
 )
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
+from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
-from vostool.evaluate.run import evaluate, holds, score
+from vostool.evaluate.run import RunFolder, evaluate, holds, score
 from vostool.follow import Model
 from vostool.model.stm import Stm
 
@@ -120,6 +121,29 @@ class TestARun:
             evaluate(lacking, model, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
+    def test_needs_as_many_frames_as_there_are_masks(self, model: Model, tmp_path: Path) -> None:
+        root = write_davis16(tmp_path / "set", "a")
+        film(root / "videos" / "a.mp4", tmp_path / "first.png", COUNT + 1)
+        benchmark = open_benchmark("davis16", root, "val")
+        with pytest.raises(InputError, match=rf"a\.mp4: has {COUNT + 1} frames, the truth {COUNT}"):
+            evaluate(benchmark, model, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_has_its_folder_for_itself(
+        self, davis16: Benchmark, model: Model, tmp_path: Path
+    ) -> None:
+        run = RunFolder(tmp_path / "out", {})
+        with run.alone(), pytest.raises(OutputError, match="another vostool is at work"):
+            evaluate(davis16, model, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        assert evaluate(davis16, model, tmp_path / "out").clips
+
+    def test_of_youtube_vos_shows_its_worst_frames(self, model: Model, tmp_path: Path) -> None:
+        write_youtube(tmp_path / "train", whole_truth=True)
+        benchmark = open_benchmark("youtube-vos", tmp_path, "train")
+        results = evaluate(benchmark, model, tmp_path / "out")
+        assert [worst.clip for worst in worst_frames(results)] == ["a"]
+
 
 class TestAnInterruptedRun:
     def run_into(
@@ -166,6 +190,14 @@ class TestAnInterruptedRun:
         with pytest.raises(OutputError, match="another weights_sha256"):
             evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
 
+    def test_of_another_version_is_refused(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.run_into(davis16, weights, tmp_path / "out")
+        monkeypatch.setattr("vostool.evaluate.run.__version__", "99.0")
+        with pytest.raises(OutputError, match="another vostool"):
+            evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
+
 
 class TestAFinishedRun:
     def test_is_not_done_again_nor_taken_for_a_new_one(
@@ -202,9 +234,26 @@ class TestAFinishedRun:
         (tmp_path / "out" / "masks").mkdir(parents=True)
         with pytest.raises(OutputError, match="holds results"):
             evaluate(davis16, model, tmp_path / "out")
-        (tmp_path / "out" / "run.json").write_text('{"mine": true}')
-        with pytest.raises(OutputError, match="not a run of vostool"):
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"mine": true}',
+            "[1]",
+            '{"status": "done", "done": [], "options": {}}',
+            '{"status": "running", "done": {"a": {}}, "options": {}}',
+            '{"status": "running", "done": {}, "options": []}',
+        ],
+    )
+    def test_of_something_else_is_told(
+        self, davis16: Benchmark, model: Model, tmp_path: Path, text: str
+    ) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "run.json").write_text(text)
+        with pytest.raises(OutputError, match=r"run\.json: not a run of vostool"):
             evaluate(davis16, model, tmp_path / "out")
+        with pytest.raises(OutputError, match=r"run\.json: not a run of vostool"):
+            holds(tmp_path / "out", davis16, model)
 
 
 class TestMasksMadeElsewhere:
@@ -234,7 +283,15 @@ class TestMasksMadeElsewhere:
             Image.fromarray(black).save(path)
         with pytest.raises(OutputError, match="exists already"):
             score(davis16, made, tmp_path / "out")
-        assert summary(score(davis16, made, None).objects.values())["J&F-Mean"] == 0
+        replaced = score(davis16, made, tmp_path / "out", overwrite=True)
+        assert summary(replaced.objects.values())["J&F-Mean"] == 0
+        assert read_results(tmp_path / "out") == replaced
+
+    def test_never_replace_a_run(self, davis16: Benchmark, model: Model, tmp_path: Path) -> None:
+        run = evaluate(davis16, model, tmp_path / "out")
+        with pytest.raises(OutputError, match="holds a run"):
+            score(davis16, tmp_path / "out" / "masks", tmp_path / "out", overwrite=True)
+        assert read_results(tmp_path / "out") == run
 
     def test_that_are_broken_leave_nothing_behind(self, davis16: Benchmark, tmp_path: Path) -> None:
         made = predict_truth(tmp_path / "set", tmp_path / "made")

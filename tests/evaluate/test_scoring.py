@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from tests.evaluate.making import (
 )
 from vostool.errors import InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
-from vostool.evaluate.scoring import score_clip, score_clips
+from vostool.evaluate.scoring import deaf_to_interrupts, score_clip, score_clips
 from vostool.media.masks import write_mask
 from vostool.metrics import score_frame
 
@@ -69,7 +72,7 @@ class TestScores:
         assert score_clip(clip, folder).objects[1].j[1] == 1
 
     @pytest.mark.parametrize("value", [1, 255])
-    def test_of_davis_2016_take_any_value_for_the_object(self, tmp_path: Path, value: int) -> None:
+    def test_of_davis_2016_take_1_or_255_for_the_object(self, tmp_path: Path, value: int) -> None:
         root = write_davis16(tmp_path / "set", "a")
         for index in range(COUNT):
             path = tmp_path / "made" / f"{index:05d}.png"
@@ -146,9 +149,28 @@ class TestABrokenPrediction:
         with pytest.raises(MaskError, match=r"00002\.png"):
             score_clips([clip], folder.parent)
 
+    @pytest.mark.parametrize("value", [2, 128])
+    def test_is_not_black_and_white_in_davis_2016(self, tmp_path: Path, value: int) -> None:
+        root = write_davis16(tmp_path / "set16", "a")
+        made = predict_truth(root, tmp_path / "made")
+        labels = draw(2)[1] * np.uint8(255)
+        labels[0, 0] = value
+        write_grey(made / "a" / "00002.png", labels)
+        clips = open_benchmark("davis16", root, "val").clips
+        with pytest.raises(MaskError, match=rf"00002\.png: expected 0 and 255.*found 0, {value}"):
+            score_clips(clips, made)
+
     def test_is_in_colours(self, clip: BenchmarkClip, folder: Path) -> None:
         colours = np.zeros((48, 64, 3), np.uint8)
         colours[:9, :, 1] = 128
         Image.fromarray(colours).save(folder / "00002.png")
         with pytest.raises(MaskError, match=r"00002\.png"):
             score_clips([clip], folder.parent)
+
+
+def test_processes_that_score_never_see_an_interrupt() -> None:
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with deaf_to_interrupts():
+        told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert told.strip() == "True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -13,6 +13,7 @@ from vostool.errors import InputError, OutputError, UsageError
 if TYPE_CHECKING:
     from vostool.evaluate.benchmarks import Benchmark
     from vostool.evaluate.results import Results
+    from vostool.evaluate.sweep import Point
     from vostool.follow import ModelOptions
 
 evaluation = typer.Typer(
@@ -81,8 +82,11 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
     ) -> None:
         from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
 
-        if predictions is not None and sweep:
-            raise UsageError("--predictions --sweep: masks that are made already have no options")
+        if predictions is not None and (sweep or model != type(model)()):
+            raise UsageError(
+                "--predictions: masks that are made already take no --sweep and no options of a "
+                "model or of its correction"
+            )
         if pack is not None and sweep:
             raise UsageError("--pack --sweep: one run alone can be packed")
         if pack is not None and pack.exists():
@@ -90,7 +94,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         check_train_meta(benchmark, train_meta)
         chosen = open_benchmark(benchmark, root, split, train_meta)
         if predictions is not None:
-            score_only(chosen, predictions, output, pack, as_json, quiet)
+            score_only(chosen, predictions, output, overwrite, pack, as_json, quiet)
             return
 
         folder = output or Path(f"{benchmark}-{Path(split).stem}")
@@ -116,6 +120,7 @@ def score_only(
     benchmark: "Benchmark",
     predictions: Path,
     output: Path | None,
+    overwrite: bool,
     pack: Path | None,
     as_json: bool,
     quiet: bool,
@@ -126,11 +131,12 @@ def score_only(
 
     if not benchmark.scored and pack is None:
         raise InputError(f"{benchmark.root}: holds no truth to score by; --pack makes a zip")
+    results = score(benchmark, predictions, output, overwrite) if benchmark.scored else None
     if pack is not None:
         write_zip(benchmark, predictions, pack)
         print_path(pack, as_json)
-    if benchmark.scored:
-        print_scores(score(benchmark, predictions, output), output, as_json, quiet)
+    if results is not None:
+        print_scores(results, output, as_json, quiet)
 
 
 def run_benchmark(
@@ -167,25 +173,41 @@ def run_sweep(
     quiet: bool,
 ) -> None:
     """Run a grid of options, and draw what comes out."""
-    from vostool.evaluate.results import read_results
-    from vostool.evaluate.run import evaluate, holds
+    from vostool.evaluate.results import read_results, summary
+    from vostool.evaluate.run import describe, evaluate, holds
     from vostool.evaluate.sweep import grid, write_sweep
     from vostool.follow import load_model
     from vostool.progress import show_progress
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run
-    results = {}
+    results: dict[Point, Results] = {}
+    same: dict[str, Results] = {}  # some options change nothing: what comes out is known
     for point, changed in points.items():
         model, place = load_model(changed), folder / point.name
-        if not overwrite and holds(place, benchmark, model):
-            results[point] = read_results(place)
-            continue
-        with show_progress(f"{point.name} on {model.device}", quiet) as progress:
-            results[point] = evaluate(
-                benchmark, model, place, overwrite=overwrite, progress=progress
-            )
-    for path in write_sweep(folder, results):
-        print_path(path, as_json)
+        key = json.dumps(describe(benchmark, model))
+        if key not in same:
+            if not overwrite and holds(place, benchmark, model):
+                same[key] = read_results(place)
+            else:
+                with show_progress(f"{point.name} on {model.device}", quiet) as progress:
+                    same[key] = evaluate(
+                        benchmark, model, place, overwrite=overwrite, progress=progress
+                    )
+        results[point] = same[key]
+    table, picture = write_sweep(folder, results)
+    print_path(table, as_json)
+    print_path(picture, as_json)
+    if as_json:
+        found = [
+            {
+                "options": dict(point.values),
+                "scores": summary(each.objects.values()),
+                "speed": each.speed and each.speed.model_dump(),
+                "predictions": str(each.predictions),
+            }
+            for point, each in results.items()
+        ]
+        print(json.dumps({"points": found, "table": str(table), "picture": str(picture)}))
 
 
 def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: bool) -> None:

@@ -17,7 +17,10 @@ def clip_names(root: Path, split: Path | None = None) -> list[str]:
     if split is not None:
         if not (root / split).is_file():
             raise InputError(f"{root / split}: no such list of clips")
-        lines = (root / split).read_text(encoding="utf-8").splitlines()
+        try:
+            lines = (root / split).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{root / split}: cannot be read as a list of clips") from error
         # DAVIS-2016 lists pairs of files, DAVIS-2017 plain names
         files = [line.split()[0] for line in lines if line.strip()]
         names = [Path(file).parent.name if "/" in file else file for file in files]
@@ -25,7 +28,15 @@ def clip_names(root: Path, split: Path | None = None) -> list[str]:
         names = sorted(path.name for path in masks_root(root).iterdir() if path.is_dir())
     if not names:
         raise InputError(f"{root}: holds no clip")
+    for name in names:
+        check_name(name, root if split is None else root / split)
     return list(dict.fromkeys(names))
+
+
+def check_name(name: str, where: Path) -> None:
+    """Raise InputError unless a clip's name is that of a folder, and of no other place."""
+    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+        raise InputError(f"{where}: expected names of clips, found {name!r}")
 
 
 def masks_root(root: Path) -> Path:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vostool.data.layout import clip_names, clip_source, masks_root
+from vostool.data.layout import check_name, clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError, UsageError
-from vostool.media.folder import natural_key
+from vostool.media.folder import list_images, natural_key
 from vostool.media.labels import VOID
 from vostool.media.masks import read_values
 
@@ -43,6 +43,8 @@ class BenchmarkClip:
     wanted: tuple[str, ...] | None = None  # frames that the server asks for; None: all
     groups: dict[int, str] | None = None  # "seen" or "unseen", by id
     white: bool = False  # one object, 255 in every mask
+    masks: int | None = None  # how many frames there must be, where every one has its truth
+    hidden: bool = False  # its truth is kept by a server
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -55,14 +57,14 @@ class Benchmark:
     """Some clips and how they are to be judged."""
 
     name: str
-    root: Path
+    root: Path  # of the clips: of YouTube-VOS the folder of the split
     split: str
     clips: tuple[BenchmarkClip, ...]
 
     @property
     def scored(self) -> bool:
         """Whether the truth of any frame is at hand."""
-        return any(clip.truth for clip in self.clips)
+        return any(clip.objects for clip in self.clips)
 
 
 def open_benchmark(name: str, root: Path, split: str, train_meta: Path | None = None) -> Benchmark:
@@ -74,10 +76,17 @@ def open_benchmark(name: str, root: Path, split: str, train_meta: Path | None = 
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     if name == YOUTUBE_VOS:
-        clips = tuple(youtube_clips(root, split, train_meta))
+        root = root / split if (root / split).is_dir() else root
+        clips = tuple(youtube_clips(root, train_meta))
     else:
         names = clip_names(root, find_split(name, root, split))
         clips = tuple(davis_clip(root, clip, white=name == DAVIS_16) for clip in names)
+    hidden = [clip.name for clip in clips if clip.hidden]
+    if hidden and len(hidden) < len(clips):
+        raise InputError(
+            f"{root}: has the truth of some clips and not of {len(hidden)} others, "
+            f"such as {hidden[0]}"
+        )
     return Benchmark(name, root, split, clips)
 
 
@@ -85,16 +94,17 @@ def find_split(name: str, root: Path, split: str) -> Path:
     """Return the file that lists the clips of a DAVIS split."""
     year = {DAVIS_16: "2016", DAVIS_17: "2017"}[name]
     folder = root / "ImageSets"
+    # the benchmark's own lists go before a file that happens to be called so
     candidates = (
-        Path(split),
         folder / year / f"{split}.txt",
         folder / "480p" / f"{split}.txt",
         folder / f"{split}.txt",
+        Path(split),
     )
     for path in candidates:
         if path.is_file():
             return path.resolve()
-    raise InputError(f"{root}: no list of the split {split!r}: expected {candidates[1]}")
+    raise InputError(f"{root}: no list of the split {split!r}: expected {candidates[0]}")
 
 
 def davis_clip(root: Path, name: str, white: bool) -> BenchmarkClip:
@@ -108,14 +118,35 @@ def davis_clip(root: Path, name: str, white: bool) -> BenchmarkClip:
     if not ids:
         raise MaskError(f"{masks[0]}: expected objects by id, found only 0 and 255 (davis16?)")
     scored = masks[1:-1]
+    source = source_of(root, name)
+    check_frames(masks, source)
     return BenchmarkClip(
         name=name,
-        source=source_of(root, name),
+        source=source,
         given={masks[0].stem: Given(masks[0], ids)},
         truth={path.stem: path for path in scored},
         objects={id_: scored[0].stem for id_ in ids if scored},
         white=white,
+        masks=None if len(masks) == 1 else len(masks),
+        hidden=len(masks) == 1,
     )
+
+
+def check_frames(masks: list[Path], source: Path | None) -> None:
+    """Raise InputError if a clip has more than its first mask, but not one for every frame."""
+    if len(masks) == 1:
+        return
+    if source is not None and source.is_dir():
+        frames = [image.stem for image in list_images(source)]
+    else:  # of a video every frame has a number
+        frames = [f"{number:05d}" for number in range(len(masks))]
+    found = {mask.stem for mask in masks}
+    for frame in frames:
+        if frame not in found:
+            raise InputError(f"{masks[0].with_stem(frame)}: no such mask; the frame is there")
+    for mask in masks:
+        if mask.stem not in frames:
+            raise InputError(f"{mask}: {source or mask.parent} has no frame of that name")
 
 
 def highest(mask: Path) -> int:
@@ -132,9 +163,8 @@ def source_of(root: Path, name: str) -> Path | None:
         return None
 
 
-def youtube_clips(root: Path, split: str, train_meta: Path | None) -> Iterator[BenchmarkClip]:
+def youtube_clips(folder: Path, train_meta: Path | None) -> Iterator[BenchmarkClip]:
     """Read the clips of a folder of YouTube-VOS: "valid", "train", or a link to one."""
-    folder = root / split if (root / split).is_dir() else root
     videos = read_meta(folder / "meta.json")
     seen = None
     if train_meta is not None:
@@ -143,6 +173,7 @@ def youtube_clips(root: Path, split: str, train_meta: Path | None) -> Iterator[B
     # predict on every frame where they are at hand; the server asks for some
     whole = folder.with_name(f"{folder.name}_all_frames")
     for name, video in videos.items():
+        check_name(name, folder / "meta.json")
         try:
             entries = {int(id_): entry for id_, entry in video["objects"].items()}
             yield youtube_clip(folder, whole if whole.is_dir() else folder, name, entries, seen)
@@ -167,10 +198,12 @@ def youtube_clip(
         if frame not in masks:
             raise InputError(f"{folder / f'{frame}.png'}: no such mask, meta.json names it")
     first = min(enter)
-    # a mask of the validation set shows new objects alone: truth only where all frames have one
-    truth = {frame: path for frame, path in masks.items() if frame > first}
-    if any(frame not in masks for frame in wanted):
-        truth = {}
+    missing = [frame for frame in wanted if frame not in masks]
+    # masks of the validation set show new objects alone, and there are no others
+    hidden = bool(missing) and set(masks) == set(enter)
+    if missing and not hidden:
+        raise InputError(f"{folder / f'{missing[0]}.png'}: no such mask, meta.json names it")
+    truth = {} if hidden else {frame: path for frame, path in masks.items() if frame > first}
     objects: dict[int, str] = {}
     for id_, entry in sorted(entries.items()):
         after = [frame for frame in truth if frame > entry["frames"][0]]
@@ -180,7 +213,9 @@ def youtube_clip(
     }
     given = {frame: Given(masks[frame], tuple(ids)) for frame, ids in sorted(enter.items())}
     source = source_of(frames, name)
-    return BenchmarkClip(name, source, given, truth, objects, tuple(wanted), groups or None)
+    return BenchmarkClip(
+        name, source, given, truth, objects, tuple(wanted), groups or None, hidden=hidden
+    )
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -32,7 +32,12 @@ class Comparison:
 
 
 def compare(a: Results, b: Results) -> Comparison:
-    """Compare two runs object by object; raises InputError if they scored different ones."""
+    """Compare two runs object by object; raises InputError unless both scored the same ones."""
+    if a.benchmark != b.benchmark:
+        raise InputError(f"the runs are of different benchmarks: {a.benchmark} and {b.benchmark}")
+    for run in (a, b):
+        if not run.clips:
+            raise InputError(f"{run.predictions}: nothing was scored, there is no truth")
     ours, theirs = a.objects, b.objects
     odd = sorted(set(ours) ^ set(theirs))
     if odd:
@@ -47,6 +52,10 @@ def compare(a: Results, b: Results) -> Comparison:
                 f"the runs scored different frames of {name}: "
                 f"{len(scores.j)} in the first, {len(theirs[name].j)} in the second"
             )
+    frames = {clip.name: clip.frames for clip in b.clips}
+    for clip in a.clips:
+        if clip.frames != frames[clip.name]:
+            raise InputError(f"the runs scored different frames of {clip.name}, by their names")
     gains = {
         measure: {
             clip.name: [
@@ -95,7 +104,10 @@ def bootstrap(gains: Mapping[str, Sequence[float]], seed: int = 0) -> Difference
 
 
 def comparison_table(comparison: Comparison, count: int = 5) -> Table:
-    """Return a comparison in points: each measure, then the worst and the best clips."""
+    """Return a comparison in points: each measure, the worst and the best clips, the objects.
+
+    Objects are listed where a clip has several.
+    """
     table = Table(title="second run less first, points")
     for name, side in (("", "left"), ("difference", "right"), ("95 % interval", "right")):
         table.add_column(name, justify="right" if side == "right" else "left")
@@ -107,4 +119,8 @@ def comparison_table(comparison: Comparison, count: int = 5) -> Table:
     shown = clips if len(clips) <= 2 * count else [*clips[:count], ("…", None), *clips[-count:]]
     for name, gain_ in shown:
         table.add_row(name, "" if gain_ is None else f"{100 * gain_:+.2f}", "")
+    if len(comparison.objects) > len(comparison.clips):
+        table.add_section()
+        for name, gain_ in sorted(comparison.objects.items(), key=lambda pair: pair[1]):
+            table.add_row(name, f"{100 * gain_:+.2f}", "")
     return table

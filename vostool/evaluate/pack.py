@@ -6,14 +6,18 @@ from pathlib import Path
 
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
+from vostool.evaluate.scoring import read_prediction
 from vostool.media.folder import list_images
+from vostool.media.masks import read_values
+from vostool.media.video import probe, read_frames
 
 
 def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
     """Write the masks in `predictions`/<clip> as the server wants them; all or nothing.
 
     YouTube-VOS: Annotations/<clip>/<frame>.png for the frames in meta.json. DAVIS:
-    <clip>/<frame>.png for every frame. Raises InputError if a mask is missing, OutputError.
+    <clip>/<frame>.png for every frame. Every mask is read and checked.
+    Raises InputError if a mask is missing, MaskError if one cannot be used, OutputError.
     """
     if path.exists():
         raise OutputError(f"{path}: exists already")
@@ -21,7 +25,7 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
     files = {
         file: top / clip.name / file.name
         for clip in benchmark.clips
-        for file in wanted(clip, predictions / clip.name)
+        for file in check_masks(clip, predictions / clip.name)
     }
     part = path.with_name(f"{path.name}.part")
     try:
@@ -35,15 +39,26 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def wanted(clip: BenchmarkClip, folder: Path) -> list[Path]:
-    """Return the masks of a clip that the server wants; raises InputError if one is missing."""
-    frames: list[str] = sorted(clip.wanted or ())
-    if not frames:
-        # of a video only the masks tell how many frames it has
-        source = clip.source if clip.source is not None and clip.source.is_dir() else folder
-        frames = [image.stem for image in list_images(source)]
-    masks = [folder / f"{frame}.png" for frame in frames]
+def check_masks(clip: BenchmarkClip, folder: Path) -> list[Path]:
+    """Return the masks of a clip that the server wants, each read; raises as `pack` does."""
+    masks = [folder / f"{frame}.png" for frame in frame_names(clip)]
     for mask in masks:
         if not mask.is_file():
             raise InputError(f"{mask}: no such mask, and the server wants it")
+    given = next(iter(clip.given.values()))
+    shape = read_values(given.path).shape
+    for mask in masks:
+        read_prediction(mask, shape, clip)
     return masks
+
+
+def frame_names(clip: BenchmarkClip) -> list[str]:
+    """Return the frames that the server wants; raises InputError if nothing tells which."""
+    if clip.wanted:
+        return list(clip.wanted)
+    if clip.source is None:
+        raise InputError(f"{clip.name}: no video and no frames, which tell what the server wants")
+    if clip.source.is_dir():
+        return [image.stem for image in list_images(clip.source)]
+    frames = probe(clip.source).frames or sum(1 for _ in read_frames(clip.source))
+    return [f"{number:05d}" for number in range(frames)]

@@ -9,15 +9,18 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from vostool import __version__
 from vostool.ahead import WriteBehind
@@ -34,11 +37,11 @@ from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
-from vostool.prepare import working_size
 from vostool.weights import sha256
 
 Progress = Callable[[int, int | None, str], None]
-MASKS, STATE = "masks", "run.json"
+MASKS, STATE, LOCK = "masks", "run.json", ".lock"
+TOOK = ("frames", "network", "total")  # of a clip: how many, and seconds
 
 
 def evaluate(
@@ -56,9 +59,9 @@ def evaluate(
     """
     total = count_frames(benchmark)
     run = RunFolder(folder, describe(benchmark, model))
-    run.claim(overwrite)
     scores: dict[str, Future[ClipScores]] = {}
-    with Scorer() as scorer:
+    with run.alone(), Scorer() as scorer:
+        run.claim(overwrite)
         frames = 0  # followed so far
         for number, clip in enumerate(benchmark.clips, start=1):
             words = f"{clip.name}, {number} of {len(benchmark.clips)} clips"
@@ -69,38 +72,44 @@ def evaluate(
             if clip.name not in run.done:
                 run.finish(clip.name, predict(clip, model, folder / MASKS / clip.name, tell))
             frames += int(run.done[clip.name]["frames"])
-            if clip.truth:
+            if clip.objects:
                 scores[clip.name] = scorer.submit(clip, folder / MASKS / clip.name)
         progress(frames, frames, "scoring")
         clips = [future.result() for future in scores.values()]
-    speed = total_speed(run.done, model)
-    results = make_results(benchmark, folder / MASKS, clips, run.description, speed)
-    write_results(folder, results)
-    run.close()
+        speed = total_speed(run.done, model)
+        results = make_results(benchmark, folder / MASKS, clips, run.description, speed)
+        write_results(folder, results)
+        run.close()
     return results
 
 
 def count_frames(benchmark: Benchmark) -> int | None:
     """Return how many frames there are to follow, as far as the containers know.
 
-    Raises InputError if those of a clip are not there.
+    Raises InputError if those of a clip are not there, or not as many as its truth has.
     """
     total: int | None = 0
     for clip in benchmark.clips:
         if clip.source is None:
             raise InputError(f"{benchmark.root}: no video and no frames of the clip {clip.name!r}")
         frames = probe(clip.source).frames
+        if clip.masks and frames is not None and frames != clip.masks:
+            raise InputError(f"{clip.source}: has {frames} frames, the truth {clip.masks}")
         total = None if total is None or frames is None else total + frames
     return total
 
 
-def score(benchmark: Benchmark, predictions: Path, folder: Path | None) -> Results:
+def score(
+    benchmark: Benchmark, predictions: Path, folder: Path | None, overwrite: bool = False
+) -> Results:
     """Score masks made by anyone, in `predictions`/<clip>; report in `folder`, if given."""
     if not predictions.is_dir():
         raise InputError(f"{predictions}: no such folder of predictions")
-    if folder is not None and (folder / FILE).exists():
-        raise OutputError(f"{folder / FILE}: exists already; choose another -o")
-    clips = score_clips([clip for clip in benchmark.clips if clip.truth], predictions)
+    if folder is not None and (folder / STATE).exists():
+        raise OutputError(f"{folder}: holds a run; choose another -o")
+    if folder is not None and not overwrite and (folder / FILE).exists():
+        raise OutputError(f"{folder / FILE}: exists already; choose another -o or give --overwrite")
+    clips = score_clips([clip for clip in benchmark.clips if clip.objects], predictions)
     results = make_results(benchmark, predictions, clips, {}, None)
     if folder is not None:
         make_folder(folder)
@@ -129,11 +138,11 @@ def make_results(
 
 
 def write_results(folder: Path, results: Results) -> None:
-    """Write results.json, and where anything was scored the tables and the report."""
-    write_text(folder / FILE, results.model_dump_json(indent=1) + "\n")
+    """Write the tables and the report where anything was scored, and last results.json."""
     if results.clips:
         write_tables(folder, results)
         write_report(folder / "report.html", results, list(worst_frames(results)))
+    write_text(folder / FILE, results.model_dump_json(indent=1) + "\n")
 
 
 def versions() -> dict[str, str]:
@@ -148,6 +157,7 @@ def versions() -> dict[str, str]:
 def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
     """Return all that decides about the masks of a run, as JSON has it."""
     description = {
+        "vostool": __version__,
         "benchmark": benchmark.name,
         "root": str(benchmark.root.resolve()),
         "split": benchmark.split,
@@ -157,15 +167,35 @@ def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
     return json.loads(json.dumps(description))
 
 
-def holds(folder: Path, benchmark: Benchmark, model: Model) -> bool:
-    """Return whether a folder holds this very run, finished."""
+@dataclass(frozen=True)
+class State:
+    """What run.json says: what the run is, how it ended, and its clips that are done."""
+
+    description: dict[str, Any]
+    status: Literal["running", "done"]
+    done: dict[str, dict[str, float]]
+
+
+def read_state(path: Path) -> State:
+    """Read run.json; raises OutputError if a file of that name is something else."""
     try:
-        found = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        status, done = found.pop("status"), found.pop("done")
+        if status not in ("running", "done") or not isinstance(found.get("options"), dict):
+            raise ValueError(status)
+        counted = {clip: {name: float(took[name]) for name in TOOK} for clip, took in done.items()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
+    return State(found, status, counted)
+
+
+def holds(folder: Path, benchmark: Benchmark, model: Model) -> bool:
+    """Return whether a folder holds this very run, finished; raises OutputError."""
+    if not (folder / STATE).exists():
         return False
-    expected = describe(benchmark, model)
-    same = {name: found.get(name) for name in expected} == expected
-    return same and found.get("status") == "done" and (folder / FILE).exists()
+    state = read_state(folder / STATE)
+    same = state.description == describe(benchmark, model)
+    return same and state.status == "done" and (folder / FILE).exists()
 
 
 class RunFolder:
@@ -176,30 +206,44 @@ class RunFolder:
         self.folder, self.description = folder, description
         self.done: dict[str, dict[str, float]] = {}
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder; raises OutputError if one is at work in it."""
+        new = not self.folder.exists()
+        make_folder(self.folder)
+        lock = self.folder / LOCK
+        try:
+            with FileLock(lock, timeout=0):
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+        except Timeout as error:
+            raise OutputError(f"{self.folder}: another vostool is at work in it") from error
+        finally:
+            if new and not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
     def claim(self, overwrite: bool) -> None:
         """Begin a run in the folder, or go on with it; raises OutputError."""
         if overwrite:
             self.clear()
-        state = self.folder / STATE
-        if not state.exists():
+        if not (self.folder / STATE).exists():
             if (self.folder / FILE).exists() or (self.folder / MASKS).exists():
                 raise OutputError(f"{self.folder}: holds results; choose another -o")
             make_folder(self.folder / MASKS)
             return self.write("running")
-        try:
-            found = json.loads(state.read_text(encoding="utf-8"))
-            status, self.done = found.pop("status"), found.pop("done")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise OutputError(f"{state}: not a run of vostool; choose another -o") from error
-        if found != self.description:
+        state = read_state(self.folder / STATE)
+        if state.description != self.description:
             raise OutputError(
-                f"{self.folder}: holds a run with another {self.difference(found)}; "
+                f"{self.folder}: holds a run with another {self.difference(state.description)}; "
                 "choose another -o or give --overwrite"
             )
-        if status == "done":
+        if state.status == "done":
             raise OutputError(
                 f"{self.folder}: holds this run, finished; choose another -o or give --overwrite"
             )
+        self.done = state.done
         return None
 
     def difference(self, found: dict[str, Any]) -> str:
@@ -248,13 +292,11 @@ def predict(
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     info = probe(clip.source)
-    size = working_size(info.height, info.width, model.size, model.network.stride)
     numbers = frame_numbers(clip)
     given = GivenMasks(
         {numbers[frame]: mask.path for frame, mask in clip.given.items()},
         info,
-        size,
-        model.device,
+        model,
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         doubt=False,
     )

@@ -6,8 +6,10 @@ not is an error that names the file. The worker processes never import torch.
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,7 +41,8 @@ class Scorer:
 
     def submit(self, clip: BenchmarkClip, folder: Path) -> Future[ClipScores]:
         """Score the masks of a clip, in a folder, some time."""
-        return self._pool.submit(score_clip, clip, folder)
+        with deaf_to_interrupts():
+            return self._pool.submit(score_clip, clip, folder)
 
     def __enter__(self) -> Self:
         return self
@@ -51,6 +54,19 @@ class Scorer:
         traceback: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Have the processes that start meanwhile never see Ctrl-C: the first one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield  # a process begins with the signals blocked that its parent has blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def stand_back() -> None:
@@ -97,7 +113,7 @@ def score_clip(clip: BenchmarkClip, folder: Path) -> ClipScores:
     for frame, path in clip.truth.items():
         entered += [id_ for id_, first in clip.objects.items() if first == frame]
         truth = read_truth(path, clip)
-        predicted = read_prediction(folder / f"{frame}.png", truth, clip)
+        predicted = read_prediction(folder / f"{frame}.png", truth.shape, clip)
         for id_, score in zip(entered, score_frame(truth, predicted, entered), strict=True):
             scores[id_].append(score)
     objects = {
@@ -115,20 +131,30 @@ def read_truth(path: Path, clip: BenchmarkClip) -> LabelMap:
     """Read a mask of the truth, void as background (the official tool ignores it)."""
     values = read_values(path)
     if clip.white:
-        return (values > 0).astype(np.uint8)
+        return single_object(values, path)
     return np.where(values == VOID, np.uint8(0), values)
 
 
-def read_prediction(path: Path, truth: LabelMap, clip: BenchmarkClip) -> LabelMap:
-    """Read a predicted mask; raises MaskError if it is of another size, or holds another id."""
+def single_object(values: LabelMap, path: Path) -> LabelMap:
+    """Return a mask of one object with 1 for it; raises MaskError unless it is all 1 or all 255."""
+    value = values.max(initial=0)
+    if value not in (0, 1, VOID) or ((values != 0) & (values != value)).any():
+        found = ", ".join(map(str, np.unique(values)[:5]))
+        raise MaskError(f"{path}: expected 0 and 255, or 0 and 1, found {found}")
+    return np.minimum(values, 1)
+
+
+def read_prediction(path: Path, shape: tuple[int, ...], clip: BenchmarkClip) -> LabelMap:
+    """Read a predicted mask, (H, W) as the truth.
+
+    Raises MaskError if it is of another size, or holds another id.
+    """
     values = read_values(path)
-    if values.shape != truth.shape:
-        raise MaskError(
-            f"{path}: mask is {values.shape[1]}x{values.shape[0]}, "
-            f"the truth {truth.shape[1]}x{truth.shape[0]}"
-        )
+    if values.shape != shape:
+        found, expected = ("{1}x{0}".format(*each) for each in (values.shape, shape))
+        raise MaskError(f"{path}: mask is {found}, the truth {expected}")
     if clip.white:
-        return (values > 0).astype(np.uint8)
+        return single_object(values, path)
     count = np.bincount(values.ravel(), minlength=256)
     count[[0, *clip.ids]] = 0
     if count.any():

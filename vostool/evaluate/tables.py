@@ -48,7 +48,7 @@ def terminal_table(results: Results) -> Table:
     speed = f"{results.speed.network_fps:.1f}" if results.speed else "-"
     ours = [f"{100 * value:.1f}" for value in headline(results)]
     table.add_row("this run", *ours, speed, style="bold", end_section=True)
-    for row in PUBLISHED.get((results.benchmark, Path(results.split).stem), ()):
+    for row in PUBLISHED.get((results.benchmark, results.split), ()):
         if len(row.scores) == len(columns):
             table.add_row(row.method, *(f"{score:.1f}" for score in row.scores), row.fps)
     return table
