@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
-from vostool.erf import ErfJob, erf
+from vostool.erf import ErfJob, erf, name_models
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.follow import Model
 from vostool.media.masks import write_mask
@@ -94,6 +94,26 @@ class TestFiles:
         np.testing.assert_array_equal(array[0], array[1])
         assert next(read_frames(job.output / "steps.mp4")).rgb.shape == (HEIGHT, 2 * WIDTH, 3)
 
+    def test_tell_weights_of_one_name_by_their_folders(self, weights: Path) -> None:
+        model = model_of(ColourNetwork(), Path("one/w.safetensors"))
+        other = replace(model, weights=Path("two/w.safetensors"))
+        third = replace(model, weights=Path("two/v.safetensors"))
+        assert name_models([model, other]) == ["one/w", "two/w"]
+        assert name_models([model, third]) == ["w", "v"]
+
+    def test_have_their_place_before_the_work_begins(
+        self, job: ErfJob, model: Model, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("mine")
+        told: list[int] = []
+        with pytest.raises(OutputError, match="cannot be written"):
+            erf(
+                replace(job, output=tmp_path / "file" / "out"),
+                [model],
+                lambda done, *_: told.append(done),
+            )
+        assert not told
+
     def test_are_replaced_only_on_request(self, job: ErfJob, model: Model) -> None:
         erf(job, [model])
         with pytest.raises(OutputError, match="exists already"):
@@ -115,6 +135,7 @@ class TestFiles:
         ({"object_id": 9}, MaskError, "no object 9"),
         ({"mask": "none.png"}, MaskError, "no such mask file"),
         ({"video": Path("none.mp4")}, InputError, "No such file"),
+        ({"rate": float("inf")}, UsageError, "--rate inf: expected a finite number"),
     ],
 )
 def test_what_is_wrong_is_told_and_leaves_nothing(

@@ -14,7 +14,7 @@ from torch.nn import functional
 from tests.conftest import HEIGHT, WIDTH, ColourNetwork, Footage
 from tests.data.making import write_video_clip
 from vostool.cycle import GradientCorrection
-from vostool.errors import InputError, OutputError, UsageError
+from vostool.errors import InputError, MaskError, OutputError, UsageError
 from vostool.follow import Model
 from vostool.model.stm import Stm
 from vostool.spectrum import SpectrumJob, amplitudes, bands, fit, spectrum
@@ -113,4 +113,6 @@ def test_what_is_wrong_is_told_and_leaves_nothing(job: SpectrumJob, model: Model
         spectrum(replace(job, listed=Path("list.txt")), model)
     with pytest.raises(InputError, match="no frame was corrected"):
         spectrum(replace(job, end=2), model)
+    with pytest.raises(MaskError, match="is for frame 99, the video has 8"):
+        spectrum(replace(job, mask=f"99:{job.mask}"), model)
     assert not job.output.exists()

@@ -70,6 +70,7 @@ class GradientCorrection:
     length: float | None = None  # root mean square of a step of an object's mask
     smooth: float = 0.75  # lambda of Eq. 10
     # stop once a step lowers the loss by less than this share; one that raises it is undone
+    # (the last of all the steps is taken as it comes: to check it would cost another one)
     tolerance: float | None = None
     memory_only: bool = False  # the masks are remembered corrected, and written as they were
 

@@ -7,6 +7,7 @@ for several weights side by side, on one scale.
 Shapes: fields (h, w), at the size at which the network works.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -32,7 +33,7 @@ from vostool.figures import (
     save_json,
     top_of_scale,
 )
-from vostool.files import make_folder
+from vostool.files import output_folder
 from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo
@@ -104,6 +105,26 @@ def erf(
     truth = true_masks(job, main)
     refuse_to_replace(job.output, FILES, job.overwrite)
     job = replace(job, frame=main)
+    if not 0 <= job.rate < math.inf:
+        raise UsageError(f"--rate {job.rate}: expected a finite number from 0 up")
+    with output_folder(job.output):
+        look, found = look_into(job, models, info, mask_frame, path, frames, truth, progress)
+        report = describe(job, models, info, mask_frame, found, set(truth))
+        write(job, models, look, found, report)
+    return report
+
+
+def look_into(
+    job: ErfJob,
+    models: Sequence[Model],
+    info: VideoInfo,
+    mask_frame: int,
+    path: Path,
+    frames: Sequence[int],
+    truth: dict[int, Path],
+    progress: Progress,
+) -> tuple[Look, list[list[Response]]]:
+    """Return the frames, and of every model the response of each."""
     total = len(models) * len(frames) * job.steps
     found: list[list[Response]] = []
     for model in models:
@@ -119,9 +140,7 @@ def erf(
             for number, response in enumerate(steps, start=1):
                 found[-1].append(response)
                 progress(done + number * job.steps, total, f"frame {response.frame.index}")
-    report = describe(job, models, info, mask_frame, found, set(truth))
-    write(job, models, look, found, report)
-    return report
+    return look, found
 
 
 def given_mask(job: ErfJob) -> tuple[int, Path]:
@@ -261,10 +280,8 @@ def write(
     report: dict[str, Any],
 ) -> None:
     """Write all files; the report comes last."""
-    make_folder(job.output)
-    for name in FILES:
-        (job.output / name).unlink(missing_ok=True)
-    titles = [model.weights.stem for model in models]
+    (job.output / "erf.json").unlink(missing_ok=True)  # it belongs to the files as they were
+    titles = name_models(models)
     mains = [each for row in found for each in row if each.frame.index == job.frame]
     highest = top_of_scale(each.field for each in mains)
     shown = Panel(f"mask, frame {look.reference.index}", paint(look.reference.rgb, look.given))
@@ -279,9 +296,19 @@ def write(
             for title, row in zip(titles, found, strict=True)
         ]
         save_figure(job.output / "strip.png", draw_panels(rows, most, LABEL))
+    else:
+        (job.output / "strip.png").unlink(missing_ok=True)
     animate(job.output / "steps.mp4", mains, highest)
     save_array(job.output / "erf.npy", np.array([[each.field for each in row] for row in found]))
     save_json(job.output / "erf.json", report)
+
+
+def name_models(models: Sequence[Model]) -> list[str]:
+    """Return what each model is called: by its file, or by folder and file if that says more."""
+    names = [model.weights.stem for model in models]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{model.weights.parent.name}/{model.weights.stem}" for model in models]
 
 
 def panel(title: str, response: Response, highest: float) -> Panel:

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vostool.errors import OutputError
@@ -29,3 +30,18 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make a folder before the work for it begins; if that leaves a new one empty, remove it.
+
+    Raises OutputError.
+    """
+    new = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()

@@ -72,10 +72,10 @@ class ModelOptions(BaseModel):
     memory_frames: int = Field(default=8, ge=2)
     gc_every: int | None = Field(default=None, ge=1)
     gc_iters: int | None = Field(default=None, ge=0)
-    gc_rate: float | None = Field(default=None, ge=0)
-    gc_length: float | None = Field(default=None, ge=0)
-    gc_smooth: float | None = Field(default=None, ge=0)
-    gc_stop: float | None = Field(default=None, ge=0)
+    gc_rate: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    gc_length: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    gc_smooth: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    gc_stop: float | None = Field(default=None, ge=0, lt=1)
     gc_memory_only: bool = False
 
     @model_validator(mode="after")

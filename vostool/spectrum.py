@@ -24,7 +24,7 @@ from vostool.data.layout import clip_names, clip_source, masks_root
 from vostool.device import out_of_memory_is_told
 from vostool.errors import InputError, UsageError
 from vostool.figures import refuse_to_replace, save_array, save_figure, save_json
-from vostool.files import make_folder
+from vostool.files import output_folder
 from vostool.follow import GivenMasks, Model, Stopwatch, predict
 from vostool.media.folder import natural_key
 from vostool.media.masks import parse_mask_options
@@ -75,21 +75,21 @@ def spectrum(
     refuse_to_replace(job.output, FILES, job.overwrite)
     total: Map = np.zeros((0, 0, 0))
     count = 0
-    with out_of_memory_is_told(model.device):
+    with output_folder(job.output), out_of_memory_is_told(model.device):
         for name, video, mask in clips:
             for maps in measure(video, mask, model, job.end):
                 total = total + fit(maps, total.shape[1:]) if count else maps
                 count += 1
                 progress(count, None, name)
-    if not count:
-        raise InputError(f"{job.source}: no frame was corrected; too short for --gc-every?")
-    means = dict(zip(MAPS, total / count, strict=True))
-    report = describe(job, model, [name for name, _, _ in clips], count, means)
-    make_folder(job.output)
-    save_figure(job.output / "spectrum.png", draw(means))
-    for name, values in means.items():
-        save_array(job.output / f"{name}.npy", values.astype(np.float32))
-    save_json(job.output / "spectrum.json", report)
+        if not count:
+            raise InputError(f"{job.source}: no frame was corrected; too short for --gc-every?")
+        means = dict(zip(MAPS, total / count, strict=True))
+        report = describe(job, model, [name for name, _, _ in clips], count, means)
+        (job.output / "spectrum.json").unlink(missing_ok=True)  # it belongs to the older files
+        save_figure(job.output / "spectrum.png", draw(means))
+        for name, values in means.items():
+            save_array(job.output / f"{name}.npy", values.astype(np.float32))
+        save_json(job.output / "spectrum.json", report)
     return report
 
 
@@ -116,11 +116,12 @@ def measure(video: Path, mask: str, model: Model, end: int | None) -> Iterator[M
     warnings: list[str] = []
     frames = read_frames(video, 0, end, warnings)
     with closing(predict(frames, given, model, Stopwatch())) as predictions:
-        for _, seen in predictions:
+        for frame, seen in predictions:  # noqa: B007
             if seen.plain is not None:
                 yield from amplitudes(seen.plain[0, 1:], seen.masks[0, 1:]).cpu().double().numpy()
     if warnings:
         raise InputError(f"{video}: {warnings[0]}")
+    given.check_reached(frame.index + 1)
 
 
 def amplitudes(before: Tensor, after: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from vostool.evaluate.report import worst_frames, write_report
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import Scorer, score_clips
 from vostool.evaluate.tables import write_tables
-from vostool.files import make_folder, write_text
+from vostool.files import make_folder, output_folder, write_text
 from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
@@ -209,20 +209,16 @@ class RunFolder:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes out of the folder; raises OutputError if one is at work in it."""
-        new = not self.folder.exists()
-        make_folder(self.folder)
         lock = self.folder / LOCK
-        try:
-            with FileLock(lock, timeout=0):
-                try:
-                    yield
-                finally:
-                    lock.unlink(missing_ok=True)
-        except Timeout as error:
-            raise OutputError(f"{self.folder}: another vostool is at work in it") from error
-        finally:
-            if new and not any(self.folder.iterdir()):
-                self.folder.rmdir()
+        with output_folder(self.folder):
+            try:
+                with FileLock(lock, timeout=0):
+                    try:
+                        yield
+                    finally:
+                        lock.unlink(missing_ok=True)
+            except Timeout as error:
+                raise OutputError(f"{self.folder}: another vostool is at work in it") from error
 
     def claim(self, overwrite: bool) -> None:
         """Begin a run in the folder, or go on with it; raises OutputError."""
