@@ -54,6 +54,8 @@ class Model:
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
+            "memory": self.network.settings.memory,
+            "kernel_sigma": self.network.settings.kernel_sigma,
             "correction": asdict(correction) if correction and correction.moves else None,
         }
 
@@ -70,6 +72,8 @@ class ModelOptions(BaseModel):
     reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
     memory_every: int = Field(default=5, ge=1)
     memory_frames: int = Field(default=8, ge=2)
+    memory: Literal["stm", "kmn", "gcm"] | None = None  # None: as the weights were trained
+    kernel_sigma: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     gc_every: int | None = Field(default=None, ge=1)
     gc_iters: int | None = Field(default=None, ge=0)
     gc_rate: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -128,7 +132,12 @@ def load_model(options: ModelOptions) -> Model:
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     path = find_weights(options.weights)
-    network = load_checkpoint(path, options.memory_frames)
+    changes = {"memory": options.memory, "kernel_sigma": options.kernel_sigma}
+    network = load_checkpoint(
+        path,
+        options.memory_frames,
+        {name: value for name, value in changes.items() if value is not None},
+    )
     with out_of_memory_is_told(device):
         network.requires_grad_(False).to(device, precision)
     return Model(

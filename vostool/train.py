@@ -158,7 +158,8 @@ def start_run(recipe: Recipe, device: torch.device) -> Run:
     torch.manual_seed(recipe.seed)
     network = first_network(recipe)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(network).requires_grad_(False)
+    network.train()
+    average = copy.deepcopy(network).requires_grad_(False).eval()
     encoders: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in network.named_parameters():
@@ -178,7 +179,8 @@ def start_run(recipe: Recipe, device: torch.device) -> Run:
 def first_network(recipe: Recipe) -> Stm:
     """Build the network with the weights that the recipe begins from."""
     if recipe.begin is not None:
-        network = load_checkpoint(recipe.begin)
+        own = {"memory", "kernel_sigma", "kernel_temperature"}  # no weights hang on these
+        network = load_checkpoint(recipe.begin, changes=recipe.network.model_dump(include=own))
         if network.settings != recipe.network:
             raise WeightsError(f"{recipe.begin}: its settings are not those of the recipe")
         return network

@@ -10,7 +10,7 @@ from tests.conftest import TINY, Scene, scene
 from vostool.cycle import cycle_loss
 from vostool.losses import mask_loss
 from vostool.model.interface import Reference
-from vostool.model.memory import StackedMemory
+from vostool.model.memory import MEMORIES, FrameMemory, StackedMemory
 from vostool.model.stm import Stm, StmSettings
 from vostool.propagate import Annotation, References, propagate
 
@@ -18,13 +18,17 @@ Keys = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]
 
 
-def variant(keys: Keys, similarity: Similarity) -> StmSettings:
-    return TINY.model_copy(update={"keys": keys, "similarity": similarity})
+def variant(keys: Keys, similarity: Similarity, memory: str) -> StmSettings:
+    return TINY.model_copy(update={"keys": keys, "similarity": similarity, "memory": memory})
 
 
 @pytest.fixture(
     scope="module",
-    params=[(keys, like) for keys in get_args(Keys) for like in get_args(Similarity)],
+    params=[
+        *((keys, like, "stm") for keys in get_args(Keys) for like in get_args(Similarity)),
+        *(("shared", "l2", design) for design in MEMORIES if design != "stm"),
+        *(("own", "dot", design) for design in MEMORIES if design != "stm"),
+    ],
     ids="-".join,
 )
 def any_network(request: pytest.FixtureRequest) -> Stm:
@@ -65,6 +69,8 @@ class TestShapes:
     def test_keys_are_made_once_for_all_objects_or_once_for_each(self, any_network: Stm) -> None:
         features = any_network.encode(random_images(1, 2)[0])
         memory = any_network.memorize(features, random_masks(2, 3))
+        if not isinstance(memory, StackedMemory):
+            return
         own = any_network.settings.keys == "own"
         assert memory.keys[0].shape[:3] == (2, 3 if own else 1, 2 * 3)
         values = memory.values[0].shape
@@ -194,7 +200,8 @@ def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:
         encode = network.encode
         memorize = network.memorize
 
-        def segment(self, features: object, memory: StackedMemory) -> Tensor:
+        def segment(self, features: object, memory: FrameMemory) -> Tensor:
+            assert isinstance(memory, StackedMemory)
             lengths.append(len(memory.keys))
             return network.segment(features, memory)  # type: ignore[arg-type]
 

@@ -28,6 +28,23 @@ MemoryFrames = Annotated[
         rich_help_panel="Model",
     ),
 ]
+MemoryDesign = Annotated[
+    str | None,
+    typer.Option(
+        help="How frames are remembered: stm, kmn or gcm.",
+        rich_help_panel="Model",
+        show_default="as the weights were trained",
+    ),
+]
+KernelSigma = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Width of the kernel of kmn, in 1/16 of the frame's pixels.",
+        rich_help_panel="Model",
+        show_default="7",
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda or cuda:NUMBER.", rich_help_panel="Compute")
 ]
@@ -116,6 +133,8 @@ MODEL: dict[str, tuple[Any, object]] = {
     "reference": (Reference, "memory"),
     "memory_every": (MemoryEvery, 5),
     "memory_frames": (MemoryFrames, 8),
+    "memory": (MemoryDesign, None),
+    "kernel_sigma": (KernelSigma, None),
     "gc_every": (GcEvery, None),
     "gc_iters": (GcIters, None),
     "gc_rate": (GcRate, None),

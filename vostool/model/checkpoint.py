@@ -5,6 +5,7 @@ that a weights file alone rebuilds its network. 16-bit weights are widened when 
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +61,21 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def load_checkpoint(path: Path, memory_frames: int | None = None) -> Stm:
+def load_checkpoint(
+    path: Path, memory_frames: int | None = None, changes: Mapping[str, Any] | None = None
+) -> Stm:
     """Rebuild a network from its weights file: float32, on the CPU, in evaluation mode.
 
+    `changes` are settings to have other than the file's, such as the memory design.
     Raises WeightsError as `read_header` does, or if weights and settings disagree.
     """
     header = read_header(path)
     try:
-        settings = StmSettings.model_validate(header["settings"])
+        settings = StmSettings.model_validate({**header["settings"], **(changes or {})})
         network = Stm(settings, memory_frames=memory_frames)
         state = {name: value.float() for name, value in load_file(path).items()}
         network.load_state_dict(state)
-    except (ValidationError, KeyError) as error:
+    except (ValidationError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{path}: settings that no network here has: {reason}") from error
     except (RuntimeError, SafetensorError) as error:

@@ -4,9 +4,15 @@ A memory owns no weights. `add` returns a new memory and leaves the old one alon
 the bank, "bank and previous frame" and the cycle's one-frame memory are the same type and
 share their tensors.
 
+stm   every position of every frame, read by attention (STM, Oh et al. 2019)
+kmn   the same, where a position answers near the place it matches best (KMN, Seong et al. 2020)
+gcm   the mean over all frames of one small matrix (GCM, Li, Shen and Shan 2020)
+
+A design of one's own is one class here, and a line in `MEMORIES`.
+
 Shapes: B clips, G key groups (1 where all objects share the key, N where each has its
 own), C key and D value channels (D counts all objects of a group), h x w positions of a
-frame.
+frame, T frames.
     key (B, G, C, h, w)    value (B, G, D, h, w)    query (B, 1 or G, C, h, w)
 """
 
@@ -20,8 +26,21 @@ from torch import Tensor
 Similarity = Literal["dot", "l2"]
 
 
+@dataclass(frozen=True)
+class MemoryOptions:
+    """How a memory keeps and answers; each design takes what concerns it."""
+
+    similarity: Similarity = "dot"
+    capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
+    sigma: float = 7.0  # width of the kernel of KMN, positions
+    # of its soft-argmax, in units of the similarity; None: the position itself, without gradient
+    temperature: float | None = None
+
+
 class FrameMemory(Protocol):
-    """What a memory design owes the network."""
+    """What a memory design owes the network; it is made empty, of its options alone."""
+
+    def __init__(self, options: MemoryOptions) -> None: ...
 
     def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
         """Return this memory with one more frame; `annotated` if its masks are the truth."""
@@ -34,24 +53,23 @@ class FrameMemory(Protocol):
 class StackedMemory:
     """Keep every position of every frame; attend to all of them (STM).
 
-    At most `capacity` frames are kept (None: all). Past it the oldest goes that is not
-    annotated; if all are, the oldest but the first.
+    At most `capacity` frames are kept. Past it the oldest goes that is not annotated; if all
+    are, the oldest but the first.
     """
 
-    similarity: Similarity = "dot"
-    capacity: int | None = None
+    options: MemoryOptions = MemoryOptions()
     keys: tuple[Tensor, ...] = ()  # (B, G, h w, C'), see `comparable_key`
     values: tuple[Tensor, ...] = ()  # (B, G, h w, D)
     annotated: tuple[bool, ...] = ()
 
     def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
         """Return this memory with one more frame, the newest last."""
-        room = self
-        if self.capacity is not None and len(self.keys) >= self.capacity:
+        room, capacity = self, self.options.capacity
+        if capacity is not None and len(self.keys) >= capacity:
             room = self.forget(self.annotated.index(False) if not all(self.annotated) else 1)
         return replace(
             room,
-            keys=(*room.keys, comparable_key(positions(key), self.similarity)),
+            keys=(*room.keys, comparable_key(positions(key), self.options.similarity)),
             values=(*room.values, positions(value)),
             annotated=(*room.annotated, annotated),
         )
@@ -69,17 +87,91 @@ class StackedMemory:
     def read(self, query: Tensor) -> Tensor:
         """Return the values, weighted by the softmax of the keys' similarity to the query."""
         keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
-        asked = comparable_query(positions(query), self.similarity)  # (B, ., h w, C')
         # half precision is too coarse for similarities, whatever autocast thinks
         with torch.autocast(query.device.type, enabled=False):
-            weights = (asked @ keys.transpose(2, 3)).softmax(dim=3)  # (B, G, h w, T h w)
+            weights = self.similarities(keys, query).softmax(dim=3)
         answer = weights.to(values.dtype) @ values  # (B, G, h w, D)
         return answer.transpose(2, 3).unflatten(3, query.shape[3:])
+
+    def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
+        """Return how much each query position is to go by each remembered one, as the logits
+        of a softmax over the latter: (B, G, h w, T h w)."""
+        asked = comparable_query(positions(query), self.options.similarity)  # (B, ., h w, C')
+        return asked @ keys.transpose(2, 3)
+
+
+class KernelMemory(StackedMemory):
+    """STM's memory, of which each position answers mainly around the place it matches best.
+
+    A Gaussian of `sigma` positions around the best match of every remembered position in the
+    present frame multiplies its weights (KMN, Eqs. 5 and 6). With a `temperature` the best
+    match is a soft-argmax, which gradients pass (journal 4.4), without it the argmax.
+    """
+
+    def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
+        """Return STM's similarities plus the logarithm of the kernel."""
+        alike = super().similarities(keys, query)  # (B, G, h w, T h w)
+        height, width = query.shape[3:]
+        places = grid(height, width, alike)  # (h w, 2)
+        best = self.best_match(alike, query, places)  # (B, G, T h w, 2)
+        # |place - best|^2 without a tensor of pairs of coordinates
+        apart = (
+            places.square().sum(dim=1)[:, None]
+            - 2 * places @ best.transpose(2, 3)
+            + best.square().sum(dim=3).unsqueeze(2)
+        )
+        return alike - apart / (2 * self.options.sigma**2)
+
+    def best_match(self, alike: Tensor, query: Tensor, places: Tensor) -> Tensor:
+        """Return the place in the present frame that each remembered position is most like."""
+        if self.options.similarity == "l2":  # what a softmax over the keys does not need
+            own = query.float().square().sum(dim=2).flatten(2) / math.sqrt(query.shape[2])
+            alike = alike - own.unsqueeze(3)
+        if self.options.temperature is None:
+            return places[alike.argmax(dim=2)]
+        chances = (alike / self.options.temperature).softmax(dim=2)
+        return chances.transpose(2, 3) @ places
+
+
+@dataclass(frozen=True)
+class ContextMemory:
+    """Keep one matrix of key by value channels, the mean over all frames (GCM).
+
+    A frame's context is K^T V, its keys normalised over the frame; a query reads it by its own
+    channels, normalised among themselves. Its size does not grow, so that nothing is forgotten.
+    """
+
+    options: MemoryOptions = MemoryOptions()
+    context: Tensor | None = None  # (B, G, C, D)
+    frames: int = 0
+
+    def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
+        """Return this memory with one more frame in the mean."""
+        weights = positions(key).float().softmax(dim=2)  # (B, G, h w, C)
+        new = weights.transpose(2, 3) @ positions(value).float()
+        count = self.frames + 1
+        context = new if self.context is None else self.context + (new - self.context) / count
+        return replace(self, context=context, frames=count)
+
+    def read(self, query: Tensor) -> Tensor:
+        """Return the rows of the mean context, weighted by the softmax of the query's channels."""
+        if self.context is None:
+            raise ValueError("nothing is remembered")
+        with torch.autocast(query.device.type, enabled=False):
+            answer = positions(query).float().softmax(dim=3) @ self.context  # (B, G, h w, D)
+        return answer.to(query.dtype).transpose(2, 3).unflatten(3, query.shape[3:])
 
 
 def positions(grid: Tensor) -> Tensor:
     """Turn (B, G, C, h, w) into (B, G, h w, C)."""
     return grid.flatten(3).transpose(2, 3)
+
+
+def grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Return row and column of each position, (h w, 2)."""
+    rows = torch.arange(height, device=like.device, dtype=like.dtype)
+    columns = torch.arange(width, device=like.device, dtype=like.dtype)
+    return torch.cartesian_prod(rows, columns)
 
 
 def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
@@ -100,4 +192,8 @@ def comparable_query(query: Tensor, similarity: Similarity) -> Tensor:
     return torch.cat([scaled, one], dim=3)
 
 
-MEMORIES: dict[str, type[StackedMemory]] = {"stm": StackedMemory}
+MEMORIES: dict[str, type[FrameMemory]] = {
+    "stm": StackedMemory,
+    "kmn": KernelMemory,
+    "gcm": ContextMemory,
+}

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from vostool.model.decoder import Decoder
 from vostool.model.encoders import Pyramid, ResNetBody, resnet
-from vostool.model.memory import MEMORIES, Similarity, StackedMemory
+from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
 DEVIATION = (0.229, 0.224, 0.225)
@@ -42,7 +42,11 @@ class StmSettings(BaseModel):
         "shared: the query encoder makes them, once for all objects (STCN)",
     )
     similarity: Similarity = "dot"
-    memory: Literal["stm"] = "stm"
+    memory: Literal["stm", "kmn", "gcm"] = "stm"
+    kernel_sigma: float = Field(default=7.0, gt=0, description="kmn: width, positions")
+    kernel_temperature: float = Field(
+        default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,11 @@ class Stm(nn.Module):
         self,
         features: StmFeatures,
         masks: Tensor,
-        memory: StackedMemory | None = None,
+        memory: FrameMemory | None = None,
         annotated: bool = False,
-    ) -> StackedMemory:
+    ) -> FrameMemory:
         """See `Segmenter.memorize`."""
-        if memory is None:
-            design = MEMORIES[self.settings.memory]
-            memory = design(self.settings.similarity, self.memory_frames)
+        memory = self.empty_memory() if memory is None else memory
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
         channels = torch.stack([objects, (1 - objects).clamp(0, 1)], dim=2).flatten(0, 1)
@@ -131,7 +133,20 @@ class Stm(nn.Module):
             key, value = features.key.unsqueeze(1), value.flatten(1, 2).unsqueeze(1)
         return memory.add(key, value, annotated)
 
-    def segment(self, features: StmFeatures, memory: StackedMemory) -> Tensor:
+    def empty_memory(self) -> FrameMemory:
+        """Return a memory of the settings' design, with nothing in it.
+
+        Where KMN's kernel lies is found by a soft-argmax in training mode, by an argmax else.
+        """
+        options = MemoryOptions(
+            similarity=self.settings.similarity,
+            capacity=self.memory_frames,
+            sigma=self.settings.kernel_sigma,
+            temperature=self.settings.kernel_temperature if self.training else None,
+        )
+        return MEMORIES[self.settings.memory](options)
+
+    def segment(self, features: StmFeatures, memory: FrameMemory) -> Tensor:
         """See `Segmenter.segment`."""
         answer = memory.read(features.key.unsqueeze(1)).flatten(1, 2)  # (B, N D, h, w)
         answer = answer.unflatten(1, (-1, self.settings.value_channels))  # (B, N, D, h, w)
