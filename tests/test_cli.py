@@ -247,7 +247,7 @@ class TestSegment:
         assert (outcome.code, outcome.err) == (0, "")
         report: dict[str, Any] = json.loads(outcome.out)
         assert report["frames"] == FRAMES
-        assert report["network"] == untrained.settings.model_dump(mode="json")
+        assert report["network"]["settings"] == untrained.settings.model_dump(mode="json")
         found = [read_mask(path, allow_empty=True) for path in (tmp_path / "out/masks").iterdir()]
         assert len(found) == FRAMES
         assert {labels.shape for labels in found} == {(HEIGHT, WIDTH)}

@@ -88,7 +88,7 @@ class TestFiles:
     def test_show_several_weights_side_by_side(self, job: ErfJob, weights: Path) -> None:
         models = [model_of(ColourNetwork(), weights) for _ in range(2)]
         report = erf(job, models)
-        assert len(report["weights"]) == 2
+        assert len(report["networks"]) == 2
         array = np.load(job.output / "erf.npy")
         assert array.shape[0] == 2
         np.testing.assert_array_equal(array[0], array[1])

@@ -252,8 +252,10 @@ class TestTheReport:
         report = report_of(job)
         assert report["schema_version"] == 1
         assert set(report["versions"]) == {"vostool", "python", "torch", "av"}
-        assert report["weights"] == {"file": str(weights), "sha256": sha256(weights)}
-        assert report["network"]["backbone"] == "resnet18"
+        network = report["network"]
+        assert (network["model"], network["file"]) == ("stm", str(weights))
+        assert network["sha256"] == sha256(weights)
+        assert network["settings"]["backbone"] == "resnet18"
         options = report["options"]
         assert options["video"] == str(video.path)
         assert options["masks"] == [str(video.mask)]

@@ -44,7 +44,6 @@ from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
 from vostool.model.interface import Reference
 from vostool.prepare import image_tensor, object_tensor
-from vostool.weights import sha256
 
 SCHEMA_VERSION = 1  # of erf.json
 STEPS_PER_SECOND = 10  # of the animation
@@ -244,7 +243,7 @@ def describe(
     return {
         "schema_version": SCHEMA_VERSION,
         "versions": {"vostool": __version__, "torch": torch.__version__},
-        "weights": [{"file": str(each.weights), "sha256": sha256(each.weights)} for each in models],
+        "networks": [model.identity for model in models],
         "options": {
             **asdict(job),
             "device": str(models[0].device),
@@ -255,14 +254,14 @@ def describe(
         "mask_frame": mask_frame,
         "responses": [
             {
-                "weights": str(model.weights),
+                "weights": title,
                 "frame": each.frame.index,
                 "inside": "truth" if each.frame.index in truth else "prediction",
                 "share": each.share,
                 "area": each.area,
                 "highest": float(each.field.max()),
             }
-            for model, responses in zip(models, found, strict=True)
+            for title, responses in zip(name_models(models), found, strict=True)
             for each in responses
         ],
         "picture": str(job.output / "erf.png"),
@@ -305,10 +304,11 @@ def write(
 
 def name_models(models: Sequence[Model]) -> list[str]:
     """Return what each model is called: by its file, or by folder and file if that says more."""
-    names = [model.weights.stem for model in models]
+    files = [model.weights or Path(model.name) for model in models]
+    names = [file.stem for file in files]
     if len(set(names)) == len(names):
         return names
-    return [f"{model.weights.parent.name}/{model.weights.stem}" for model in models]
+    return [f"{file.parent.name}/{file.stem}" for file in files]
 
 
 def panel(title: str, response: Response, highest: float) -> Panel:

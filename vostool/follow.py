@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from vostool.ahead import read_ahead
 from vostool.cycle import GradientCorrection
@@ -25,24 +25,39 @@ from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import load_checkpoint
-from vostool.model.stm import Stm, StmFeatures
+from vostool.model.foreign import OWN, load_foreign
+from vostool.model.interface import Segmenter
 from vostool.prepare import image_tensor, label_map, object_tensor, working_size
 from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, Prediction, References, propagate
-from vostool.weights import find_weights
+from vostool.weights import find_weights, sha256
 
 
 @dataclass(frozen=True)
 class Model:
     """A network, ready to run, and how."""
 
-    network: Stm
-    weights: Path
+    network: Segmenter[Any, Any]
+    weights: Path | None  # None: those that a foreign model has of its own
     device: torch.device
     precision: torch.dtype
     size: int = 240  # short side of the frames that the network sees, pixels
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
     correction: GradientCorrection | None = None
+    name: str = OWN  # of the model
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which network this is, as JSON has it: its model, weights file and settings."""
+        settings = getattr(self.network, "settings", None)
+        return {
+            "model": self.name,
+            "file": self.weights and str(self.weights),
+            "sha256": self.weights and sha256(self.weights),
+            "settings": settings.model_dump(mode="json")
+            if isinstance(settings, BaseModel)
+            else None,
+        }
 
     @property
     def options(self) -> dict[str, Any]:
@@ -54,8 +69,6 @@ class Model:
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
-            "memory": self.network.settings.memory,
-            "kernel_sigma": self.network.settings.kernel_sigma,
             "correction": asdict(correction) if correction and correction.moves else None,
         }
 
@@ -65,6 +78,7 @@ class ModelOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    model: str = OWN
     weights: str = "default"
     device: str = "auto"
     precision: str = "auto"
@@ -130,16 +144,23 @@ class ModelOptions(BaseModel):
 def load_model(options: ModelOptions) -> Model:
     """Load weights onto a device; raises WeightsError, DeviceError or UsageError."""
     device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
-    path = find_weights(options.weights)
     changes = {"memory": options.memory, "kernel_sigma": options.kernel_sigma}
-    network = load_checkpoint(
-        path,
-        options.memory_frames,
-        {name: value for name, value in changes.items() if value is not None},
-    )
-    with out_of_memory_is_told(device):
-        network.requires_grad_(False).to(device, precision)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    network: Segmenter[Any, Any]
+    path: Path | None
+    if options.model == OWN:
+        precision = choose_precision(options.precision, device)
+        path = find_weights(options.weights)
+        network = load_checkpoint(path, options.memory_frames, changes)
+    else:
+        if changes:
+            raise UsageError(f"--memory --kernel-sigma: --model {options.model} has its own memory")
+        precision = choose_precision("fp32", device)  # what others can be trusted to run in
+        path = None if options.weights == "default" else find_weights(options.weights)
+        network = load_foreign(options.model, path)
+    if isinstance(network, nn.Module):
+        with out_of_memory_is_told(device):
+            network.requires_grad_(False).eval().to(device, precision)
     return Model(
         network=network,
         weights=path,
@@ -149,6 +170,7 @@ def load_model(options: ModelOptions) -> Model:
         references=options.references,
         memory_frames=options.memory_frames,
         correction=options.correction,
+        name=options.model,
     )
 
 
@@ -227,7 +249,7 @@ class Stopwatch:
 @torch.no_grad()
 def predict(
     frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
-) -> Generator[tuple[Frame, Prediction[StmFeatures]], None, None]:
+) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
     """Yield every frame with what the network makes of it, at the size at which it works."""
     shown: deque[Frame] = deque()
     pairs = ((frame, image_tensor(frame.rgb, given.size, model.device)) for frame in frames)

@@ -32,7 +32,6 @@ from vostool.media.masks import parse_mask_options, write_mask
 from vostool.media.overlay import paint
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
-from vostool.weights import sha256
 
 SCHEMA_VERSION = 1  # of run.json
 
@@ -224,8 +223,7 @@ def describe(
             "torch": torch.__version__,
             "av": version("av"),
         },
-        "weights": {"file": str(model.weights), "sha256": sha256(model.weights)},
-        "network": model.network.settings.model_dump(),
+        "network": model.identity,
         "options": {
             **asdict(job),
             **model.options,

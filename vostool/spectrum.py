@@ -29,7 +29,6 @@ from vostool.follow import GivenMasks, Model, Stopwatch, predict
 from vostool.media.folder import natural_key
 from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_frames
-from vostool.weights import sha256
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,7 +169,7 @@ def describe(
     return {
         "schema_version": SCHEMA_VERSION,
         "versions": {"vostool": __version__, "torch": torch.__version__},
-        "weights": {"file": str(model.weights), "sha256": sha256(model.weights)},
+        "network": model.identity,
         "options": {
             **asdict(job),
             "device": str(model.device),

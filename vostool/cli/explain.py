@@ -8,6 +8,7 @@ import typer
 from vostool.cli.options import (
     AsJson,
     Device,
+    ModelName,
     Overwrite,
     Precision,
     Quiet,
@@ -82,6 +83,7 @@ def erf(
             rich_help_panel="Model",
         ),
     ] = ["default"],  # noqa: B006
+    model: ModelName = "stm",
     size: Size = 240,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -97,7 +99,7 @@ def erf(
     from vostool.follow import ModelOptions, load_model
     from vostool.progress import show_progress
 
-    options = ModelOptions(device=device, precision=precision, size=size)
+    options = ModelOptions(model=model, device=device, precision=precision, size=size)
     models = [load_model(options.changed({"weights": each})) for each in weights]
     job = ErfJob(
         video=video,

@@ -11,6 +11,10 @@ from typing import Annotated, Any
 import typer
 
 Weights = Annotated[str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")]
+ModelName = Annotated[
+    str,
+    typer.Option(help="stm, or a model that another package offers.", rich_help_panel="Model"),
+]
 Size = Annotated[
     int,
     typer.Option(
@@ -128,6 +132,7 @@ Overwrite = Annotated[
 
 # what every command that runs a model takes: name, declaration and default
 MODEL: dict[str, tuple[Any, object]] = {
+    "model": (ModelName, "stm"),
     "weights": (Weights, "default"),
     "size": (Size, 240),
     "reference": (Reference, "memory"),

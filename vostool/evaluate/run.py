@@ -37,7 +37,6 @@ from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
-from vostool.weights import sha256
 
 Progress = Callable[[int, int | None, str], None]
 MASKS, STATE, LOCK = "masks", "run.json", ".lock"
@@ -156,13 +155,19 @@ def versions() -> dict[str, str]:
 
 def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
     """Return all that decides about the masks of a run, as JSON has it."""
+    network = model.identity
     description = {
         "vostool": __version__,
         "benchmark": benchmark.name,
         "root": str(benchmark.root.resolve()),
         "split": benchmark.split,
         "clips": [clip.name for clip in benchmark.clips],
-        "options": {**model.options, "weights_sha256": sha256(model.weights)},
+        "options": {
+            **model.options,
+            "model": network["model"],
+            "weights_sha256": network["sha256"],  # wherever the file lies
+            "settings": network["settings"],
+        },
     }
     return json.loads(json.dumps(description))
 

@@ -12,6 +12,7 @@ Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
                               `aggregate` turns them into masks
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -51,6 +52,33 @@ class Segmenter(Protocol[Features, Memory]):
 
     def segment(self, features: Features, memory: Memory) -> Tensor:
         """Return the logits (B, N, H, W) of the remembered objects in this frame."""
+
+
+class Adapter(ABC, Generic[Memory]):
+    """A `Segmenter` made of a model that takes images whole: two methods are to be written.
+
+    What it sees in a frame is the image itself, which it looks at anew whenever it is matched.
+    """
+
+    stride = 16
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the image as it is."""
+        return image
+
+    @abstractmethod
+    def memorize(
+        self,
+        features: Tensor,
+        masks: Tensor,
+        memory: Memory | None = None,
+        annotated: bool = False,
+    ) -> Memory:
+        """Return `memory` with this image and its masks added, see `Segmenter.memorize`."""
+
+    @abstractmethod
+    def segment(self, features: Tensor, memory: Memory) -> Tensor:
+        """Return the logits (B, N, H, W) of the remembered objects in this image."""
 
 
 @dataclass(frozen=True)

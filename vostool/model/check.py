@@ -1,0 +1,86 @@
+"""Whether a model keeps the contract of `Segmenter`: for those who write one.
+
+    from vostool.model.check import check_segmenter
+    check_segmenter(load(None))
+
+Shapes as in `vostool.model.interface`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vostool.errors import VostoolError
+from vostool.model.interface import Segmenter
+
+
+class ContractError(VostoolError):
+    """A model that breaks the contract of `Segmenter`."""
+
+
+def check_segmenter(
+    segmenter: Segmenter[Any, Any], images: Tensor | None = None, masks: Tensor | None = None
+) -> None:
+    """Try a model on two frames; raises ContractError, which says what is broken.
+
+    `images` (2, B, 3, H, W) and `masks` (B, N + 1, H, W), those of the first frame, may be
+    given; by default both are random, of two clips with two objects.
+    """
+    if images is None or masks is None:
+        images, masks = random_frames(segmenter.stride)
+    clips, objects = masks.shape[0], masks.shape[1] - 1
+    first, second = (segmenter.encode(image) for image in images)
+
+    leaf = masks.clone().requires_grad_()
+    with torch.enable_grad():
+        memory = segmenter.memorize(first, leaf, None, True)
+        logits = segmenter.segment(second, memory)
+    expected = (clips, objects, *images.shape[3:])
+    expect(tuple(logits.shape) == expected, f"logits {tuple(logits.shape)}, not {expected}")
+    expect(logits.dtype == torch.float32, f"logits of {logits.dtype}, not float32")
+    expect(bool(logits.isfinite().all()), "logits that are not finite")
+
+    expect(logits.requires_grad, "no gradient from the logits to the masks: no correction, no ERF")
+    (gradient,) = torch.autograd.grad(logits.square().sum(), leaf)
+    expect(bool(gradient.isfinite().all()), "a gradient of the masks that is not finite")
+    expect(bool(gradient.abs().sum() > 0), "a gradient of the masks that is 0 everywhere")
+    expect(torch.equal(leaf, masks), "memorize changed the masks that it was given")
+
+    with torch.no_grad():
+        logits = logits.detach()
+        again = segmenter.segment(second, memory)
+        expect(same(again, logits), "another answer to the same question: a state is kept")
+        more = segmenter.memorize(second, masks.flip(1), memory, False)
+        again = segmenter.segment(second, memory)
+        expect(same(again, logits), "memorize changed the memory that it was given")
+        segmenter.segment(first, more)
+        for part in (0, clips - 1):  # clips side by side know nothing of each other
+            alone = segmenter.memorize(
+                segmenter.encode(images[0, part : part + 1]), masks[part : part + 1], None, True
+            )
+            answer = segmenter.segment(segmenter.encode(images[1, part : part + 1]), alone)
+            expect(
+                torch.allclose(answer, logits[part : part + 1], rtol=1e-2, atol=1e-2),
+                "another answer for a clip alone than for clips side by side",
+            )
+
+
+def random_frames(stride: int) -> tuple[Tensor, Tensor]:
+    """Return images (2, 2, 3, H, W) and masks (2, 3, H, W), the smallest that tell anything."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = 4 * stride, 6 * stride
+    images = torch.rand(2, 2, 3, height, width, generator=generator)
+    masks = torch.rand(2, 3, height, width, generator=generator).softmax(dim=1)
+    return images, masks
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two answers are the same but for the order of sums."""
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def expect(kept: bool, broken: str) -> None:
+    """Raise ContractError unless a part of the contract is kept."""
+    if not kept:
+        raise ContractError(f"segmenter: found {broken}")
