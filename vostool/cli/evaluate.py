@@ -27,7 +27,14 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
 
     @takes_model()
     def command(
-        root: Annotated[Path, typer.Argument(help="The benchmark's folder.", show_default=False)],
+        root: Annotated[
+            Path,
+            typer.Argument(
+                metavar="ROOT",
+                help="The benchmark's folder: JPEGImages or videos, Annotations, lists of clips.",
+                show_default=False,
+            ),
+        ],
         split: Annotated[
             str,
             typer.Option(help="A split, or a file that lists clips.", rich_help_panel="Input"),
@@ -55,7 +62,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
                 "--output",
                 help="Folder to write.",
                 rich_help_panel="Output",
-                show_default="<benchmark>-<split>; with --predictions none",
+                show_default="benchmark-split; with --predictions none",
             ),
         ] = None,
         pack: Annotated[
@@ -108,11 +115,16 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
     return command
 
 
-for benchmark, default_split in (("davis16", "val"), ("davis17", "val"), ("youtube-vos", "valid")):
+for benchmark, default_split, words in (
+    ("davis16", "val", "DAVIS-2016: one object a clip, in black and white."),
+    ("davis17", "val", "DAVIS-2017: several objects a clip, by id."),
+    ("youtube-vos", "valid", "YouTube-VOS: objects that enter at any frame, by meta.json."),
+):
     evaluation.command(
         benchmark,
-        help=f"Predict and score {benchmark}. Writes masks/, results.json, CSV tables and "
-        "report.html; an interrupted run goes on where it was.",
+        short_help=words,
+        help=f"{words} Predict and score it, or with --predictions score what is there. Writes "
+        "masks/, results.json, CSV tables and report.html; an interrupted run goes on where it was.",
     )(evaluate_on(benchmark, default_split))
 
 

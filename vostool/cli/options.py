@@ -44,9 +44,9 @@ KernelSigma = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Width of the kernel of kmn, in 1/16 of the frame's pixels.",
+        help="Width of the kernel of kmn, in positions of 16 pixels at the working size.",
         rich_help_panel="Model",
-        show_default="7",
+        show_default="as the weights were trained",
     ),
 ]
 Device = Annotated[
