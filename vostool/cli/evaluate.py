@@ -123,8 +123,8 @@ for benchmark, default_split, words in (
     evaluation.command(
         benchmark,
         short_help=words,
-        help=f"{words} Predict and score it, or with --predictions score what is there. Writes "
-        "masks/, results.json, CSV tables and report.html; an interrupted run goes on where it was.",
+        help=f"{words} Predict and score it, or score the masks that are there. Writes masks/, "
+        "results.json, CSV tables and report.html; an interrupted run goes on where it was.",
     )(evaluate_on(benchmark, default_split))
 
 
