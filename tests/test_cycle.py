@@ -196,7 +196,7 @@ class TestGradient:
         pair = Goal(WHOLE, Reference(clip.images[0].repeat(2, 1, 1, 1), clip.masks[0]))
         both = torch.cat([soft(clip.masks[LATER]), wrong])
         shown = clip.images[LATER].repeat(2, 1, 1, 1)
-        together = GradientCorrection(rate=3e4)(ColourSegmenter(), shown, both, [pair])
+        together = GradientCorrection(rate=3e4, smooth=0.75)(ColourSegmenter(), shown, both, [pair])
         alone = correct(clip, wrong, smooth=0.75)
         torch.testing.assert_close(together[1:], alone)
 

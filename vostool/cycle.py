@@ -68,7 +68,7 @@ class GradientCorrection:
     steps: int = 10  # N, at most
     rate: float = 180.0  # alpha of Eq. 8
     length: float | None = None  # root mean square of a step of an object's mask
-    smooth: float = 0.75  # lambda of Eq. 10
+    smooth: float = 0.0  # lambda of Eq. 10; papers: 0.75
     # stop once a step lowers the loss by less than this share; one that raises it is undone
     # (the last of all the steps is taken as it comes: to check it would cost another one)
     tolerance: float | None = None

@@ -224,10 +224,7 @@ def describe(
             "av": version("av"),
         },
         "network": model.identity,
-        "options": {
-            **asdict(job),
-            **model.options,
-        },
+        "options": options_of(job, model),
         "input": asdict(info),
         "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
         "frames": result.frames,
@@ -239,6 +236,11 @@ def describe(
         "masks": str(result.masks) if job.save_masks else None,
         "overlay": str(result.overlay) if job.overlay else None,
     }
+
+
+def options_of(job: Job, model: Model) -> dict[str, Any]:
+    """Return all that was chosen for a run, but the network."""
+    return {**asdict(job), **model.options}
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ GcSmooth = Annotated[
         min=0,
         help="Weight of the smoothness of the mask.",
         rich_help_panel="Gradient correction",
-        show_default="0.75",
+        show_default="0; papers: 0.75",
     ),
 ]
 GcStop = Annotated[

@@ -1,15 +1,17 @@
 """`vostool segment` on the command line."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vostool.cli.options import AsJson, Overwrite, Quiet, print_result, takes_model, tell
-from vostool.errors import UsageError
+from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:
     from vostool.follow import ModelOptions
+    from vostool.segment import Job
 
 
 @takes_model()
@@ -40,12 +42,21 @@ def segment(
         bool,
         typer.Option("--demo", help="Render a short clip and segment it.", rich_help_panel="Input"),
     ] = False,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Segment the videos of a CSV table, in place of one: columns video and mask, and "
+            "if need be output, start, end.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="Folder to write.",
+            help="Folder to write; with --batch that of the videos' folders.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -66,7 +77,7 @@ def segment(
 
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
-    check_segment_input(video, mask, demo, start, end)
+    check_segment_input(video, mask, demo, batch, start, end)
     if not overlay and not masks:
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
 
@@ -76,6 +87,10 @@ def segment(
     from vostool.segment import Job, default_output
     from vostool.segment import segment as run
 
+    if batch is not None:
+        pattern = Job(Path(), (), output or Path(), overlay, masks, start, end, overwrite)
+        segment_batch(batch, pattern, model, as_json, quiet)
+        return
     ready = load_model(model)
     if demo or video is None:
         output = output or Path("vostool-demo")
@@ -92,6 +107,41 @@ def segment(
     )
     with show_progress(f"{video.name} on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
+    tell_of(report, quiet)
+    print_result(report, as_json, ("masks", "overlay"))
+
+
+def segment_batch(
+    table: Path, pattern: "Job", options: "ModelOptions", as_json: bool, quiet: bool
+) -> None:
+    """Segment the videos of a table; raises the first error once all have been tried."""
+    from vostool.batch import read_batch, segment_all
+    from vostool.follow import load_model
+    from vostool.progress import show_progress
+
+    jobs = read_batch(table, pattern)
+    model = load_model(options)
+    reports, errors = [], []
+    with show_progress(f"{table.name} on {model.device}", quiet) as progress:
+        for job, outcome in segment_all(jobs, model, progress):
+            if isinstance(outcome, VostoolError):
+                errors.append(outcome)
+                tell(f"vostool: {outcome}")
+            else:
+                reports.append(outcome)
+                tell(f"{job.video.name}:", quiet)
+                tell_of(outcome, quiet)
+    if as_json:
+        print(json.dumps(reports, default=str))
+    else:
+        for report in reports:
+            print_result(report, as_json, ("masks", "overlay"))
+    if errors:
+        raise type(errors[0])(f"{table}: {len(errors)} of {len(jobs)} videos failed, see above")
+
+
+def tell_of(report: dict[str, Any], quiet: bool) -> None:
+    """Say what a person should know of a run: its warnings, and how fast it was."""
     for warning in report["warnings"]:
         tell(f"warning: {warning}", quiet)
     speed = report["fps"]
@@ -100,17 +150,25 @@ def segment(
         f"(network alone {speed['network']})",
         quiet,
     )
-    print_result(report, as_json, ("masks", "overlay"))
 
 
 def check_segment_input(
-    video: Path | None, mask: list[str] | None, demo: bool, start: int, end: int | None
+    video: Path | None,
+    mask: list[str] | None,
+    demo: bool,
+    batch: Path | None,
+    start: int,
+    end: int | None,
 ) -> None:
     """Raise UsageError for arguments that make no sense together."""
+    if batch is not None:
+        if video or mask or demo:
+            raise UsageError("--batch names its videos and masks: give none, and no --demo")
+        return
     if demo and (video or mask or start or end):
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
-        raise UsageError("expected a VIDEO, or --demo")
+        raise UsageError("expected a VIDEO, or --demo, or --batch")
     if not demo and not mask:
         raise UsageError("expected --mask MASK.png: what to follow, on the first frame")
     if end is not None and end <= start:
