@@ -52,6 +52,12 @@ def cpu_has_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was asked for; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 @contextmanager
 def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
     """Turn an error for want of memory into a DeviceError that says what helps."""

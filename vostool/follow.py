@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vostool.ahead import read_ahead
 from vostool.cycle import GradientCorrection
-from vostool.device import choose_device, choose_precision, out_of_memory_is_told
+from vostool.device import choose_device, choose_precision, out_of_memory_is_told, synchronize
 from vostool.errors import MaskError, UsageError
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
@@ -264,8 +264,7 @@ def predict(
         for seen in propagate(
             images(ready), given, model.network, model.references, model.correction
         ):
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
+            synchronize(model.device)
             watch.stop()
             yield shown.popleft(), seen
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vostool import __version__
+from vostool.cli.bench import bench
 from vostool.cli.evaluate import evaluation
 from vostool.cli.explain import erf, spectrum
 from vostool.cli.segment import segment
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, train, erf, spectrum):
+for command in (segment, train, erf, spectrum, bench):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 

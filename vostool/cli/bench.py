@@ -1,0 +1,129 @@
+"""`vostool bench` on the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vostool.cli.options import AsJson, Quiet, print_result, takes_model, tell
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vostool.follow import ModelOptions
+
+
+@takes_model()
+def bench(
+    video: Annotated[
+        Path | None,
+        typer.Argument(help="A video, or a folder of frames.", show_default="the demo clip"),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MASK.png for the first frame of VIDEO, as segment takes it. Repeatable.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
+    objects: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut the demo clip's mask into N objects, horizontal bands of the same area.",
+            rich_help_panel="Input",
+            show_default="1",
+        ),
+    ] = None,
+    frames: Annotated[
+        int, typer.Option(min=2, help="Take at most N frames.", rich_help_panel="Input")
+    ] = 50,
+    repeat: Annotated[int, typer.Option(min=1, help="Measure N times, and tell the medians.")] = 3,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    *,
+    model: "ModelOptions",
+) -> None:
+    """Measure how fast this machine runs the tool, and what it could reach.
+
+    Prints frames per second, of the network alone and from end to end. Writes nothing.
+    """
+    from rich.console import Console
+
+    from vostool.bench import BenchJob
+    from vostool.bench import bench as run
+    from vostool.follow import load_model
+    from vostool.progress import show_progress
+
+    job = BenchJob(video, tuple(mask or ()), objects, frames, repeat)
+    ready = load_model(model)
+    with show_progress(f"bench on {ready.device}", quiet) as progress:
+        report = run(job, ready, progress)
+    for warning in report["warnings"]:
+        tell(f"warning: {warning}", quiet)
+    if not quiet:
+        Console(stderr=True).print(bench_table(report))
+    if as_json:
+        print_result(report, as_json, ())
+    else:
+        print(f"network {report['fps']['network']:.2f}")
+        print(f"end-to-end {report['fps']['end_to_end']:.2f}")
+
+
+def bench_table(report: dict[str, Any]) -> "Table":
+    """Return the report as a table for a person."""
+    from rich.table import Table
+
+    clip, options = report["clip"], report["options"]
+    height, width = report["frame"]["working_size"]
+    table = Table(
+        title=f"{options['device']} ({report['device']['hardware']}), {options['precision']}, "
+        f"threads: {report['threads']}\n"
+        f"{clip['frames']} frames of {width}x{height}, objects: {clip['objects']}",
+        show_header=False,
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for section in sections(report):
+        for name, value, unit in section:
+            if value is not None:
+                table.add_row(name, f"{value:.{1 if value >= 100 else 2}f}", unit)
+        table.add_section()
+    return table
+
+
+Row = tuple[str, float | None, str]  # name, figure and unit
+
+
+def sections(report: dict[str, Any]) -> list[list[Row]]:
+    """Return the figures of a report, those that belong together side by side."""
+    speed, memory, stages = report["fps"], report["memory"], report["stages"]
+    names = {"segment": "segment: read, decode", "network": "network, sum", "total": "all, sum"}
+    ceilings: list[Row] = [
+        (f"ceiling, {kind.replace('_', ' ')}, {precision}", value, "GFLOP/s")
+        for precision, ceiling in report["ceiling"].items()
+        for kind, value in ceiling.items()
+    ]
+    return [
+        [
+            ("network", speed["network"], "frames/s"),
+            ("end to end", speed["end_to_end"], "frames/s"),
+            ("end to end / network", speed["ratio"], ""),
+        ],
+        [(names.get(name, name), value, "ms/frame") for name, value in stages.items()],
+        [
+            ("peak RAM, whole process", memory["ram"], "MB"),
+            ("peak memory of the device", memory["device"], "MB"),
+        ],
+        [
+            ("a frame without correction", report["frame"]["gflop"], "GFLOP"),
+            ("reached by the network", report["gflop_per_second"], "GFLOP/s"),
+            *ceilings,
+            (
+                "share of the convolution ceiling",
+                100 * report["share_of_convolution_ceiling"],
+                "%",
+            ),
+        ],
+    ]
