@@ -10,11 +10,11 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from vostool.ahead import read_ahead
@@ -25,8 +25,9 @@ from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import load_checkpoint
-from vostool.model.foreign import OWN, load_foreign
+from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
+from vostool.options import OWN_MODEL, ModelOptions
 from vostool.prepare import image_tensor, label_map, object_tensor, working_size
 from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, Prediction, References, propagate
 from vostool.weights import find_weights, sha256
@@ -44,7 +45,7 @@ class Model:
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
     correction: GradientCorrection | None = None
-    name: str = OWN  # of the model
+    name: str = OWN_MODEL  # of the model
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -73,74 +74,6 @@ class Model:
         }
 
 
-class ModelOptions(BaseModel):
-    """What a person says of a model: the options of every command that runs one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = OWN
-    weights: str = "default"
-    device: str = "auto"
-    precision: str = "auto"
-    size: int = Field(default=240, ge=32)
-    reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
-    memory_every: int = Field(default=5, ge=1)
-    memory_frames: int = Field(default=8, ge=2)
-    memory: Literal["stm", "kmn", "gcm"] | None = None  # None: as the weights were trained
-    kernel_sigma: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    gc_every: int | None = Field(default=None, ge=1)
-    gc_iters: int | None = Field(default=None, ge=0)
-    gc_rate: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    gc_length: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    gc_smooth: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    gc_stop: float | None = Field(default=None, ge=0, lt=1)
-    gc_memory_only: bool = False
-
-    @model_validator(mode="after")
-    def check_correction(self) -> Self:
-        """Raise UsageError for options of a correction that make no sense together."""
-        given = self._of_correction()
-        if self.gc_every is None and given:
-            raise UsageError("a --gc option: expected --gc-every K with it, how often to correct")
-        if self.gc_rate is not None and self.gc_length is not None:
-            raise UsageError("--gc-rate --gc-length: each says how far a step goes; give one")
-        return self
-
-    def _of_correction(self) -> dict[str, Any]:
-        """Return what is said of the correction, by the names of `GradientCorrection`."""
-        options = {
-            "steps": self.gc_iters,
-            "rate": self.gc_rate,
-            "length": self.gc_length,
-            "smooth": self.gc_smooth,
-            "tolerance": self.gc_stop,
-            "memory_only": self.gc_memory_only or None,
-        }
-        return {name: value for name, value in options.items() if value is not None}
-
-    @property
-    def correction(self) -> GradientCorrection | None:
-        """The correction of the masks, if there is to be one."""
-        if self.gc_every is None:
-            return None
-        return GradientCorrection(self.gc_every, **self._of_correction())
-
-    @property
-    def references(self) -> References:
-        """The frames to predict from."""
-        chosen = REFERENCE_SETS[self.reference]
-        return replace(chosen, every=self.memory_every) if chosen.every else chosen
-
-    def changed(self, changes: Mapping[str, object]) -> Self:
-        """Return the options with some others, also as text; raises UsageError."""
-        try:
-            return self.model_validate({**self.model_dump(), **changes})
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-            raise UsageError(f"{name}={first['input']}: {first['msg']}") from error
-
-
 def load_model(options: ModelOptions) -> Model:
     """Load weights onto a device; raises WeightsError, DeviceError or UsageError."""
     device = choose_device(options.device)
@@ -148,7 +81,7 @@ def load_model(options: ModelOptions) -> Model:
     changes = {name: value for name, value in changes.items() if value is not None}
     network: Segmenter[Any, Any]
     path: Path | None
-    if options.model == OWN:
+    if options.model == OWN_MODEL:
         precision = choose_precision(options.precision, device)
         path = find_weights(options.weights)
         network = load_checkpoint(path, options.memory_frames, changes)
@@ -167,11 +100,24 @@ def load_model(options: ModelOptions) -> Model:
         device=device,
         precision=precision,
         size=options.size,
-        references=options.references,
+        references=references_of(options),
         memory_frames=options.memory_frames,
-        correction=options.correction,
+        correction=correction_of(options),
         name=options.model,
     )
+
+
+def references_of(options: ModelOptions) -> References:
+    """Return the frames to predict from."""
+    chosen = REFERENCE_SETS[options.reference]
+    return replace(chosen, every=options.memory_every) if chosen.every else chosen
+
+
+def correction_of(options: ModelOptions) -> GradientCorrection | None:
+    """Return the correction of the masks, if there is to be one."""
+    if options.gc_every is None:
+        return None
+    return GradientCorrection(options.gc_every, **options.of_correction())
 
 
 class GivenMasks(Mapping[int, Annotation]):

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,18 @@ def test_scoring_needs_a_truth(vostool: Call, tmp_path: Path) -> None:  # noqa: 
     outcome = vostool("eval", "youtube-vos", tmp_path, "--predictions", made)
     assert outcome.code == 3
     assert "holds no truth to score by" in outcome.err
+
+
+def test_to_score_masks_needs_no_torch(tmp_path: Path) -> None:
+    root = write_davis17(tmp_path / "set", "a")
+    made = predict_truth(root, tmp_path / "made")
+    script = (
+        "import contextlib, sys; from vostool.cli import main\n"
+        f"sys.argv = ['vostool', 'eval', 'davis17', {str(root)!r}, '--predictions', {str(made)!r},"
+        " '-q', '--json']\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "False")
+    assert json.loads(done.stdout)["scores"]["J&F-Mean"] == 1

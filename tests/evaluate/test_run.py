@@ -18,9 +18,10 @@ from tests.evaluate.making import (
 )
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
+from vostool.evaluate.outcome import score
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
-from vostool.evaluate.run import RunFolder, evaluate, holds, score
+from vostool.evaluate.run import RunFolder, evaluate, holds
 from vostool.follow import Model
 from vostool.model.stm import Stm
 

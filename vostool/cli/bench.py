@@ -10,7 +10,7 @@ from vostool.cli.options import AsJson, Quiet, print_result, takes_model, tell
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vostool.follow import ModelOptions
+    from vostool.options import ModelOptions
 
 
 @takes_model()

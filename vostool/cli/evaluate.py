@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vostool.evaluate.benchmarks import Benchmark
     from vostool.evaluate.results import Results
     from vostool.evaluate.sweep import Point
-    from vostool.follow import ModelOptions
+    from vostool.options import ModelOptions
 
 evaluation = typer.Typer(
     help="Predict and score a benchmark, score masks made elsewhere, compare two runs.",
@@ -138,8 +138,8 @@ def score_only(
     quiet: bool,
 ) -> None:
     """Score masks made elsewhere, or only pack them where no truth is at hand."""
+    from vostool.evaluate.outcome import score
     from vostool.evaluate.pack import pack as write_zip
-    from vostool.evaluate.run import score
 
     if not benchmark.scored and pack is None:
         raise InputError(f"{benchmark.root}: holds no truth to score by; --pack makes a zip")
@@ -161,8 +161,9 @@ def run_benchmark(
     quiet: bool,
 ) -> None:
     """Predict and score, then pack."""
+    from vostool.evaluate.outcome import MASKS
     from vostool.evaluate.pack import pack as write_zip
-    from vostool.evaluate.run import MASKS, evaluate
+    from vostool.evaluate.run import evaluate
     from vostool.follow import load_model
     from vostool.progress import show_progress
 

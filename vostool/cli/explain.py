@@ -19,7 +19,7 @@ from vostool.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from vostool.follow import ModelOptions
+    from vostool.options import ModelOptions
 
 
 def erf(
@@ -96,7 +96,8 @@ def erf(
     """
     from vostool.erf import ErfJob
     from vostool.erf import erf as run
-    from vostool.follow import ModelOptions, load_model
+    from vostool.follow import load_model
+    from vostool.options import ModelOptions
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)

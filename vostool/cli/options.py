@@ -163,7 +163,7 @@ def takes_model(**defaults: object) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_model(**arguments: Any) -> None:
-            from vostool.follow import ModelOptions
+            from vostool.options import ModelOptions
 
             chosen = {name: arguments.pop(name) for name in MODEL}
             command(model=ModelOptions().changed(chosen), **arguments)

@@ -10,7 +10,7 @@ from vostool.cli.options import AsJson, Overwrite, Quiet, print_result, takes_mo
 from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:
-    from vostool.follow import ModelOptions
+    from vostool.options import ModelOptions
     from vostool.segment import Job
 
 

@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +26,9 @@ from vostool.ahead import WriteBehind
 from vostool.device import out_of_memory_is_told
 from vostool.errors import InputError, OutputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
-from vostool.evaluate.report import worst_frames, write_report
+from vostool.evaluate.outcome import MASKS, STATE, make_results, write_results
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
-from vostool.evaluate.scoring import Scorer, score_clips
-from vostool.evaluate.tables import write_tables
+from vostool.evaluate.scoring import Scorer
 from vostool.files import make_folder, output_folder, write_text
 from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
@@ -39,7 +37,7 @@ from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
 
 Progress = Callable[[int, int | None, str], None]
-MASKS, STATE, LOCK = "masks", "run.json", ".lock"
+LOCK = ".lock"
 TOOK = ("frames", "network", "total")  # of a clip: how many, and seconds
 
 
@@ -96,61 +94,6 @@ def count_frames(benchmark: Benchmark) -> int | None:
             raise InputError(f"{clip.source}: has {frames} frames, the truth {clip.masks}")
         total = None if total is None or frames is None else total + frames
     return total
-
-
-def score(
-    benchmark: Benchmark, predictions: Path, folder: Path | None, overwrite: bool = False
-) -> Results:
-    """Score masks made by anyone, in `predictions`/<clip>; report in `folder`, if given."""
-    if not predictions.is_dir():
-        raise InputError(f"{predictions}: no such folder of predictions")
-    if folder is not None and (folder / STATE).exists():
-        raise OutputError(f"{folder}: holds a run; choose another -o")
-    if folder is not None and not overwrite and (folder / FILE).exists():
-        raise OutputError(f"{folder / FILE}: exists already; choose another -o or give --overwrite")
-    clips = score_clips([clip for clip in benchmark.clips if clip.objects], predictions)
-    results = make_results(benchmark, predictions, clips, {}, None)
-    if folder is not None:
-        make_folder(folder)
-        write_results(folder, results)
-    return results
-
-
-def make_results(
-    benchmark: Benchmark,
-    predictions: Path,
-    clips: list[ClipScores],
-    description: dict[str, Any],
-    speed: Speed | None,
-) -> Results:
-    """Bring together what was found, with absolute paths."""
-    return Results(
-        benchmark=benchmark.name,
-        split=benchmark.split,
-        root=benchmark.root.resolve(),
-        predictions=predictions.resolve(),
-        options=description.get("options", {}),
-        versions=versions(),
-        clips=clips,
-        speed=speed,
-    )
-
-
-def write_results(folder: Path, results: Results) -> None:
-    """Write the tables and the report where anything was scored, and last results.json."""
-    if results.clips:
-        write_tables(folder, results)
-        write_report(folder / "report.html", results, list(worst_frames(results)))
-    write_text(folder / FILE, results.model_dump_json(indent=1) + "\n")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
-    return {
-        "vostool": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "av", "numpy", "opencv-python-headless")},
-    }
 
 
 def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:

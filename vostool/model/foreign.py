@@ -18,7 +18,6 @@ from vostool.errors import UsageError
 from vostool.model.interface import Segmenter
 
 GROUP = "vostool.models"
-OWN = "stm"  # the name of the network that is not foreign
 
 
 def load_foreign(name: str, weights: Path | None) -> Segmenter[Any, Any]:
@@ -28,7 +27,7 @@ def load_foreign(name: str, weights: Path | None) -> Segmenter[Any, Any]:
     """
     offered = entry_points(group=GROUP)
     if name not in offered.names:
-        names = ", ".join(sorted({OWN, *offered.names}))
+        names = ", ".join(sorted({"stm", *offered.names}))  # vostool's own, and the others
         raise UsageError(f"--model {name}: expected one of {names}")
     entry = offered[name]
     try:
