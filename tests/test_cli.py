@@ -235,6 +235,18 @@ class TestSegment:
         assert len(list(read_frames(folder / "overlay.part.mp4"))) == 4
         assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
 
+    def test_refuses_a_memory_that_the_weights_are_not_made_for(
+        self, vostool: Call, untrained: Stm, video: Footage, tmp_path: Path
+    ) -> None:
+        save_checkpoint(tmp_path / "w.safetensors", untrained, {})
+        model = ("--weights", tmp_path / "w.safetensors", "--size", 32, "--device", "cpu")
+        given = ("segment", video.path, "--mask", video.mask, *model)
+        assert vostool(*given, "--memory", "kmn", "-o", tmp_path / "out").code == 0
+        outcome = vostool(*given, "--memory", "gcm", "-o", tmp_path / "none")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "--memory gcm: " in outcome.err
+        assert "is trained for stm; expected weights of its own" in outcome.err
+
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     def test_goes_the_whole_way_with_a_real_network(
         self, precision: str, vostool: Call, untrained: Stm, video: Footage, tmp_path: Path

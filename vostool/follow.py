@@ -24,7 +24,7 @@ from vostool.errors import MaskError, UsageError
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
-from vostool.model.checkpoint import load_checkpoint
+from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
 from vostool.options import OWN_MODEL, ModelOptions
@@ -84,6 +84,7 @@ def load_model(options: ModelOptions) -> Model:
     if options.model == OWN_MODEL:
         precision = choose_precision(options.precision, device)
         path = find_weights(options.weights)
+        check_memory(options.memory, path)
         network = load_checkpoint(path, options.memory_frames, changes)
     else:
         if changes:
@@ -105,6 +106,18 @@ def load_model(options: ModelOptions) -> Model:
         correction=correction_of(options),
         name=options.model,
     )
+
+
+def check_memory(design: str | None, weights: Path) -> None:
+    """Raise UsageError for a memory design that weights cannot have been trained for."""
+    if design is None:
+        return
+    settings = read_header(weights).get("settings")
+    trained = settings.get("memory", "stm") if isinstance(settings, dict) else design
+    if (design == "gcm") != (trained == "gcm"):
+        raise UsageError(
+            f"--memory {design}: {weights} is trained for {trained}; expected weights of its own"
+        )
 
 
 def references_of(options: ModelOptions) -> References:

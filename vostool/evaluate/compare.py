@@ -113,6 +113,8 @@ def comparison_table(comparison: Comparison, count: int = 5) -> Table:
         table.add_column(name, justify="right" if side == "right" else "left")
     for measure, gain in comparison.measures.items():
         interval = f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
+        if len(comparison.clips) == 1:
+            interval = "none, of one clip"
         table.add_row(measure, f"{100 * gain.mean:+.2f}", interval)
     table.add_section()
     clips = list(comparison.clips.items())
