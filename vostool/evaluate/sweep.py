@@ -85,6 +85,7 @@ def draw(results: dict[Point, Results]) -> bytes:
         speed_axis.plot(places, speeds, "s:", color=f"C{number}", alpha=0.6)
     score_axis.set_xlabel(next(iter(results)).values[0][0])
     score_axis.set_ylabel("J&F, per cent (solid)")
+    speed_axis.set_ylim(bottom=0)  # what a machine wavers by is not to look like a slope
     speed_axis.set_ylabel("frames per second, network (dotted)")
     score_axis.legend()
     picture = io.BytesIO()
