@@ -6,7 +6,8 @@
     ├── MaskError             4  a mask that cannot be used
     ├── DeviceError           5  a device that is not there, or too little memory
     ├── WeightsError          6  a weights file that is not one
-    └── OutputError           7  a result that exists already, or cannot be written
+    ├── OutputError           7  a result that exists already, or cannot be written
+    └── ContractError         8  a model of another package that is not what it should be
 
 A message is one line that says what, where, expected and found.
 """
@@ -52,3 +53,9 @@ class OutputError(VostoolError):
     """A result that exists already, or a place that cannot be written."""
 
     exit_code = 7
+
+
+class ContractError(VostoolError):
+    """A model of another package that breaks the contract of `vostool.model.interface`."""
+
+    exit_code = 8

@@ -24,6 +24,7 @@ from vostool.errors import MaskError, UsageError
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
+from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
@@ -75,7 +76,11 @@ class Model:
 
 
 def load_model(options: ModelOptions) -> Model:
-    """Load weights onto a device; raises WeightsError, DeviceError or UsageError."""
+    """Load weights onto a device.
+
+    Raises WeightsError, DeviceError or UsageError, and ContractError for a foreign model that
+    is none.
+    """
     device = choose_device(options.device)
     changes = {"memory": options.memory, "kernel_sigma": options.kernel_sigma}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -95,6 +100,9 @@ def load_model(options: ModelOptions) -> Model:
     if isinstance(network, nn.Module):
         with out_of_memory_is_told(device):
             network.requires_grad_(False).eval().to(device, precision)
+    if options.model != OWN_MODEL:
+        images, masks = random_frames(network.stride)
+        check_segmenter(network, images.to(device), masks.to(device))
     return Model(
         network=network,
         weights=path,

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from tests.conftest import ColourMemory, ColourSegmenter
-from vostool.model.check import ContractError, check_segmenter
+from vostool.errors import ContractError
+from vostool.model.check import check_segmenter
 from vostool.model.stm import Stm
 
 

@@ -34,13 +34,21 @@ class Colours(Adapter[ColourMemory]):
         return ColourSegmenter().segment(features, memory)
 
 
+class Wrong(Colours):
+    """One that lets no gradient through."""
+
+    def segment(self, features: Tensor, memory: ColourMemory) -> Tensor:
+        return super().segment(features, memory).detach()
+
+
 @pytest.fixture(autouse=True)
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offer two models, one of which is not there."""
+    """Offer three models, one of which is not there and one none."""
     points = EntryPoints(
         [
             EntryPoint("colours", "tests.model.test_foreign:Colours", GROUP),
             EntryPoint("gone", "nowhere.at_all:load", GROUP),
+            EntryPoint("wrong", "tests.model.test_foreign:Wrong", GROUP),
         ]
     )
     monkeypatch.setattr("vostool.model.foreign.entry_points", lambda group: points)
@@ -80,10 +88,20 @@ def test_it_is_explained_and_evaluated(
     assert json.loads(scored.out)["scores"]["J-Mean"] > 0.95
 
 
+def test_one_that_breaks_the_contract_is_refused(
+    vostool: Call,  # noqa: F811
+    video: Footage,
+) -> None:
+    given = ("segment", video.path, "--mask", video.mask)
+    outcome = vostool(*given, "--model", "wrong", "--device", "cpu")
+    assert (outcome.code, outcome.out) == (8, "")
+    assert "no gradient from the logits to the masks" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--model", "none"), "--model none: expected one of colours, gone, stm"),
+        (("--model", "none"), "--model none: expected one of colours, gone, stm, wrong"),
         (("--model", "gone"), "nowhere.at_all:load cannot be imported"),
         (("--model", "colours", "--memory", "kmn"), "--model colours has its own memory"),
     ],

@@ -11,12 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vostool.errors import VostoolError
+from vostool.errors import ContractError
 from vostool.model.interface import Segmenter
-
-
-class ContractError(VostoolError):
-    """A model that breaks the contract of `Segmenter`."""
 
 
 def check_segmenter(
