@@ -40,7 +40,7 @@ from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import parse_mask_options, read_mask
 from vostool.media.overlay import paint
-from vostool.media.video import probe, read_frames
+from vostool.media.video import probe, read_undamaged
 from vostool.media.writer import VideoWriter
 from vostool.model.interface import Reference
 from vostool.prepare import image_tensor, object_tensor
@@ -183,8 +183,7 @@ def take(
 ) -> Look:
     """Read the frames; where their objects are says the truth, or else the model itself."""
     (mask_frame,) = given.paths
-    warnings: list[str] = []
-    pictures = read_frames(job.video, mask_frame, frames[-1] + 1, warnings)
+    pictures = read_undamaged(job.video, mask_frame, frames[-1] + 1)
     labelled: Iterator[tuple[Frame, LabelMap | None]]
     if set(frames) <= set(truth):
         labelled = ((frame, None) for frame in pictures)
@@ -192,8 +191,6 @@ def take(
         labelled = iter(follow(pictures, given, model, Stopwatch()))
     wanted = {mask_frame, *frames}
     taken = {frame.index: (frame, labels) for frame, labels in labelled if frame.index in wanted}
-    if warnings:  # behind a gap, frames would go by the numbers of others
-        raise InputError(f"{job.video}: {warnings[0]}")
     missing = wanted - set(taken)
     if missing:
         raise InputError(f"{job.video}: ends before frame {min(missing)}")

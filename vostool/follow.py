@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,12 @@ class Model:
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """Which network this is, as JSON has it: its model, weights file and settings."""
+        """Which network this is, as JSON has it: its model, weights file and settings.
+
+        Kept, as the file is read for its hash.
+        """
         settings = getattr(self.network, "settings", None)
         return {
             "model": self.name,

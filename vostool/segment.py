@@ -26,7 +26,7 @@ from vostool.errors import OutputError, UsageError
 from vostool.files import write_text
 from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
-from vostool.media.frame import Frame, VideoInfo
+from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.media.labels import LabelMap
 from vostool.media.masks import parse_mask_options, write_mask
 from vostool.media.overlay import paint
@@ -111,7 +111,7 @@ class Result:
         if self.frames == 0:
             self._clear()
         if self._job.save_masks:
-            write_mask(self.masks / f"{frame.index:05d}.png", labels)
+            write_mask(self.masks / f"{frame_name(frame.index)}.png", labels)
         if self._video is not None:
             self._video.write(paint(frame.rgb, labels), frame.time)
         self.frames += 1

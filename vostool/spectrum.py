@@ -28,7 +28,7 @@ from vostool.files import output_folder
 from vostool.follow import GivenMasks, Model, Stopwatch, predict
 from vostool.media.folder import natural_key
 from vostool.media.masks import parse_mask_options
-from vostool.media.video import probe, read_frames
+from vostool.media.video import probe, read_undamaged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,14 +112,11 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
 def measure(video: Path, mask: str, model: Model, end: int | None) -> Iterator[Map]:
     """Yield before, after and ratio, (3, h, w), of every corrected mask of a clip."""
     given = GivenMasks(parse_mask_options([mask]), probe(video), model)
-    warnings: list[str] = []
-    frames = read_frames(video, 0, end, warnings)
+    frames = read_undamaged(video, 0, end)
     with closing(predict(frames, given, model, Stopwatch())) as predictions:
         for frame, seen in predictions:  # noqa: B007
             if seen.plain is not None:
                 yield from amplitudes(seen.plain[0, 1:], seen.masks[0, 1:]).cpu().double().numpy()
-    if warnings:
-        raise InputError(f"{video}: {warnings[0]}")
     given.check_reached(frame.index + 1)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.media.making import add_sound, make_video, picture, write_clicks
 from vostool.errors import InputError, UsageError
-from vostool.media.video import probe, read_frames
+from vostool.media.video import probe, read_frames, read_undamaged
 
 CLOSE = 12  # levels; what lossy coding and halved chroma may cost within a flat area
 
@@ -223,3 +223,5 @@ class TestDamage:
         assert [frame.index for frame in frames] == list(range(11))
         where = "after frame 3" if broken else "at the beginning"
         assert warnings == [f"{video}: skipped 1 damaged packet(s), the first {where}"]
+        with pytest.raises(InputError, match="skipped 1 damaged packet"):
+            list(read_undamaged(video))

@@ -15,6 +15,7 @@ from typing import Any
 from vostool.data.layout import check_name, clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.media.folder import list_images, natural_key
+from vostool.media.frame import frame_name
 from vostool.media.labels import VOID
 from vostool.media.masks import read_values
 
@@ -139,7 +140,7 @@ def check_frames(masks: list[Path], source: Path | None) -> None:
     if source is not None and source.is_dir():
         frames = [image.stem for image in list_images(source)]
     else:  # of a video every frame has a number
-        frames = [f"{number:05d}" for number in range(len(masks))]
+        frames = [frame_name(number) for number in range(len(masks))]
     found = {mask.stem for mask in masks}
     for frame in frames:
         if frame not in found:

@@ -8,6 +8,7 @@ from vostool.errors import InputError, OutputError
 from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
 from vostool.evaluate.scoring import read_prediction
 from vostool.media.folder import list_images
+from vostool.media.frame import frame_name
 from vostool.media.masks import read_values
 from vostool.media.video import probe, read_frames
 
@@ -61,4 +62,4 @@ def frame_names(clip: BenchmarkClip) -> list[str]:
     if clip.source.is_dir():
         return [image.stem for image in list_images(clip.source)]
     frames = probe(clip.source).frames or sum(1 for _ in read_frames(clip.source))
-    return [f"{number:05d}" for number in range(frames)]
+    return [frame_name(number) for number in range(frames)]

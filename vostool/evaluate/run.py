@@ -34,7 +34,7 @@ from vostool.follow import GivenMasks, Model, Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask
-from vostool.media.video import probe, read_frames
+from vostool.media.video import probe, read_undamaged
 
 Progress = Callable[[int, int | None, str], None]
 LOCK = ".lock"
@@ -245,19 +245,16 @@ def predict(
         doubt=False,
     )
     watch, frames, started = Stopwatch(), 0, time.perf_counter()
-    warnings: list[str] = []
 
     def write(name: str, labels: LabelMap) -> None:
         write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
 
     with out_of_memory_is_told(model.device), WriteBehind() as behind:
-        pictures = read_frames(clip.source, warnings=warnings)
+        pictures = read_undamaged(clip.source)
         for frame, labels in follow(pictures, given, model, watch):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             tell(frames)
-    if warnings:  # frames behind a gap would be scored against the truth of others
-        raise InputError(f"{clip.source}: {warnings[0]}")
     seconds = {"network": watch.network, "total": time.perf_counter() - started}
     return {"frames": frames, **seconds}
 

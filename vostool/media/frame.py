@@ -33,6 +33,11 @@ class VideoInfo:
     has_audio: bool
 
 
+def frame_name(number: int) -> str:
+    """Return what a frame of a video is called, and its mask: 42 is "00042"."""
+    return f"{number:05d}"
+
+
 @dataclass(frozen=True)
 class Frame:
     """One picture of a video."""

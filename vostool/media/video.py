@@ -24,10 +24,10 @@ from av.video.stream import VideoStream
 
 from vostool.errors import InputError, UsageError
 from vostool.media.folder import probe_folder, read_folder
-from vostool.media.frame import Frame, VideoInfo
+from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.media.picture import orientation, to_rgb
 
-__all__ = ["Frame", "VideoInfo", "probe", "read_frames"]
+__all__ = ["Frame", "VideoInfo", "probe", "read_frames", "read_undamaged"]
 
 TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg "plays" text files
 FALLBACK_RATE = Fraction(25)  # for files with neither timestamps nor a frame rate
@@ -92,6 +92,17 @@ def read_frames(
     return _read_video(path, start, end, [] if warnings is None else warnings)
 
 
+def read_undamaged(path: Path, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+    """Yield frames as `read_frames` does; raises InputError after them where that one warns.
+
+    For whoever goes by the numbers of frames: behind a gap they would be those of others.
+    """
+    warnings: list[str] = []
+    yield from read_frames(path, start, end, warnings)
+    if warnings:
+        raise InputError(warnings[0])
+
+
 def _read_video(path: Path, start: int, end: int | None, warnings: list[str]) -> Iterator[Frame]:
     progress = _Progress()
     with _open(path) as container:
@@ -102,7 +113,7 @@ def _read_video(path: Path, start: int, end: int | None, warnings: list[str]) ->
             time = clock.read(picture)
             size = size or (picture.width, picture.height)
             if index >= start:
-                yield Frame(index, time, to_rgb(picture, *size), f"{index:05d}")
+                yield Frame(index, time, to_rgb(picture, *size), frame_name(index))
             if index + 1 == end:
                 break
         seconds = _seconds(container, stream)
