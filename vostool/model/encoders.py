@@ -36,8 +36,12 @@ class ResNetBody(nn.Module):
         self.layer2 = resnet.layer2
         self.layer3 = resnet.layer3
 
-    def forward(self, stem: Tensor) -> Pyramid:
-        """Return the pyramid of a stem response (B, 64, H / 2, W / 2)."""
+    def forward(self, stem: Tensor) -> Tensor:
+        """Return the coarsest features of a stem response (B, 64, H / 2, W / 2)."""
+        return self.pyramid(stem).sixteenth
+
+    def pyramid(self, stem: Tensor) -> Pyramid:
+        """Return the features of a stem response at all sizes."""
         pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
         quarter = self.layer1(pooled)
         eighth = self.layer2(quarter)
