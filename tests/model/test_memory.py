@@ -236,12 +236,12 @@ class TestKernelMemory:
         )
         torch.testing.assert_close(soft.read(query), hard.read(query))
 
-    def test_lets_gradients_find_the_best_match_only_softly(self, query: Tensor) -> None:
+    def test_lets_gradients_find_the_best_match_only_softly(self) -> None:
         places = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
         for temperature in (None, 0.5):
             alike = torch.tensor([[[[0.2], [0.4]]]], requires_grad=True)
             memory = KernelMemory(MemoryOptions(temperature=temperature))
-            best = memory.best_match(alike, query, places)
+            best = memory.best_match(alike, places)
             assert best.requires_grad == (temperature is not None)
 
     def test_keeps_an_object_apart_from_its_double(self) -> None:

@@ -113,20 +113,18 @@ class KernelMemory(StackedMemory):
         alike = super().similarities(keys, query)  # (B, G, h w, T h w)
         height, width = query.shape[3:]
         places = grid(height, width, alike)  # (h w, 2)
-        best = self.best_match(alike, query, places)  # (B, G, T h w, 2)
-        # |place - best|^2 without a tensor of pairs of coordinates
-        apart = (
-            places.square().sum(dim=1)[:, None]
-            - 2 * places @ best.transpose(2, 3)
-            + best.square().sum(dim=3).unsqueeze(2)
-        )
-        return alike - apart / (2 * self.options.sigma**2)
+        best = self.best_match(alike, places)  # (B, G, T h w, 2)
+        # of -|place - best|^2 / 2 sigma^2, less what all remembered positions have in common; one
+        # product, which is added where it arises: the tensors are large
+        spread = self.options.sigma**2
+        asked = torch.cat([places, torch.ones_like(places[:, :1])], dim=1) / spread
+        told = torch.cat([best, best.square().sum(dim=3, keepdim=True) / -2], dim=3)
+        pairs = alike.flatten(0, 1)
+        kernel = asked.expand(len(pairs), -1, -1), told.flatten(0, 1).transpose(1, 2)
+        return torch.baddbmm(pairs, *kernel).view_as(alike)
 
-    def best_match(self, alike: Tensor, query: Tensor, places: Tensor) -> Tensor:
+    def best_match(self, alike: Tensor, places: Tensor) -> Tensor:
         """Return the place in the present frame that each remembered position is most like."""
-        if self.options.similarity == "l2":  # what a softmax over the keys does not need
-            own = query.float().square().sum(dim=2).flatten(2) / math.sqrt(query.shape[2])
-            alike = alike - own.unsqueeze(3)
         if self.options.temperature is None:
             return places[alike.argmax(dim=2)]
         chances = (alike / self.options.temperature).softmax(dim=2)
@@ -179,17 +177,18 @@ def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
     key = key.float()
     if similarity == "dot":
         return key
-    # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2, and softmax over the keys drops the last
-    return torch.cat([2 * key, -key.square().sum(dim=3, keepdim=True)], dim=3)
+    # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2
+    norm = key.square().sum(dim=3, keepdim=True)
+    return torch.cat([2 * key, -norm, torch.ones_like(norm)], dim=3)
 
 
 def comparable_query(query: Tensor, similarity: Similarity) -> Tensor:
     """Do the same for the query, and scale by sqrt(C)."""
-    scaled = query.float() / math.sqrt(query.shape[3])
-    if similarity == "dot":
-        return scaled
-    one = torch.full_like(scaled[..., :1], 1 / math.sqrt(query.shape[3]))
-    return torch.cat([scaled, one], dim=3)
+    query, channels = query.float(), query.shape[3]
+    if similarity == "l2":
+        norm = query.square().sum(dim=3, keepdim=True)
+        query = torch.cat([query, torch.ones_like(norm), -norm], dim=3)
+    return query / math.sqrt(channels)
 
 
 MEMORIES: dict[str, type[FrameMemory]] = {
