@@ -36,10 +36,14 @@ class ResNetBody(nn.Module):
         self.layer2 = resnet.layer2
         self.layer3 = resnet.layer3
 
+    def quarter(self, stem: Tensor) -> Tensor:
+        """Return the finest features alone of a stem response (B, 64, H / 2, W / 2)."""
+        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
+        return self.layer1(pooled)
+
     def forward(self, stem: Tensor) -> Pyramid:
         """Return the pyramid of a stem response (B, 64, H / 2, W / 2)."""
-        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
-        quarter = self.layer1(pooled)
+        quarter = self.quarter(stem)
         eighth = self.layer2(quarter)
         return Pyramid(quarter, eighth, self.layer3(eighth))
 
