@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def without_labels(clip: Clip, *frames: int) -> Clip:
     return Clip(clip.images, masks, known)
 
 
-def step_on(run: Run, recipe: Recipe, clip: Clip, team: Processes = ALONE) -> float:
+def step_on(run: Run[Stm], recipe: Recipe, clip: Clip, team: Processes = ALONE) -> float:
     """Take a step on clips that are all there are."""
     return take_step(run, recipe, (clip, clip.images.shape[1], False), team)
 
@@ -195,7 +196,7 @@ class TestALateObject:
 
     def test_is_annotated_on_the_second_frame(self) -> None:
         clip = self.late()
-        seen = list(forward(ColourSegmenter(), clip, late=True))  # type: ignore[arg-type]
+        seen = list(forward(ColourSegmenter(), clip, late=True))
         assert [frame.ids for frame in seen] == [(1,), (1, 2), (1, 2), (1, 2)]
         assert torch.equal(seen[1].masks[:, 2], clip.masks[1][:, 2])
         assert ((seen[3].masks > 0.5) == (clip.masks[3] > 0.5)).all(), "lost from there on"
@@ -240,12 +241,12 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def started(recipe: Recipe) -> Run:
+def started(recipe: Recipe) -> Run[Stm]:
     return start_run(recipe, CPU)
 
 
 @pytest.fixture
-def run(started: Run) -> Run:
+def run(started: Run[Stm]) -> Run[Stm]:
     return copy.deepcopy(started)
 
 
@@ -253,13 +254,13 @@ class TestAStep:
     def state(self, network: Stm) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in network.state_dict().items()}
 
-    def test_and_some_more_lower_the_loss(self, run: Run, recipe: Recipe) -> None:
+    def test_and_some_more_lower_the_loss(self, run: Run[Stm], recipe: Recipe) -> None:
         losses = [step_on(run, recipe, batch(2)) for _ in range(12)]
         assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
         assert run.step == 12
 
     def test_moves_all_weights_but_the_frozen_and_the_average_after_them(
-        self, run: Run, recipe: Recipe
+        self, run: Run[Stm], recipe: Recipe
     ) -> None:
         before, average = self.state(run.network), self.state(run.average)
         assert all(torch.equal(before[name], average[name]) for name in before)
@@ -273,7 +274,7 @@ class TestAStep:
             torch.testing.assert_close(run.average.state_dict()[name], expected)
 
     def test_takes_the_learning_rates_of_encoders_and_others(
-        self, run: Run, recipe: Recipe
+        self, run: Run[Stm], recipe: Recipe
     ) -> None:
         run.step = 20
         share = learning_rate(20, recipe)
@@ -283,7 +284,7 @@ class TestAStep:
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_whose_loss_is_no_number_is_refused_and_changes_nothing(
-        self, run: Run, recipe: Recipe, value: float
+        self, run: Run[Stm], recipe: Recipe, value: float
     ) -> None:
         run.step = 7
         before = self.state(run.network)
@@ -294,7 +295,7 @@ class TestAStep:
         assert run.step == 7
         assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
 
-    def test_in_16_bits_is_about_the_same(self, run: Run, recipe: Recipe) -> None:
+    def test_in_16_bits_is_about_the_same(self, run: Run[Stm], recipe: Recipe) -> None:
         exact = loss_of(run.network, batch(2), cycle=True).item()
         rounded = recipe.model_copy(update={"precision": "bf16"})
         assert step_on(run, rounded, batch(2)) == pytest.approx(exact, rel=0.05)
@@ -308,7 +309,8 @@ class TestImitation:
         run = start_run(recipe, CPU)
         before = {name: weight.clone() for name, weight in run.network.state_dict().items()}
         clips = (batch(2), 1, False)
-        losses = [take_step(run, recipe, clips, ALONE, network) for _ in range(12)]
+        imitation = functools.partial(imitate, run.network, network)
+        losses = [take_step(run, recipe, clips, ALONE, imitation) for _ in range(12)]
         assert losses[-1] < 0.6 * losses[0]
         moved = {
             name
@@ -343,7 +345,7 @@ class TestImitation:
 
 
 class TestTheStart:
-    def test_is_a_function_of_the_seed(self, started: Run, recipe: Recipe) -> None:
+    def test_is_a_function_of_the_seed(self, started: Run[Stm], recipe: Recipe) -> None:
         again, other = (
             start_run(recipe.model_copy(update={"seed": seed}), CPU).network for seed in (0, 1)
         )
@@ -452,7 +454,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def soon_started(monkeypatch: pytest.MonkeyPatch, started: Run) -> None:
+def soon_started(monkeypatch: pytest.MonkeyPatch, started: Run[Stm]) -> None:
     """Have a run begin without building its networks anew."""
     monkeypatch.setattr("vostool.train.start_run", lambda *arguments: copy.deepcopy(started))
 
@@ -505,7 +507,7 @@ class TestARun:
     def test_resumed_logs_the_losses_that_an_uninterrupted_one_logs(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def step(run: Run, *others: object) -> float:
+        def step(run: Run[Stm], *others: object) -> float:
             run.step += 1
             return 2.0
 

@@ -10,15 +10,16 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vostool.cycle import cycle_loss
 from vostool.data.clips import Clip
@@ -31,7 +32,7 @@ from vostool.log import Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import score_frame
 from vostool.model.checkpoint import begin_from, load_checkpoint, save_checkpoint
-from vostool.model.interface import Reference
+from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
@@ -39,7 +40,25 @@ from vostool.propagate import Annotation, Prediction, References, propagate
 from vostool.recipe import Recipe
 
 
-def unroll(network: Stm, clip: Clip, *, late: bool, cycle: bool, gamma: float) -> Tensor:
+class Trainable(Segmenter[Any, Any], Protocol):
+    """A segmenter with weights: what a step of training takes."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """See `torch.nn.Module`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `torch.nn.Module`."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
+        """See `torch.nn.Module`."""
+
+
+Network = TypeVar("Network", bound=Trainable)
+
+
+def unroll(
+    network: Segmenter[Any, Any], clip: Clip, *, late: bool, cycle: bool, gamma: float
+) -> Tensor:
     """Return the loss of each clip, (B,): forward (Eq. 4) and, with `cycle`, back (Eq. 3).
 
     A frame whose masks are not known is judged by the cycle alone. The cycle leaves out a
@@ -74,7 +93,7 @@ def imitate(network: Stm, teacher: Stm, clip: Clip) -> Tensor:
     return apart.unflatten(0, clip.images.shape[:2]).mean(dim=0)
 
 
-def forward(network: Stm, clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
+def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
     """Propagate the masks of the objects' first frames through clips."""
     ids = tuple(range(1, clip.masks.shape[2]))
     truth = {0: Annotation(ids, clip.masks[0][:, 1:])}
@@ -87,7 +106,9 @@ def forward(network: Stm, clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
 
 
 @torch.no_grad()
-def validate(network: Stm, sequences: Sequence[InMemory], size: int, device: torch.device) -> float:
+def validate(
+    network: Segmenter[Any, Any], sequences: Sequence[InMemory], size: int, device: torch.device
+) -> float:
     """Return the mean J&F over the objects of whole clips, first and last frame left out."""
     scores = [
         score for sequence in sequences for score in score_sequence(network, sequence, size, device)
@@ -96,7 +117,7 @@ def validate(network: Stm, sequences: Sequence[InMemory], size: int, device: tor
 
 
 def score_sequence(
-    network: Stm, sequence: InMemory, size: int, device: torch.device
+    network: Segmenter[Any, Any], sequence: InMemory, size: int, device: torch.device
 ) -> list[ObjectScores]:
     """Score each object of the first frame on the annotated frames, as `vostool eval` does."""
     truth = sequence.labels.numpy()
@@ -117,7 +138,7 @@ def score_sequence(
 
 
 @torch.no_grad()
-def picture(network: Stm, clip: Clip, late: bool) -> Tensor:
+def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
     """Return the first clip with its predictions in red and green, (3, H, T W)."""
     frames = []
     for image, seen in zip(clip.images, forward(network, clip, late), strict=True):
@@ -128,11 +149,11 @@ def picture(network: Stm, clip: Clip, late: bool) -> Tensor:
 
 
 @dataclass
-class Run:
+class Run(Generic[Network]):
     """The state of a training run: all that a checkpoint must hold."""
 
-    network: Stm
-    average: Stm  # of the network over the last steps; what is validated and shipped
+    network: Network
+    average: Network  # of the network over the last steps; what is validated and shipped
     optimizer: torch.optim.Optimizer
     step: int = 0
     scores: dict[str, float] = field(default_factory=dict)  # held-out J&F by step
@@ -166,7 +187,7 @@ class Run:
         self.step, self.scores = state["step"], state["scores"]
 
 
-def start_run(recipe: Recipe, device: torch.device) -> Run:
+def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     """Build network, average and optimiser as they are before the first step."""
     torch.manual_seed(recipe.seed)
     network = first_network(recipe)
@@ -233,24 +254,24 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def take_step(
-    run: Run,
+    run: Run[Network],
     recipe: Recipe,
     batch: tuple[Clip, int, bool],
     team: Processes,
-    teacher: Stm | None = None,
+    imitation: Callable[[Clip], Tensor] | None = None,
 ) -> float:
     """Take one step of the optimiser and return its loss, the mean over all clips.
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
-    Phases that imitate need a `teacher`.
+    `imitation` is the loss of each clip in phases that imitate.
     Raises VostoolError if the loss is not a number; the weights are then as they were.
     """
     clip, count, late = batch
     device, half = clip.images.device.type, recipe.precision == "bf16"
     phase = recipe.phase(run.step)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-        if phase.imitate and teacher is not None:
-            losses = imitate(run.network, teacher, clip)
+        if phase.imitate and imitation is not None:
+            losses = imitation(clip)
         else:
             losses = unroll(run.network, clip, late=late, cycle=phase.cycle, gamma=recipe.gamma)
     loss = losses.sum() / count
@@ -332,7 +353,7 @@ class Course:
     losses: list[float] = field(default_factory=list)  # since the last entry of the log
     since: float = field(default_factory=time.perf_counter)
 
-    def save(self, run: Run) -> None:
+    def save(self, run: Run[Stm]) -> None:
         """Write the checkpoint."""
         if self.team.first:
             run.save(self.folder / "checkpoint.pt")
@@ -349,11 +370,12 @@ class Course:
         self.losses, self.since = [], now
 
 
-def advance(run: Run, course: Course) -> None:
+def advance(run: Run[Stm], course: Course) -> None:
     """Take one step, and where it is time log, validate and save."""
     recipe, team = course.recipe, course.team
     batch = draw_batch(course.library, recipe, run.step, course.device, team.share)
-    course.losses.append(take_step(run, recipe, batch, team, course.teacher))
+    imitation = course.teacher and partial(imitate, run.network, course.teacher)
+    course.losses.append(take_step(run, recipe, batch, team, imitation))
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
         course.tell(run.step)
@@ -364,7 +386,7 @@ def advance(run: Run, course: Course) -> None:
         course.save(run)
 
 
-def judge(run: Run, course: Course) -> None:
+def judge(run: Run[Stm], course: Course) -> None:
     """Score the averaged weights on the clips held out; write them if they are the best."""
     held_out = course.library.held_out
     if not held_out:
@@ -377,7 +399,7 @@ def judge(run: Run, course: Course) -> None:
         export(run, course.recipe, course.folder / "weights.safetensors")
 
 
-def export(run: Run, recipe: Recipe, path: Path) -> None:
+def export(run: Run[Stm], recipe: Recipe, path: Path) -> None:
     """Write the averaged weights in 16 bits, with settings, recipe and scores."""
     card = {
         "recipe": recipe.model_dump(mode="json"),

@@ -40,10 +40,14 @@ class ResNetBody(nn.Module):
         """Return the coarsest features of a stem response (B, 64, H / 2, W / 2)."""
         return self.pyramid(stem).sixteenth
 
+    def quarter(self, stem: Tensor) -> Tensor:
+        """Return the finest features alone of a stem response."""
+        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
+        return self.layer1(pooled)
+
     def pyramid(self, stem: Tensor) -> Pyramid:
         """Return the features of a stem response at all sizes."""
-        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
-        quarter = self.layer1(pooled)
+        quarter = self.quarter(stem)
         eighth = self.layer2(quarter)
         return Pyramid(quarter, eighth, self.layer3(eighth))
 
