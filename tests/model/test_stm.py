@@ -196,7 +196,7 @@ def test_it_starts_both_encoders_from_the_weights_given() -> None:
 def test_shared_values_look_at_the_image_once(network: Stm) -> None:
     shared = Stm(variant("shared", "shared", "l2", "stm")).eval()
     features = shared.encode(random_images(1, 1)[0])
-    assert features.scene.shape == (1, 256, 2, 3)
+    assert features.scene.shape == (1, 128, 2, 3)
     assert shared.pretrained == ("query_stem.", "query_body.")
     sizes = [sum(p.numel() for p in each.parameters()) for each in (shared, network)]
     assert sizes[0] < sizes[1]

@@ -42,8 +42,9 @@ class ResNetBody(nn.Module):
 
     def quarter(self, stem: Tensor) -> Tensor:
         """Return the finest features alone of a stem response."""
-        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
-        return self.layer1(pooled)
+        # the largest is as positive as any: the relu comes after, where a quarter is left of it
+        pooled = nn.functional.max_pool2d(stem, kernel_size=3, stride=2, padding=1)
+        return self.layer1(pooled.relu())
 
     def pyramid(self, stem: Tensor) -> Pyramid:
         """Return the features of a stem response at all sizes."""

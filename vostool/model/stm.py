@@ -20,7 +20,7 @@ from vostool.model.decoder import Decoder, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, resnet
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
-SHARED_WIDTH = 256  # of the memory encoder that has the query encoder's features
+SHARED_WIDTH = 128  # of the memory encoder that has the query encoder's features
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
 DEVIATION = (0.229, 0.224, 0.225)
 
