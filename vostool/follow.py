@@ -86,8 +86,7 @@ def load_model(options: ModelOptions) -> Model:
     is none.
     """
     device = choose_device(options.device)
-    changes = {"memory": options.memory, "kernel_sigma": options.kernel_sigma}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    changes = options.model_dump(include={"memory", "top_k", "kernel_sigma"}, exclude_none=True)
     network: Segmenter[Any, Any]
     path: Path | None
     if options.model == OWN_MODEL:
@@ -97,7 +96,8 @@ def load_model(options: ModelOptions) -> Model:
         network = load_checkpoint(path, options.memory_frames, changes)
     else:
         if changes:
-            raise UsageError(f"--memory --kernel-sigma: --model {options.model} has its own memory")
+            given = " ".join(f"--{name}".replace("_", "-") for name in changes)
+            raise UsageError(f"{given}: --model {options.model} has its own memory")
         precision = choose_precision("fp32", device)  # what others can be trusted to run in
         path = None if options.weights == "default" else find_weights(options.weights)
         network = load_foreign(options.model, path)

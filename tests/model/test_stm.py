@@ -202,6 +202,16 @@ def test_shared_values_look_at_the_image_once(network: Stm) -> None:
     assert sizes[0] < sizes[1]
 
 
+def test_all_of_the_memory_is_read_in_training() -> None:
+    network = Stm(TINY.model_copy(update={"top_k": 7}))
+    tops = []
+    for mode in (True, False):
+        memory = network.train(mode).empty_memory()
+        assert isinstance(memory, StackedMemory)
+        tops.append(memory.options.top)
+    assert tops == [0, 7]
+
+
 def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:
     network.memory_frames = 3
     lengths: list[int] = []

@@ -40,6 +40,16 @@ MemoryDesign = Annotated[
         show_default="as the weights were trained",
     ),
 ]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        min=0,
+        help="Remembered positions that each position of a frame goes by; 0: all.",
+        rich_help_panel="Model",
+        show_default="as the weights were made for",
+    ),
+]
 KernelSigma = Annotated[
     float | None,
     typer.Option(
@@ -139,6 +149,7 @@ MODEL: dict[str, tuple[Any, object]] = {
     "memory_every": (MemoryEvery, 5),
     "memory_frames": (MemoryFrames, 8),
     "memory": (MemoryDesign, None),
+    "top_k": (TopK, None),
     "kernel_sigma": (KernelSigma, None),
     "gc_every": (GcEvery, None),
     "gc_iters": (GcIters, None),

@@ -19,7 +19,8 @@ from vostool.model.stm import Stm, StmSettings
 
 FORMAT = 1
 KEY = "vostool"
-FREE = {"values", "memory", "kernel_sigma", "kernel_temperature"}  # may change in training
+# these may change in training
+FREE = {"values", "memory", "top_k", "kernel_sigma", "kernel_temperature"}
 
 
 def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Similarity = Literal["dot", "l2"]
 
@@ -32,6 +33,7 @@ class MemoryOptions:
 
     similarity: Similarity = "dot"
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
+    top: int = 0  # positions that a read goes by, those most alike; 0: all of them
     sigma: float = 7.0  # width of the kernel of KMN, positions
     # of its soft-argmax, in units of the similarity; None: the position itself, without gradient
     temperature: float | None = None
@@ -85,13 +87,20 @@ class StackedMemory:
         )
 
     def read(self, query: Tensor) -> Tensor:
-        """Return the values, weighted by the softmax of the keys' similarity to the query."""
+        """Return the values, weighted by the softmax of the keys' similarity to the query.
+
+        A frame alone, as in the cycle, is read whole whatever `top` is: sorting would cost more
+        than it saves.
+        """
         keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
         # half precision is too coarse for similarities, whatever autocast thinks
         with torch.autocast(query.device.type, enabled=False):
-            weights = self.similarities(keys, query).softmax(dim=3)
-        answer = weights.to(values.dtype) @ values  # (B, G, h w, D)
-        return answer.transpose(2, 3).unflatten(3, query.shape[3:])
+            alike = self.similarities(keys, query)
+            if 0 < self.options.top < alike.shape[3] and len(self.keys) > 1:
+                answer = best_of(alike, values, self.options.top)
+            else:
+                answer = alike.softmax(dim=3).to(values.dtype) @ values
+        return answer.transpose(2, 3).unflatten(3, query.shape[3:])  # of (B, G, h w, D)
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
         """Return how much each query position is to go by each remembered one, as the logits
@@ -158,6 +167,22 @@ class ContextMemory:
         with torch.autocast(query.device.type, enabled=False):
             answer = positions(query).float().softmax(dim=3) @ self.context  # (B, G, h w, D)
         return answer.to(query.dtype).transpose(2, 3).unflatten(3, query.shape[3:])
+
+
+def best_of(alike: Tensor, values: Tensor, top: int) -> Tensor:
+    """Return the values (B, G, M, D) of the `top` logits in each row, weighted by their softmax.
+
+    `alike` (B, G, Q, M); returns (B, G, Q, D). Only what counts is read, which is little: the
+    product of all weights and values is most of the cost of a large memory.
+    """
+    best, places = alike.topk(top, dim=3, sorted=False)
+    pairs, held = values.flatten(0, 1).shape[:2]
+    table = values.flatten(0, 2)  # (B G M, D)
+    start = held * torch.arange(pairs, device=places.device).view(-1, 1, 1)
+    rows = (places.flatten(0, 1) + start).flatten(0, 1)  # (B G Q, top)
+    weights = best.softmax(dim=3).to(table.dtype).flatten(0, 2)
+    answer = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+    return answer.view(*alike.shape[:3], -1)
 
 
 def positions(grid: Tensor) -> Tensor:

@@ -49,6 +49,12 @@ class StmSettings(BaseModel):
     )
     similarity: Similarity = "dot"
     memory: Literal["stm", "kmn", "gcm"] = "stm"
+    top_k: int = Field(
+        default=0,
+        ge=0,
+        description="stm, kmn: remembered positions that each position of a frame goes by, once "
+        "trained; 0: all",
+    )
     kernel_sigma: float = Field(default=7.0, gt=0, description="kmn: width, positions")
     kernel_temperature: float = Field(
         default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
@@ -165,11 +171,13 @@ class Stm(nn.Module):
     def empty_memory(self) -> FrameMemory:
         """Return a memory of the settings' design, with nothing in it.
 
-        Where KMN's kernel lies is found by a soft-argmax in training mode, by an argmax else.
+        In training mode it is read whole, and where KMN's kernel lies is found by a soft-argmax;
+        else it is read as `top_k` says, with an argmax.
         """
         options = MemoryOptions(
             similarity=self.settings.similarity,
             capacity=self.memory_frames,
+            top=0 if self.training else self.settings.top_k,
             sigma=self.settings.kernel_sigma,
             temperature=self.settings.kernel_temperature if self.training else None,
         )
