@@ -27,6 +27,7 @@ from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_header
+from vostool.model.chunks import InChunks
 from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
 from vostool.options import OWN_MODEL, ModelOptions
@@ -46,8 +47,14 @@ class Model:
     size: int = 240  # short side of the frames that the network sees, pixels
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
+    objects_at_once: int | None = None  # the most that the network works on at a time
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
+
+    @property
+    def segmenter(self) -> Segmenter[Any, Any]:
+        """The network, at work on no more objects at a time than it may."""
+        return InChunks(self.network, self.objects_at_once)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -75,6 +82,7 @@ class Model:
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
+            "objects_at_once": self.objects_at_once,
             "correction": asdict(correction) if correction and correction.moves else None,
         }
 
@@ -115,6 +123,7 @@ def load_model(options: ModelOptions) -> Model:
         size=options.size,
         references=references_of(options),
         memory_frames=options.memory_frames,
+        objects_at_once=options.objects_at_once,
         correction=correction_of(options),
         name=options.model,
     )
@@ -233,7 +242,7 @@ def predict(
 
     with closing(read_ahead(pairs)) as ready:
         for seen in propagate(
-            images(ready), given, model.network, model.references, model.correction
+            images(ready), given, model.segmenter, model.references, model.correction
         ):
             synchronize(model.device)
             watch.stop()
