@@ -88,6 +88,7 @@ def bench(job: BenchJob, model: Model, progress: Progress = lambda *_: None) -> 
             "threads": torch.get_num_threads(),
             "network": model.identity,
             "options": model.options,
+            "limits": last["limits"],  # other than the options say where memory ran out
             "clip": {
                 "video": job.video and str(job.video),  # None: the demo clip
                 **{name: last["input"][name] for name in ("width", "height")},
