@@ -32,6 +32,14 @@ MemoryFrames = Annotated[
         rich_help_panel="Model",
     ),
 ]
+ObjectsAtOnce = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Work on at most N objects at a time: less memory, the same masks.",
+        rich_help_panel="Compute",
+    ),
+]
 MemoryDesign = Annotated[
     str | None,
     typer.Option(
@@ -160,6 +168,7 @@ MODEL: dict[str, tuple[Any, object]] = {
     "gc_memory_only": (GcMemoryOnly, False),
     "device": (Device, "auto"),
     "precision": (Precision, "auto"),
+    "objects_at_once": (ObjectsAtOnce, 8),
 }
 
 Command = Callable[..., None]
