@@ -33,6 +33,7 @@ from vostool.model.stm import DEVIATION, MEAN
 
 QUARTER, EIGHTH, SIXTEENTH = 64, 128, 256  # channels of ResNet-18
 SHARED, FINE = 96, 48  # channels of the decoder at 1/8 and 1/4
+PRIOR = 3.0  # log-odds of an attention that nothing has been learned for: near the previous mask
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,6 @@ class AgssVos(nn.Module, Adapter[Trail]):
             nn.Conv2d(QUARTER, QUARTER, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(QUARTER, SHARED, 3, padding=1),
-            nn.Sigmoid(),
         )
         self.skip_quarter = nn.Conv2d(QUARTER, FINE, 3, padding=1)
         self.refine_quarter = Refine(SHARED, FINE)
@@ -146,7 +146,9 @@ class AgssVos(nn.Module, Adapter[Trail]):
         if count > 1:
             quarter = self.body.quarter(self.masked(seen.repeat_interleave(count, dim=0), each))
         small = functional.interpolate(each.to(quarter.dtype), quarter.shape[2:], mode="area")
-        return self.attention(torch.cat([quarter, small], dim=1)).unflatten(0, (-1, count))
+        drawn = self.attention(torch.cat([quarter, small], dim=1))
+        near = functional.avg_pool2d(small, kernel_size=6, stride=2, padding=2)
+        return (drawn + PRIOR * (2 * near - 1)).sigmoid().unflatten(0, (-1, count))
 
 
 def load(weights: Path | None) -> AgssVos:
