@@ -33,6 +33,7 @@ from vostool.model.stm import DEVIATION, MEAN
 
 QUARTER, EIGHTH, SIXTEENTH = 64, 128, 256  # channels of ResNet-18
 SHARED, FINE = 96, 48  # channels of the decoder at 1/8 and 1/4
+PRIOR = 3.0  # log-odds of an attention that nothing has been learned for: near the previous mask
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class WideConv(nn.Module):
 
 
 class AgssVos(nn.Module, Adapter[Trail]):
-    """A `Segmenter`. Every look at a frame is a look at masks too: encoding leaves the image."""
+    """A `Segmenter`; all but its first convolution sees masks, so `encode` hands on the image."""
 
     def __init__(self, state: dict[str, Tensor] | None = None) -> None:
         """Build the network; `state` starts its encoder (see `resnet`)."""
@@ -83,12 +84,11 @@ class AgssVos(nn.Module, Adapter[Trail]):
         self.skip_eighth = nn.Conv2d(EIGHTH, SHARED, 3, padding=1)
         self.refine_eighth = Refine(EIGHTH, SHARED)
         self.attention = nn.Sequential(
-            nn.Conv2d(QUARTER, QUARTER, 3, stride=2, padding=1),
+            nn.Conv2d(QUARTER + 1, QUARTER, 3, stride=2, padding=1),  # the mask itself as well
             nn.ReLU(),
             nn.Conv2d(QUARTER, QUARTER, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(QUARTER, SHARED, 3, padding=1),
-            nn.Sigmoid(),
         )
         self.skip_quarter = nn.Conv2d(QUARTER, FINE, 3, padding=1)
         self.refine_quarter = Refine(SHARED, FINE)
@@ -141,11 +141,14 @@ class AgssVos(nn.Module, Adapter[Trail]):
     def attend(self, seen: Tensor, objects: Tensor, look: Pyramid) -> Tensor:
         """Return the attention maps (B, N, 96, H/8, W/8), in (0, 1), of objects (B, N, H, W)."""
         count = objects.shape[1]
+        each = objects.flatten(0, 1).unsqueeze(1)  # (B N, 1, H, W)
         quarter = look.quarter  # of all objects: of the only one, if there is one
         if count > 1:
-            each = seen.repeat_interleave(count, dim=0)
-            quarter = self.body.quarter(self.masked(each, objects.flatten(0, 1).unsqueeze(1)))
-        return self.attention(quarter).unflatten(0, (-1, count))
+            quarter = self.body.quarter(self.masked(seen.repeat_interleave(count, dim=0), each))
+        small = functional.interpolate(each.to(quarter.dtype), quarter.shape[2:], mode="area")
+        drawn = self.attention(torch.cat([quarter, small], dim=1))
+        near = functional.avg_pool2d(small, kernel_size=6, stride=2, padding=2)
+        return (drawn + PRIOR * (2 * near - 1)).sigmoid().unflatten(0, (-1, count))
 
 
 def load(weights: Path | None) -> AgssVos:
