@@ -2,7 +2,8 @@
 
 First fewer objects at a time, which changes no mask; then fewer remembered frames; then smaller
 ones. A memory belongs to the limits it was made in, so that after each step the frames that it
-held are remembered anew: `Past` keeps their pictures and masks for that, in RAM.
+held are remembered anew: `Past` keeps their pictures and masks for that, in RAM. It has as many
+as --memory-frames says; a memory that holds more, as gcm's mean over all frames, loses the others.
 """
 
 from collections import deque
