@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 CORRECTION = GradientCorrection(every=2, steps=2, rate=3e4)
 KEYS = {
     "schema_version", "versions", "device", "threads", "network", "options", "clip", "fps",
-    "stages", "memory", "warnings", "frame", "gflop_per_second", "ceiling",
+    "limits", "stages", "memory", "warnings", "frame", "gflop_per_second", "ceiling",
     "share_of_convolution_ceiling",
 }  # fmt: skip
 

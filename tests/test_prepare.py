@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from vostool.metrics import jaccard
 from vostool.prepare import image_tensor, label_map, object_tensor, working_size
@@ -113,3 +114,22 @@ class TestLabelMaps:
         large = label_map(torch.cat([1 - inside, inside], dim=1), (1,), (128, 128))
         edge = large.argmax(axis=1)[8:-16]  # where the object begins in each row
         assert np.abs(np.diff(edge.astype(int))).max() <= 2
+
+    @pytest.mark.parametrize("size", [(135, 240), (97, 151), (30, 54), (17, 23)])
+    @pytest.mark.parametrize("count", [1, 2, 12])
+    def test_are_those_of_all_masks_enlarged_whole(self, count: int, size: tuple[int, int]) -> None:
+        """However small the part is that is looked at, also at the border and for lost objects."""
+        generator = torch.Generator().manual_seed(count)
+        y, x = torch.arange(30.0).view(30, 1), torch.arange(54.0)
+        middles = torch.rand(count, 2, generator=generator) * torch.tensor([30, 54])
+        middles[-1] = torch.tensor([29.0, 53.0])
+        logits = torch.stack([4 - torch.hypot(y - top, x - left) for top, left in middles])
+        logits += torch.randn(logits.shape, generator=generator)
+        if count > 2:
+            logits[3] = -9  # lost
+        masks = torch.cat([torch.zeros(1, 30, 54), logits]).softmax(dim=0)[None]
+        ids = [2 * channel + 3 for channel in range(count)]
+        whole = functional.interpolate(masks, size=size, mode="bilinear")
+        expected = np.array([0, *ids])[whole[0].argmax(dim=0).numpy()]
+        assert (label_map(masks, ids, size) == expected).all()
+        assert len(np.unique(expected)) > min(count, 2)

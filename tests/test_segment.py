@@ -379,7 +379,7 @@ class TestWhatGoesWrong:
     def test_before_the_first_frame_leaves_nothing(
         self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vostool.follow.image_tensor", lambda *arguments: fail())
+        monkeypatch.setattr("vostool.backoff.image_tensor", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
             segment(job, model)
         assert not job.output.exists()
@@ -388,7 +388,7 @@ class TestWhatGoesWrong:
         self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job.output.mkdir()
-        monkeypatch.setattr("vostool.follow.image_tensor", lambda *arguments: fail())
+        monkeypatch.setattr("vostool.backoff.image_tensor", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
             segment(job, model)
         assert list(job.output.iterdir()) == []

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -30,7 +31,9 @@ from vostool.train import (
     Run,
     export_run,
     forward,
+    imitate,
     learning_rate,
+    load_teacher,
     score_sequence,
     start_run,
     take_step,
@@ -298,6 +301,49 @@ class TestAStep:
         assert step_on(run, rounded, batch(2)) == pytest.approx(exact, rel=0.05)
 
 
+class TestImitation:
+    def test_teaches_the_memory_encoder_what_the_teacher_remembers(self, network: Stm) -> None:
+        settings = TINY.model_copy(update={"values": "shared"})
+        phases = [{"steps": 40, "imitate": True}]
+        recipe = recipe_of(network=settings, phases=phases, warmup=0, teacher=Path("teacher"))
+        run = start_run(recipe, CPU)
+        before = {name: weight.clone() for name, weight in run.network.state_dict().items()}
+        clips = (batch(2), 1, False)
+        imitation = functools.partial(imitate, run.network, network)
+        losses = [take_step(run, recipe, clips, ALONE, imitation) for _ in range(12)]
+        assert losses[-1] < 0.6 * losses[0]
+        moved = {
+            name
+            for name, weight in run.network.state_dict().items()
+            if not torch.equal(weight, before[name])
+        }
+        assert moved
+        assert all(name.startswith(("memory_", "mask_stem.")) for name in moved)
+
+    def test_has_nothing_to_learn_from_itself(self, network: Stm) -> None:
+        with torch.no_grad():
+            assert imitate(network, network, batch(2)).abs().max() < 1e-9
+
+    def test_is_measured_for_each_clip_by_itself(self, network: Stm) -> None:
+        torch.manual_seed(1)
+        teacher = Stm(TINY).eval()
+        clips = side_by_side(batch(2), mirrored(batch(2)))
+        with torch.no_grad():
+            apart = imitate(network, teacher, clips)
+        assert apart.shape == (2,)
+        assert apart[0] != apart[1]
+
+    def test_of_a_teacher_with_other_values_is_refused(self, whole: Path) -> None:
+        path = whole / "weights.safetensors"
+        wide = TINY.model_copy(update={"value_channels": 32})
+        with pytest.raises(WeightsError, match="16 value channels; the recipe's network has 32"):
+            load_teacher(recipe_of(teacher=path, network=wide), CPU)
+
+    def test_needs_a_teacher(self) -> None:
+        with pytest.raises(ValueError, match="needs a teacher"):
+            recipe_of(phases=[{"steps": 1, "imitate": True}])
+
+
 class TestTheStart:
     def test_is_a_function_of_the_seed(self, started: Run[Stm], recipe: Recipe) -> None:
         again, other = (
@@ -327,8 +373,23 @@ class TestTheStart:
         for name, value in load_file(path).items():
             assert torch.equal(weights[name], value.to(weights[name].dtype)), name
         other = TINY.model_copy(update={"key_channels": 9})
-        with pytest.raises(WeightsError, match="its settings are not those of the recipe"):
+        with pytest.raises(WeightsError, match="key_channels 8; the recipe's network has 9"):
             start_run(recipe_of(begin=path, network=other), CPU)
+
+    def test_from_a_network_with_another_memory_encoder_takes_up_the_rest(
+        self, whole: Path, data: Path
+    ) -> None:
+        path = whole / "weights.safetensors"
+        shared = TINY.model_copy(update={"values": "shared"})
+        weights = start_run(recipe_of(begin=path, network=shared), CPU).network.state_dict()
+        taken = {name: value for name, value in load_file(path).items() if name in weights}
+        own = ("memory_", "mask_stem.")
+        assert {name for name in weights if not name.startswith(own)} <= taken.keys()
+        for name, value in taken.items():
+            if weights[name].shape == value.shape:
+                assert torch.equal(weights[name], value.to(weights[name].dtype)), name
+            else:
+                assert name.startswith(own)
 
     def test_from_weights_that_fit_nothing_is_refused(self, tmp_path: Path) -> None:
         save_file({"something": torch.ones(3)}, tmp_path / "other.safetensors")

@@ -25,7 +25,6 @@ from vostool.errors import UsageError
 from vostool.follow import Model
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
-from vostool.model.interface import Segmenter
 from vostool.prepare import Size, working_size
 from vostool.propagate import References
 from vostool.segment import Job, segment
@@ -89,6 +88,7 @@ def bench(job: BenchJob, model: Model, progress: Progress = lambda *_: None) -> 
             "threads": torch.get_num_threads(),
             "network": model.identity,
             "options": model.options,
+            "limits": last["limits"],  # other than the options say where memory ran out
             "clip": {
                 "video": job.video and str(job.video),  # None: the demo clip
                 **{name: last["input"][name] for name in ("width", "height")},
@@ -234,7 +234,7 @@ def frame_flops(model: Model, size: Size, objects: int, remembered: int) -> int:
 
     A multiplication and an addition are two. `size` is that at which the network works.
     """
-    network: Segmenter[Any, Any] = model.network
+    network = model.segmenter
     image = torch.rand(1, 3, *size, device=model.device)
     masks = torch.full((1, objects + 1, *size), 1 / (objects + 1), device=model.device)
     features, memory = network.encode(image), None

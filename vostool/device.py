@@ -64,10 +64,22 @@ def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # on a CPU PyTorch raises a plain RuntimeError
-        wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not wanting and "can't allocate memory" not in str(error):
+        if not is_want_of_memory(error):
             raise
         raise DeviceError(
-            f"{device}: out of memory; try a smaller --size or --memory-frames"
+            f"{device}: out of memory; try a smaller --size, --memory-frames or --objects-at-once"
         ) from error
+
+
+def is_want_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that there is too little memory."""
+    # on a CPU PyTorch raises a plain RuntimeError
+    wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return wanting or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what PyTorch holds of a device's memory for later, and does not need."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.empty_cache()

@@ -212,12 +212,12 @@ def respond(job: ErfJob, model: Model, given: GivenMasks, look: Look) -> Iterato
     size = given.size
 
     def encode(frame: Frame) -> Any:
-        return model.network.encode(image_tensor(frame.rgb, size, model.device))
+        return model.segmenter.encode(image_tensor(frame.rgb, size, model.device))
 
     annotation = given[0]
     reference = Reference(encode(look.reference), annotation.masks(annotation.ids))
     for index, frame in look.frames.items():
-        steps = receptive_field(model.network, encode(frame), reference, job.rate)
+        steps = receptive_field(model.segmenter, encode(frame), reference, job.rate)
         history = [field[0].amax(dim=0).cpu().numpy() for field in islice(steps, job.steps)]
         labels = look.objects[index]
         inside = object_tensor((labels > 0).astype(np.uint8), [1], size, torch.device("cpu"))

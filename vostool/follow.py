@@ -4,35 +4,46 @@
 ahead while the network follows the objects.
 """
 
+import logging
 import time
-from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from vostool.ahead import read_ahead
+from vostool.backoff import Limits, Lowered, Past, Supply
 from vostool.cycle import GradientCorrection
-from vostool.device import choose_device, choose_precision, out_of_memory_is_told, synchronize
+from vostool.device import (
+    choose_device,
+    choose_precision,
+    is_want_of_memory,
+    out_of_memory_is_told,
+    release_memory,
+    synchronize,
+)
 from vostool.errors import MaskError, UsageError
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_header
+from vostool.model.chunks import InChunks
 from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
 from vostool.options import OWN_MODEL, ModelOptions
-from vostool.prepare import image_tensor, label_map, object_tensor, working_size
+from vostool.prepare import Size, label_map, object_tensor, working_size
 from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, Prediction, References, propagate
 from vostool.weights import find_weights, sha256
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,28 @@ class Model:
     size: int = 240  # short side of the frames that the network sees, pixels
     references: References = MEMORY
     memory_frames: int | None = None  # the most that are remembered at a time
+    objects_at_once: int | None = None  # the most that the network works on at a time
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
+
+    @property
+    def limits(self) -> Limits:
+        """What bounds the memory it takes; of the frames remembered only where it heeds that."""
+        heeded = getattr(self.network, "memory_frames", None)
+        return Limits(self.size, self.objects_at_once, heeded)
+
+    def within(self, limits: Limits) -> Self:
+        """Return this model in other limits."""
+        network = self.network
+        if limits.memory_frames != self.limits.memory_frames:
+            network = copy(network)  # the weights are shared
+            network.memory_frames = limits.memory_frames  # type: ignore[attr-defined]
+        return replace(self, network=network, **asdict(limits))
+
+    @property
+    def segmenter(self) -> Segmenter[Any, Any]:
+        """The network, at work on no more objects at a time than it may."""
+        return InChunks(self.network, self.objects_at_once)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -75,6 +106,7 @@ class Model:
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
+            "objects_at_once": self.objects_at_once,
             "correction": asdict(correction) if correction and correction.moves else None,
         }
 
@@ -86,8 +118,7 @@ def load_model(options: ModelOptions) -> Model:
     is none.
     """
     device = choose_device(options.device)
-    changes = {"memory": options.memory, "kernel_sigma": options.kernel_sigma}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    changes = options.model_dump(include={"memory", "top_k", "kernel_sigma"}, exclude_none=True)
     network: Segmenter[Any, Any]
     path: Path | None
     if options.model == OWN_MODEL:
@@ -97,7 +128,8 @@ def load_model(options: ModelOptions) -> Model:
         network = load_checkpoint(path, options.memory_frames, changes)
     else:
         if changes:
-            raise UsageError(f"--memory --kernel-sigma: --model {options.model} has its own memory")
+            given = " ".join(f"--{name}".replace("_", "-") for name in changes)
+            raise UsageError(f"{given}: --model {options.model} has its own memory")
         precision = choose_precision("fp32", device)  # what others can be trusted to run in
         path = None if options.weights == "default" else find_weights(options.weights)
         network = load_foreign(options.model, path)
@@ -115,6 +147,7 @@ def load_model(options: ModelOptions) -> Model:
         size=options.size,
         references=references_of(options),
         memory_frames=options.memory_frames,
+        objects_at_once=options.objects_at_once,
         correction=correction_of(options),
         name=options.model,
     )
@@ -164,12 +197,22 @@ class GivenMasks(Mapping[int, Annotation]):
     ) -> None:
         """Read and check every mask; raises MaskError."""
         self.paths = paths
-        self.size = working_size(info.height, info.width, model.size, model.network.stride)
         self._start, self._info, self._device = start, info, model.device
+        self.size = self.size_for(model)
         self._only, self._doubt = only or {}, doubt
         self.ids = {
             frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths
         }
+
+    def size_for(self, model: Model) -> Size:
+        """Return the size at which a model sees the frames."""
+        return working_size(self._info.height, self._info.width, model.size, model.network.stride)
+
+    def at(self, size: Size) -> Self:
+        """Return the same masks for frames that are seen at another size."""
+        other = copy(self)
+        other.size = size
+        return other
 
     def check_reached(self, frames: int) -> None:
         """Raise MaskError if the video had too few frames to come to any of the masks."""
@@ -219,35 +262,71 @@ class Stopwatch:
 
 @torch.no_grad()
 def predict(
-    frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
+    frames: Iterable[Frame],
+    given: GivenMasks,
+    model: Model,
+    watch: Stopwatch,
+    lowered: list[Lowered] | None = None,
 ) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
-    """Yield every frame with what the network makes of it, at the size at which it works."""
-    shown: deque[Frame] = deque()
-    pairs = ((frame, image_tensor(frame.rgb, given.size, model.device)) for frame in frames)
+    """Yield every frame with what the network makes of it, at the size at which it works.
 
-    def images(ready: Iterator[tuple[Frame, Tensor]]) -> Iterator[Tensor]:
-        for frame, image in ready:
-            shown.append(frame)
+    Where memory runs out, it goes on with less, says so in the log, and adds that to
+    `lowered`. Raises what PyTorch does once nothing is left to lower.
+    """
+    past = Past(model.references, model.memory_frames)
+    with closing(Supply(frames, given.size, model.device)) as supply:
+        while True:
+            try:
+                yield from attempt(supply, given.at(supply.size), model, watch, past)
+                return
+            except (RuntimeError, MemoryError) as error:
+                limits = model.limits.lower(past.objects, len(past))
+                if limits is None or supply.at_work is None or not is_want_of_memory(error):
+                    raise
+            # behind the block, where the error holds nothing any more of what did not fit
+            release_memory(model.device)
+            frame, words = supply.at_work.index, limits.since(model.limits)
+            kind = " GPU" if model.device.type == "cuda" else ""
+            log.warning("frame %d: out of%s memory: going on %s", frame, kind, words)
+            if lowered is not None:
+                lowered.append(Lowered(frame, limits, words))
+            model = model.within(limits)
+            supply.size = given.size_for(model)
+
+
+def attempt(
+    supply: Supply, given: GivenMasks, model: Model, watch: Stopwatch, past: Past
+) -> Iterator[tuple[Frame, Prediction[Any]]]:
+    """Follow the frames from the one at work on, behind those of the past; adds to these."""
+
+    def images() -> Iterator[Tensor]:
+        for image in supply.images():
             watch.start()
             yield image
 
-    with closing(read_ahead(pairs)) as ready:
-        for seen in propagate(
-            images(ready), given, model.network, model.references, model.correction
-        ):
-            synchronize(model.device)
-            watch.stop()
-            yield shown.popleft(), seen
+    known = past.at(supply.size, model.device)
+    for seen in propagate(
+        images(), given, model.segmenter, model.references, model.correction, known
+    ):
+        synchronize(model.device)
+        watch.stop()
+        frame, image = supply.done()
+        past.add(image, seen, frame.index in given.paths)
+        yield frame, seen
 
 
 def follow(
-    frames: Iterable[Frame], given: GivenMasks, model: Model, watch: Stopwatch
+    frames: Iterable[Frame],
+    given: GivenMasks,
+    model: Model,
+    watch: Stopwatch,
+    lowered: list[Lowered] | None = None,
 ) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield every frame with its label map, at the frame's own size.
+    """Yield every frame with its label map, at the frame's own size; `lowered` as for `predict`.
 
     Where a mask is given, its objects come out just as they went in.
     """
-    with closing(predict(frames, given, model, watch)) as predictions:
+    with closing(predict(frames, given, model, watch, lowered)) as predictions:
         for frame, seen in predictions:
             labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
             if frame.index in given.paths:

@@ -23,7 +23,9 @@ class ModelOptions(BaseModel):
     reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
     memory_every: int = Field(default=5, ge=1)
     memory_frames: int = Field(default=8, ge=2)
+    objects_at_once: int = Field(default=8, ge=1)
     memory: Literal["stm", "kmn", "gcm"] | None = None  # None: as the weights were trained
+    top_k: int | None = Field(default=None, ge=0)
     kernel_sigma: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     gc_every: int | None = Field(default=None, ge=1)
     gc_iters: int | None = Field(default=None, ge=0)

@@ -4,6 +4,8 @@ Shapes: a frame is H x W pixels, the network works at h x w.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -54,15 +56,63 @@ def object_tensor(
 def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8]:
     """Turn masks (1, N + 1, h, w) into a label map (H, W) of the most probable ids.
 
-    The probabilities are enlarged, not the labels: outlines stay smooth.
+    The probabilities are enlarged, not the labels: outlines stay smooth. An object is
+    enlarged only around where it beats the background, as it can win nowhere else.
     """
-    highest = functional.interpolate(masks[:, :1], size=size, mode="bilinear")
+    background, objects = masks[0, 0], masks[0, 1:]
+    rows, columns = (
+        Enlarging.between(*sides, masks.device)
+        for sides in zip(background.shape, size, strict=True)
+    )
+    ahead = objects > background
+    in_rows, in_columns = (ahead.any(dim=dim).cpu().numpy() for dim in (2, 1))
+    highest = enlarge(background, rows, columns)
     labels = torch.zeros_like(highest, dtype=torch.uint8)
-    for channel, id_ in enumerate(ids, start=1):
-        mask = functional.interpolate(masks[:, channel : channel + 1], size=size, mode="bilinear")
-        labels.masked_fill_(mask > highest, id_)
-        highest = torch.maximum(highest, mask)
-    return labels[0, 0].cpu().numpy()
+    for channel, id_ in enumerate(ids):
+        if in_rows[channel].any():
+            box = rows.around(in_rows[channel]), columns.around(in_columns[channel])
+            mask = enlarge(objects[channel], rows.part(box[0]), columns.part(box[1]))
+            labels[box].masked_fill_(mask > highest[box], id_)
+            torch.maximum(highest[box], mask, out=highest[box])
+    return labels.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Enlarging:
+    """Between which small positions each large one lies, along one side, bilinearly."""
+
+    before: Tensor  # (L,), from 0, ascending
+    behind: Tensor  # (L,), the next one, if there is any
+    share: Tensor  # (L,), of the one behind, from 0 to 1
+    places: NDArray[np.int64]  # `before` in RAM, so that no device is asked for every object
+
+    @classmethod
+    def between(cls, small: int, large: int, device: torch.device) -> Self:
+        """Return how a side of `small` pixels becomes one of `large`."""
+        middles = np.arange(large, dtype=np.float32) + 0.5
+        exact = (middles * np.float32(small / large) - 0.5).clip(0, small - 1)
+        places = exact.astype(np.int64)
+        before, share = (torch.from_numpy(each).to(device) for each in (places, exact - places))
+        return cls(before, (before + 1).clamp(max=small - 1), share.float(), places)
+
+    def part(self, place: slice) -> Self:
+        """Return the same for some of the large positions."""
+        parts = (self.before[place], self.behind[place], self.share[place], self.places[place])
+        return type(self)(*parts)
+
+    def around(self, there: NDArray[np.bool_]) -> slice:
+        """Return the large positions that see any of the small ones (l,), from first to last."""
+        first, last = np.flatnonzero(there)[[0, -1]]
+        start = int(np.searchsorted(self.places, first - 1))  # from where it is the one behind
+        return slice(start, int(np.searchsorted(self.places, last, side="right")))
+
+
+def enlarge(mask: Tensor, rows: Enlarging, columns: Enlarging) -> Tensor:
+    """Enlarge a mask (h, w) to rows by columns, or a part of it."""
+    left, right = (mask.index_select(1, each) for each in (columns.before, columns.behind))
+    wide = torch.lerp(left, right, columns.share)
+    above, below = (wide.index_select(0, each) for each in (rows.before, rows.behind))
+    return torch.lerp(above, below, rows.share[:, None])
 
 
 def resize(images: Tensor, size: Size) -> Tensor:

@@ -1,5 +1,9 @@
-"""Progress on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere.
 
+With it comes what the program says on the way, which it writes to its log.
+"""
+
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +26,12 @@ Report = Callable[[int, int | None, str], None]
 @contextmanager
 def show_progress(title: str, quiet: bool, unit: str = "frames") -> Iterator[Report]:
     """Give a function to call with how much is done, of how much if known, and some words."""
+    with told(quiet):
+        yield from reports(title, quiet, unit)
+
+
+def reports(title: str, quiet: bool, unit: str) -> Iterator[Report]:
+    """Yield the function that `show_progress` gives."""
     console = Console(stderr=True)
     if quiet:
         yield lambda done, total, words: None
@@ -29,6 +39,26 @@ def show_progress(title: str, quiet: bool, unit: str = "frames") -> Iterator[Rep
         yield from bar(title, console, unit)
     else:
         yield lines(title, unit)
+
+
+@contextmanager
+def told(quiet: bool) -> Iterator[None]:
+    """Print the log's lines, of warnings and worse; none if `quiet`."""
+    log = logging.getLogger("vostool")
+    handler = logging.NullHandler() if quiet else Teller(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class Teller(logging.Handler):
+    """Prints on stderr, whatever that is by then: a bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        print(record.getMessage(), file=sys.stderr, flush=True)
 
 
 def bar(title: str, console: Console, unit: str) -> Iterator[Report]:

@@ -68,6 +68,22 @@ class Prediction(Generic[Features]):
     masks: Tensor  # (B, len(ids) + 1, H, W)
     features: Features
     plain: Tensor | None = None  # the masks before the correction, where there was one
+    corrected: Tensor | None = None  # those after it, where they are not the result
+
+    @property
+    def remembered(self) -> Tensor:
+        """The masks that go into memory."""
+        return self.masks if self.corrected is None else self.corrected
+
+
+@dataclass(frozen=True)
+class Known:
+    """A frame that was followed before, with the masks to remember it by."""
+
+    index: int
+    image: Tensor  # (B, 3, H, W)
+    ids: tuple[int, ...]
+    masks: Tensor  # (B, len(ids) + 1, H, W)
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,8 @@ class Group(Generic[Features, Memory]):
         if not keep and not references.previous:
             return self
         channels = self.channels(seen)
-        masks = seen.masks if len(channels) == seen.masks.shape[1] else seen.masks[:, channels]
+        every = len(channels) == seen.remembered.shape[1]
+        masks = seen.remembered if every else seen.remembered[:, channels]
         recent = segmenter.memorize(seen.features, masks, self.bank, annotated)
         return replace(self, recent=recent, bank=recent if keep else self.bank)
 
@@ -113,6 +130,7 @@ def propagate(
     segmenter: Segmenter[Features, Memory],
     references: References = MEMORY,
     correction: GradientCorrection | None = None,
+    past: Iterable[Known] = (),
 ) -> Iterator[Prediction[Features]]:
     """Yield the masks of every image, in order.
 
@@ -121,25 +139,43 @@ def propagate(
     Before the first annotation all is background. `correction` moves the masks of frames
     without annotation before they are remembered, and unless it is for memory only, before
     they are yielded.
+
+    To go on behind frames that were followed before, `past` names those to remember, in order:
+    all on which objects entered, and the last one. They are not yielded again.
     """
     groups: list[Group[Features, Memory]] = []
     seen: Prediction[Features] | None = None
-    for index, image in enumerate(images):
+    before = 0  # the number of the frame that was seen
+    for index, image, known in numbered(past, images):
         if seen is not None:
-            annotated = index - 1 in annotations
+            annotated = before in annotations
             groups = [
-                group.remember(segmenter, seen, references, index - 1, annotated)
-                for group in groups
+                group.remember(segmenter, seen, references, before, annotated) for group in groups
             ]
-        features = segmenter.encode(image)
-        seen = Prediction(*join(segmenter, features, groups, image), features)
+        features, before = segmenter.encode(image), index
+        if known is None:
+            seen = Prediction(*join(segmenter, features, groups, image), features)
+        else:
+            seen = Prediction(known.ids, known.masks, features)
         if index in annotations:
             seen = overwrite(seen, annotations[index])
             groups = enter(groups, seen, annotations[index])
-        elif groups and correction is not None and correction.due(index):
+        elif known is None and groups and correction is not None and correction.due(index):
             seen = correct(segmenter, seen, groups, correction)
-        plain = seen.plain if correction is not None and correction.memory_only else None
-        yield seen if plain is None else replace(seen, masks=plain)
+        if known is None:
+            yield seen
+
+
+def numbered(
+    past: Iterable[Known], images: Iterable[Tensor]
+) -> Iterator[tuple[int, Tensor, Known | None]]:
+    """Yield the frames of the past and those that follow, with their numbers."""
+    start = 0
+    for known in past:
+        yield known.index, known.image, known
+        start = known.index + 1
+    for index, image in enumerate(images, start):
+        yield index, image, None
 
 
 def join(
@@ -190,4 +226,6 @@ def correct(
     """Move a frame's masks so that each group's explain its reference better."""
     goals = [Goal(group.channels(seen), group.reference) for group in groups]
     masks = correction(segmenter, seen.features, seen.masks, goals)
+    if correction.memory_only:
+        return replace(seen, plain=seen.masks, corrected=masks)
     return replace(seen, masks=masks, plain=seen.masks)

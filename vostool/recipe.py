@@ -7,9 +7,9 @@ Data sets lie under `data_root`; other relative paths are taken from the working
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vostool.errors import InputError, UsageError
 from vostool.model.stm import StmSettings
@@ -47,6 +47,9 @@ class Phase(Part):
     )
     paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
     cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
+    imitate: bool = Field(
+        default=False, description="learn what the teacher remembers, instead of following objects"
+    )
 
     @field_validator("size")
     @classmethod
@@ -68,6 +71,9 @@ class Recipe(Part):
     )
     begin: Path | None = Field(
         default=None, description="weights of a whole network to begin from, instead of start"
+    )
+    teacher: Path | None = Field(
+        default=None, description="weights of a network for phases that imitate one"
     )
     freeze: list[str] = Field(default=[], description="beginnings of names of weights that stay")
 
@@ -105,6 +111,13 @@ class Recipe(Part):
     save_every: int = Field(default=250, ge=1)
     validate_size: int = Field(default=240, ge=32, description="short side, pixels")
     validate_every: int = Field(default=1000, ge=1)
+
+    @model_validator(mode="after")
+    def teacher_to_imitate(self) -> Self:
+        """Refuse a phase that imitates no one."""
+        if self.teacher is None and any(phase.imitate for phase in self.phases):
+            raise ValueError("a phase that imitates needs a teacher")
+        return self
 
     @property
     def steps(self) -> int:

@@ -9,7 +9,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -21,6 +21,7 @@ import torch
 
 from vostool import __version__
 from vostool.ahead import WriteBehind
+from vostool.backoff import Lowered
 from vostool.device import out_of_memory_is_told
 from vostool.errors import OutputError, UsageError
 from vostool.files import write_text
@@ -157,13 +158,13 @@ def segment(
     given = GivenMasks(mask_paths(job), info, model, start=job.start)
     expected = expected_frames(job, info)
     result = Result(job, info, given.paths.values())
-    watch, warnings = Stopwatch(), list[str]()
+    watch, warnings, lowered = Stopwatch(), list[str](), list[Lowered]()
     started = time.perf_counter()
     status, problem = "done", None
     try:
         with out_of_memory_is_told(model.device), result:
             frames = read_frames(job.video, job.start, job.end, warnings)
-            for frame, labels in follow(frames, given, model, watch):
+            for frame, labels in follow(frames, given, model, watch, lowered):
                 result.add(frame, labels)
                 progress(frame.index - job.start + 1, expected, "")
             given.check_reached(frame.index + 1)
@@ -179,6 +180,7 @@ def segment(
         late = [frame for frame in given.paths if frame >= end]
         warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
         report = describe(job, model, info, given, result, watch)
+        report["limits"] = describe_limits(model, lowered)
         report |= {"status": status, "error": problem, "warnings": warnings + result.warnings}
         if result.frames:
             write_report(result.report, report)
@@ -236,6 +238,12 @@ def describe(
         "masks": str(result.masks) if job.save_masks else None,
         "overlay": str(result.overlay) if job.overlay else None,
     }
+
+
+def describe_limits(model: Model, lowered: Sequence[Lowered]) -> dict[str, Any]:
+    """Return the limits at the end of a run, and how want of memory led there from the options."""
+    limits = lowered[-1].limits if lowered else model.limits
+    return {**asdict(limits), "lowered": [step.report for step in lowered]}
 
 
 def options_of(job: Job, model: Model) -> dict[str, Any]:

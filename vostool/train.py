@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Generic, Protocol, TypeVar
@@ -30,15 +31,13 @@ from vostool.files import make_folder
 from vostool.log import Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import score_frame
-from vostool.model.checkpoint import load_checkpoint, save_checkpoint
+from vostool.model.checkpoint import begin_from, load_checkpoint, save_checkpoint
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
 from vostool.propagate import Annotation, Prediction, References, propagate
 from vostool.recipe import Recipe
-
-ENCODERS = ("query_stem", "query_body", "memory_stem", "memory_body")
 
 
 class Trainable(Segmenter[Any, Any], Protocol):
@@ -77,6 +76,21 @@ def unroll(
             back = cycle_loss(network, seen.features, seen.masks, reference, gamma)
             total = total + shown * back
     return total / (len(clip.images) - 1)
+
+
+def imitate(network: Stm, teacher: Stm, clip: Clip) -> Tensor:
+    """Return how far what a network remembers of each clip is from what its teacher does, (B,).
+
+    The mean squared difference of the values, relative to their spread. Only the memory encoder
+    learns from it.
+    """
+    images, masks = clip.images.flatten(0, 1), clip.masks.flatten(0, 1)  # (T B, ., H, W)
+    with torch.no_grad():
+        _, taught = teacher.remembered(teacher.encode(images), masks)
+        features = network.encode(images)
+    _, learnt = network.remembered(features, masks)
+    apart = (learnt - taught).square().mean(dim=(1, 2, 3, 4)) / taught.var()
+    return apart.unflatten(0, clip.images.shape[:2]).mean(dim=0)
 
 
 def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
@@ -186,7 +200,7 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
         if name.startswith(tuple(recipe.freeze)):
             parameter.requires_grad_(False)
         else:
-            (encoders if name.startswith(ENCODERS) else others).append(parameter)
+            (encoders if name.startswith(network.pretrained) else others).append(parameter)
     groups = [
         {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
         {"params": encoders, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
@@ -199,11 +213,7 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
 def first_network(recipe: Recipe) -> Stm:
     """Build the network with the weights that the recipe begins from."""
     if recipe.begin is not None:
-        own = {"memory", "kernel_sigma", "kernel_temperature"}  # no weights hang on these
-        network = load_checkpoint(recipe.begin, changes=recipe.network.model_dump(include=own))
-        if network.settings != recipe.network:
-            raise WeightsError(f"{recipe.begin}: its settings are not those of the recipe")
-        return network
+        return begin_from(recipe.begin, recipe.network)
     imagenet = recipe.start == "imagenet"
     if imagenet or recipe.start is None:
         return Stm(recipe.network, imagenet=imagenet)
@@ -212,6 +222,22 @@ def first_network(recipe: Recipe) -> Stm:
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{recipe.start}: cannot be read as encoder weights") from error
     return Stm(recipe.network, state)
+
+
+def load_teacher(recipe: Recipe, device: torch.device) -> Stm | None:
+    """Load the network that a recipe has for phases that imitate one.
+
+    Raises WeightsError if it remembers other values than the network to be trained.
+    """
+    if recipe.teacher is None:
+        return None
+    teacher = load_checkpoint(recipe.teacher)
+    if teacher.settings.value_channels != recipe.network.value_channels:
+        raise WeightsError(
+            f"{recipe.teacher}: {teacher.settings.value_channels} value channels; "
+            f"the recipe's network has {recipe.network.value_channels}"
+        )
+    return teacher.requires_grad_(False).to(device)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -228,18 +254,26 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def take_step(
-    run: Run[Network], recipe: Recipe, batch: tuple[Clip, int, bool], team: Processes
+    run: Run[Network],
+    recipe: Recipe,
+    batch: tuple[Clip, int, bool],
+    team: Processes,
+    imitation: Callable[[Clip], Tensor] | None = None,
 ) -> float:
     """Take one step of the optimiser and return its loss, the mean over all clips.
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
+    `imitation` is the loss of each clip in phases that imitate.
     Raises VostoolError if the loss is not a number; the weights are then as they were.
     """
     clip, count, late = batch
     device, half = clip.images.device.type, recipe.precision == "bf16"
-    cycle = recipe.phase(run.step).cycle
+    phase = recipe.phase(run.step)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-        losses = unroll(run.network, clip, late=late, cycle=cycle, gamma=recipe.gamma)
+        if phase.imitate and imitation is not None:
+            losses = imitation(clip)
+        else:
+            losses = unroll(run.network, clip, late=late, cycle=phase.cycle, gamma=recipe.gamma)
     loss = losses.sum() / count
     told = team.total(loss.detach()).item()
     if not math.isfinite(told):
@@ -293,7 +327,7 @@ def train(
         text = recipe.model_dump_json(indent=2) + "\n"
         (folder / "recipe.json").write_text(text, encoding="utf-8")
     with Log(folder, report, team.first) as log:
-        course = Course(recipe, folder, library, log, team, device)
+        course = Course(recipe, folder, library, log, team, device, load_teacher(recipe, device))
         while run.step < recipe.steps:
             advance(run, course)
             if team.any(stop(), device):
@@ -315,6 +349,7 @@ class Course:
     log: Log
     team: Processes
     device: torch.device
+    teacher: Stm | None = None
     losses: list[float] = field(default_factory=list)  # since the last entry of the log
     since: float = field(default_factory=time.perf_counter)
 
@@ -339,7 +374,8 @@ def advance(run: Run[Stm], course: Course) -> None:
     """Take one step, and where it is time log, validate and save."""
     recipe, team = course.recipe, course.team
     batch = draw_batch(course.library, recipe, run.step, course.device, team.share)
-    course.losses.append(take_step(run, recipe, batch, team))
+    imitation = course.teacher and partial(imitate, run.network, course.teacher)
+    course.losses.append(take_step(run, recipe, batch, team, imitation))
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
         course.tell(run.step)

@@ -136,7 +136,7 @@ class AgssVos(nn.Module, Adapter[Trail]):
 
     def look(self, seen: Tensor, anything: Tensor) -> Pyramid:
         """Return the shared features of a frame and the masks of all its objects at once."""
-        return self.body(self.masked(seen, anything))
+        return self.body.pyramid(self.masked(seen, anything))
 
     def attend(self, seen: Tensor, objects: Tensor, look: Pyramid) -> Tensor:
         """Return the attention maps (B, N, 96, H/8, W/8), in (0, 1), of objects (B, N, H, W)."""

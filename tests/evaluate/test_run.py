@@ -101,6 +101,21 @@ class TestARun:
         assert results.speed.frames == 2 * COUNT
         assert 0 < results.speed.total_fps <= results.speed.network_fps
 
+    def test_tells_of_a_clip_that_memory_ran_out_on(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        def run_out() -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        network = ColourNetwork(COUNT + 1, run_out)  # on the third frame of the second clip
+        model = replace(colour_model(weights, network), size=192)
+        results = evaluate(davis16, model, tmp_path / "out")
+        step = {"frame": 2, "size": 144, "objects_at_once": None, "memory_frames": None}
+        assert results.lowered == {"b": [step]}
+        assert read_results(tmp_path / "out") == results
+        state = json.loads((tmp_path / "out" / "run.json").read_text())
+        assert [clip["lowered"] for clip in state["done"].values()] == [[], [step]]
+
     def test_writes_the_official_tool_s_columns(
         self, davis16: Benchmark, model: Model, tmp_path: Path
     ) -> None:

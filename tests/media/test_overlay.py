@@ -57,6 +57,17 @@ class TestPaint:
             *range(37, 40),
         ]
 
+    @pytest.mark.parametrize("corner", [(0, 0), (1, 3), (7, 30), (40, 59), (50, 70)])
+    def test_is_the_same_wherever_an_object_lies(self, rgb: Array, corner: tuple[int, int]) -> None:
+        """What is painted of an object depends on its own pixels and those beside it alone."""
+        top, left = corner
+        near, far = np.zeros((2, 60, 80), np.uint8)
+        near[top : top + 10, left : left + 10] = 7
+        far[:] = near
+        far[(top + 30) % 60, (left + 40) % 80] = 9  # has the whole picture looked at
+        other = far != 9
+        assert (paint(rgb, near)[other] == paint(rgb, far)[other]).all()
+
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
     def test_takes_any_size(self, size: tuple[int, int]) -> None:
         assert paint(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8)).shape == (*size, 3)

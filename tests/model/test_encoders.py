@@ -60,7 +60,7 @@ def test_weights_given_are_taken_up_even_without_the_last_stage(
     }
     network = resnet(backbone, state=state)
     with torch.no_grad():
-        pyramid = ResNetBody(network)(network.conv1(images))
+        pyramid = ResNetBody(network).pyramid(network.conv1(images))
         x = original.maxpool(original.relu(original.bn1(original.conv1(images))))
         quarter = original.layer1(x)
         eighth = original.layer2(quarter)
@@ -77,7 +77,7 @@ def test_the_pyramid_is_at_a_quarter_an_eighth_and_a_sixteenth(
 ) -> None:
     network = resnet(backbone)
     with torch.no_grad():
-        pyramid = ResNetBody(network)(network.conv1(images))
+        pyramid = ResNetBody(network).pyramid(network.conv1(images))
     sizes = [(8, 12), (4, 6), (2, 3)]
     assert [tuple(x.shape) for x in pyramid] == [
         (2, depth, *size) for depth, size in zip(channels, sizes, strict=True)
@@ -96,7 +96,7 @@ def test_strides_lie_where_asked(in_1x1: bool, images: torch.Tensor) -> None:
                 )
             )
     with torch.no_grad():
-        ResNetBody(network)(network.conv1(images))
+        ResNetBody(network).pyramid(network.conv1(images))
     halving = {key for key, (wide, narrow) in seen.items() if narrow * 2 == wide}
     first = "conv1" if in_1x1 else "conv2"
     assert halving == {f"layer2.{first}", f"layer3.{first}"}

@@ -154,6 +154,42 @@ class TestStackedMemory:
         # bf16 keeps 8 bits of a value; similarities of up to 100 would be off by one half
         torch.testing.assert_close(answer.float(), exact, rtol=0.02, atol=0.02)
 
+    @pytest.mark.parametrize("design", [StackedMemory, KernelMemory])
+    @pytest.mark.parametrize("similarity", ["dot", "l2"])
+    def test_reads_the_best_positions_alone_if_asked(
+        self, query: Tensor, design: type[StackedMemory], similarity: Similarity
+    ) -> None:
+        memory = design(MemoryOptions(similarity, top=4, sigma=2))
+        for seed in range(3):
+            memory = memory.add(*frame(seed))
+        keys, values = torch.cat(memory.keys, dim=2), torch.cat(memory.values, dim=2)
+        alike = memory.similarities(keys, query)
+        fourth = alike.sort(dim=3, descending=True).values[..., 3:4]
+        weights = alike.masked_fill(alike < fourth, -math.inf).softmax(dim=3)
+        expected = (weights @ values).transpose(2, 3).unflatten(3, (H, W))
+        torch.testing.assert_close(memory.read(query), expected)
+
+    def test_reads_all_where_that_is_no_more_than_the_best(self, query: Tensor) -> None:
+        every, best = (
+            StackedMemory(MemoryOptions(top=top)).add(*frame(0)).add(*frame(1))
+            for top in (0, 2 * H * W)
+        )
+        assert torch.equal(best.read(query), every.read(query))
+
+    def test_reads_the_whole_of_a_frame_alone(self, query: Tensor) -> None:
+        every, best = (StackedMemory(MemoryOptions(top=top)).add(*frame(0)) for top in (0, 1))
+        assert torch.equal(best.read(query), every.read(query))
+
+    def test_reads_the_best_in_16_bits_too(self, query: Tensor) -> None:
+        options = MemoryOptions(top=3)
+        exact = StackedMemory(options).add(*frame(0)).add(*frame(1)).read(query)
+        memory = StackedMemory(options)
+        for key, value, _ in (frame(0), frame(1)):
+            memory = memory.add(key, value.bfloat16(), False)
+        answer = memory.read(query)
+        assert answer.dtype == torch.bfloat16
+        torch.testing.assert_close(answer.float(), exact, rtol=0.02, atol=0.02)
+
     def kept(self, memory: StackedMemory, count: int, truths: set[int]) -> list[int]:
         """Add frames and return the numbers of those that are left."""
         frames = [frame(seed, seed in truths) for seed in range(count)]
@@ -236,12 +272,12 @@ class TestKernelMemory:
         )
         torch.testing.assert_close(soft.read(query), hard.read(query))
 
-    def test_lets_gradients_find_the_best_match_only_softly(self, query: Tensor) -> None:
+    def test_lets_gradients_find_the_best_match_only_softly(self) -> None:
         places = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
         for temperature in (None, 0.5):
             alike = torch.tensor([[[[0.2], [0.4]]]], requires_grad=True)
             memory = KernelMemory(MemoryOptions(temperature=temperature))
-            best = memory.best_match(alike, query, places)
+            best = memory.best_match(alike, places)
             assert best.requires_grad == (temperature is not None)
 
     def test_keeps_an_object_apart_from_its_double(self) -> None:

@@ -14,20 +14,22 @@ from vostool.model.memory import MEMORIES, FrameMemory, StackedMemory
 from vostool.model.stm import Stm, StmSettings
 from vostool.propagate import Annotation, References, propagate
 
-Keys = Literal["own", "shared"]
+Own = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]
 
 
-def variant(keys: Keys, similarity: Similarity, memory: str) -> StmSettings:
-    return TINY.model_copy(update={"keys": keys, "similarity": similarity, "memory": memory})
+def variant(keys: Own, values: Own, similarity: Similarity, memory: str) -> StmSettings:
+    changes = {"keys": keys, "values": values, "similarity": similarity, "memory": memory}
+    return TINY.model_copy(update=changes)
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        *((keys, like, "stm") for keys in get_args(Keys) for like in get_args(Similarity)),
-        *(("shared", "l2", design) for design in MEMORIES if design != "stm"),
-        *(("own", "dot", design) for design in MEMORIES if design != "stm"),
+        *((keys, "own", like, "stm") for keys in get_args(Own) for like in get_args(Similarity)),
+        *((keys, "shared", "l2", "stm") for keys in get_args(Own)),
+        *(("shared", "shared", "l2", design) for design in MEMORIES if design != "stm"),
+        *(("own", "own", "dot", design) for design in MEMORIES if design != "stm"),
     ],
     ids="-".join,
 )
@@ -80,7 +82,7 @@ class TestShapes:
         features = network.encode(random_images(1, 1, 32, 64)[0])
         assert features.key.shape == (1, TINY.key_channels, 2, 4)
         assert features.value.shape == (1, TINY.value_channels, 2, 4)
-        assert features.stem.shape == (1, 64, 16, 32)
+        assert features.scene.shape == (1, 64, 16, 32)
 
 
 class TestGradients:
@@ -159,7 +161,7 @@ class TestObjectsAndClips:
         before = network.encode(image)
         network.segment(before, network.memorize(before, random_masks(1, 2)))
         after = network.encode(image)
-        for name in ("key", "value", "stem"):
+        for name in ("key", "value", "scene"):
             assert torch.equal(getattr(before, name), getattr(after, name))
         for one, other in zip(before.skips, after.skips, strict=True):
             assert torch.equal(one, other)
@@ -174,7 +176,7 @@ class TestObjectsAndClips:
 
 def test_images_are_normalised_as_torchvision_s_weights_expect(network: Stm) -> None:
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-    stem = network.encode(mean.expand(1, 3, 32, 32)).stem
+    stem = network.encode(mean.expand(1, 3, 32, 32)).scene
     # the mean colour is nothing: what is left is the bias
     assert network.memory_stem.bias is not None
     torch.testing.assert_close(
@@ -189,6 +191,25 @@ def test_it_starts_both_encoders_from_the_weights_given() -> None:
     for body in (started.query_body, started.memory_body):
         weight = body.get_submodule("layer3.1.conv2").get_parameter("weight")
         torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_shared_values_look_at_the_image_once(network: Stm) -> None:
+    shared = Stm(variant("shared", "shared", "l2", "stm")).eval()
+    features = shared.encode(random_images(1, 1)[0])
+    assert features.scene.shape == (1, 128, 2, 3)
+    assert shared.pretrained == ("query_stem.", "query_body.")
+    sizes = [sum(p.numel() for p in each.parameters()) for each in (shared, network)]
+    assert sizes[0] < sizes[1]
+
+
+def test_all_of_the_memory_is_read_in_training() -> None:
+    network = Stm(TINY.model_copy(update={"top_k": 7}))
+    tops = []
+    for mode in (True, False):
+        memory = network.train(mode).empty_memory()
+        assert isinstance(memory, StackedMemory)
+        tops.append(memory.options.top)
+    assert tops == [0, 7]
 
 
 def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:

@@ -32,12 +32,30 @@ MemoryFrames = Annotated[
         rich_help_panel="Model",
     ),
 ]
+ObjectsAtOnce = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Work on at most N objects at a time: less memory, the same masks.",
+        rich_help_panel="Compute",
+    ),
+]
 MemoryDesign = Annotated[
     str | None,
     typer.Option(
         help="How frames are remembered: stm, kmn or gcm.",
         rich_help_panel="Model",
         show_default="as the weights were trained",
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        min=0,
+        help="Remembered positions that each position of a frame goes by; 0: all.",
+        rich_help_panel="Model",
+        show_default="as the weights were made for",
     ),
 ]
 KernelSigma = Annotated[
@@ -139,6 +157,7 @@ MODEL: dict[str, tuple[Any, object]] = {
     "memory_every": (MemoryEvery, 5),
     "memory_frames": (MemoryFrames, 8),
     "memory": (MemoryDesign, None),
+    "top_k": (TopK, None),
     "kernel_sigma": (KernelSigma, None),
     "gc_every": (GcEvery, None),
     "gc_iters": (GcIters, None),
@@ -149,6 +168,7 @@ MODEL: dict[str, tuple[Any, object]] = {
     "gc_memory_only": (GcMemoryOnly, False),
     "device": (Device, "auto"),
     "precision": (Precision, "auto"),
+    "objects_at_once": (ObjectsAtOnce, 8),
 }
 
 Command = Callable[..., None]

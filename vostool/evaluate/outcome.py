@@ -41,6 +41,7 @@ def make_results(
     clips: list[ClipScores],
     description: dict[str, Any],
     speed: Speed | None,
+    lowered: dict[str, list[dict[str, Any]]] | None = None,
 ) -> Results:
     """Bring together what was found, with absolute paths."""
     return Results(
@@ -52,6 +53,7 @@ def make_results(
         versions=versions(),
         clips=clips,
         speed=speed,
+        lowered=lowered or {},
     )
 
 

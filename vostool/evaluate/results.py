@@ -94,6 +94,8 @@ class Results(Part):
     versions: dict[str, str] = {}
     clips: list[ClipScores]
     speed: Speed | None = None  # None for masks made elsewhere
+    # by clip, the frames from which memory was short, and the limits from there on
+    lowered: dict[str, list[dict[str, int | None]]] = {}
 
     @property
     def objects(self) -> dict[str, ObjectScores]:

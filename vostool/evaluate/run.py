@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from vostool import __version__
 from vostool.ahead import WriteBehind
+from vostool.backoff import Lowered
 from vostool.device import out_of_memory_is_told
 from vostool.errors import InputError, OutputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
@@ -39,6 +40,8 @@ from vostool.media.video import probe, read_undamaged
 Progress = Callable[[int, int | None, str], None]
 LOCK = ".lock"
 TOOK = ("frames", "network", "total")  # of a clip: how many, and seconds
+# that, and as "lowered" the steps by which the limits of memory were lowered on the way
+Done = dict[str, Any]
 
 
 def evaluate(
@@ -74,7 +77,8 @@ def evaluate(
         progress(frames, frames, "scoring")
         clips = [future.result() for future in scores.values()]
         speed = total_speed(run.done, model)
-        results = make_results(benchmark, folder / MASKS, clips, run.description, speed)
+        lowered = {name: done["lowered"] for name, done in run.done.items() if done["lowered"]}
+        results = make_results(benchmark, folder / MASKS, clips, run.description, speed, lowered)
         write_results(folder, results)
         run.close()
     return results
@@ -121,7 +125,7 @@ class State:
 
     description: dict[str, Any]
     status: Literal["running", "done"]
-    done: dict[str, dict[str, float]]
+    done: dict[str, Done]
 
 
 def read_state(path: Path) -> State:
@@ -131,7 +135,10 @@ def read_state(path: Path) -> State:
         status, done = found.pop("status"), found.pop("done")
         if status not in ("running", "done") or not isinstance(found.get("options"), dict):
             raise ValueError(status)
-        counted = {clip: {name: float(took[name]) for name in TOOK} for clip, took in done.items()}
+        counted = {
+            clip: {name: float(took[name]) for name in TOOK} | {"lowered": list(took["lowered"])}
+            for clip, took in done.items()
+        }
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
     return State(found, status, counted)
@@ -152,7 +159,7 @@ class RunFolder:
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         """Look at a folder for a run as it is described."""
         self.folder, self.description = folder, description
-        self.done: dict[str, dict[str, float]] = {}
+        self.done: dict[str, Done] = {}
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -199,9 +206,9 @@ class RunFolder:
         different = (n for n in names if ours.get(n, missing) != theirs.get(n, missing))
         return next(different, "set of options")
 
-    def finish(self, clip: str, seconds: dict[str, float]) -> None:
+    def finish(self, clip: str, done: Done) -> None:
         """Note that the masks of a clip are all there."""
-        self.done[clip] = seconds
+        self.done[clip] = done
         self.write("running")
 
     def close(self) -> None:
@@ -229,8 +236,8 @@ class RunFolder:
 
 def predict(
     clip: BenchmarkClip, model: Model, folder: Path, tell: Callable[[int], None] = lambda _: None
-) -> dict[str, float]:
-    """Write a mask for every frame of a clip; return how many, and the seconds it took."""
+) -> Done:
+    """Write a mask for every frame of a clip; return what it took."""
     if clip.source is None:
         raise VostoolError(f"{clip.name}: has no frames")
     shutil.rmtree(folder, ignore_errors=True)
@@ -244,19 +251,20 @@ def predict(
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         doubt=False,
     )
-    watch, frames, started = Stopwatch(), 0, time.perf_counter()
+    watch, lowered = Stopwatch(), list[Lowered]()
+    frames, started = 0, time.perf_counter()
 
     def write(name: str, labels: LabelMap) -> None:
         write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
 
     with out_of_memory_is_told(model.device), WriteBehind() as behind:
         pictures = read_undamaged(clip.source)
-        for frame, labels in follow(pictures, given, model, watch):
+        for frame, labels in follow(pictures, given, model, watch, lowered):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             tell(frames)
     seconds = {"network": watch.network, "total": time.perf_counter() - started}
-    return {"frames": frames, **seconds}
+    return {"frames": frames, **seconds, "lowered": [step.report for step in lowered]}
 
 
 def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
@@ -271,7 +279,7 @@ def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
     return numbers
 
 
-def total_speed(done: dict[str, dict[str, float]], model: Model) -> Speed:
+def total_speed(done: dict[str, Done], model: Model) -> Speed:
     """Add up the clips of a run."""
     return Speed(
         frames=sum(int(entry["frames"]) for entry in done.values()),

@@ -24,13 +24,19 @@ def paint(rgb: Rgb, labels: LabelMap, opacity: float = 0.5) -> Rgb:
     `opacity` of the tint is from 0 (outline only) to 1; the background stays as it is. The
     outline lies inside the object, in a lighter shade of its colour.
     """
+    painted = rgb.copy()
+    thickness = max(1, round(labels.shape[0] / LINES_PER_OUTLINE_PIXEL))
+    box = _around(labels, thickness)  # nothing happens outside of it
+    rgb, labels = rgb[box], labels[box]
+    if labels.size == 0:
+        return painted
     objects = Image.fromarray(labels)  # Pillow mixes in a fraction of numpy's time
     strength = objects.point([0] + [round(255 * opacity)] * 255)
     objects.putpalette(PALETTE)
-    painted = np.array(Image.composite(objects.convert("RGB"), Image.fromarray(rgb), strength))
-    thickness = max(1, round(labels.shape[0] / LINES_PER_OUTLINE_PIXEL))
+    mixed = np.array(Image.composite(objects.convert("RGB"), Image.fromarray(rgb), strength))
     outline = np.flatnonzero(_outline(labels, thickness))
-    painted.reshape(-1, 3)[outline] = OUTLINES[labels.ravel()[outline]]
+    mixed.reshape(-1, 3)[outline] = OUTLINES[labels.ravel()[outline]]
+    painted[box] = mixed
     return painted
 
 
@@ -48,6 +54,15 @@ def cut_out(rgb: Rgb, labels: LabelMap, ids: Collection[int] | None = None) -> N
         np.bitwise_and(rgb[..., channel], alpha, out=objects[..., channel])
     objects[..., 3] = alpha
     return objects
+
+
+def _around(labels: LabelMap, margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns of all objects and `margin` pixels around; none without any."""
+    rows, columns = (
+        slice(max(0, there[0] - margin), there[-1] + margin + 1) if len(there) else slice(0)
+        for there in (np.flatnonzero(labels.max(axis=axis)) for axis in (1, 0))
+    )
+    return rows, columns
 
 
 def _outline(labels: LabelMap, thickness: int) -> NDArray[np.bool_]:

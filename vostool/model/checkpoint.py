@@ -19,6 +19,8 @@ from vostool.model.stm import Stm, StmSettings
 
 FORMAT = 1
 KEY = "vostool"
+# these may change in training
+FREE = {"values", "memory", "top_k", "kernel_sigma", "kernel_temperature"}
 
 
 def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
@@ -82,3 +84,21 @@ def load_checkpoint(
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def begin_from(path: Path, settings: StmSettings) -> Stm:
+    """Build a network to be trained on from weights, which may differ in `FREE` settings.
+
+    It keeps the weights that it has in common with the file; those it does not start anew.
+    Raises WeightsError as `load_checkpoint` does, or if another setting differs.
+    """
+    source = load_checkpoint(path)
+    for name, value in settings.model_dump(exclude=FREE).items():
+        found = getattr(source.settings, name)
+        if found != value:
+            raise WeightsError(f"{path}: {name} {found}; the recipe's network has {value}")
+    network = Stm(settings)
+    common, own = source.state_dict(), network.state_dict()
+    fitting = {k: v for k, v in common.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict(fitting, strict=False)
+    return network

@@ -36,13 +36,18 @@ class ResNetBody(nn.Module):
         self.layer2 = resnet.layer2
         self.layer3 = resnet.layer3
 
-    def quarter(self, stem: Tensor) -> Tensor:
-        """Return the finest features alone of a stem response (B, 64, H / 2, W / 2)."""
-        pooled = nn.functional.max_pool2d(stem.relu(), kernel_size=3, stride=2, padding=1)
-        return self.layer1(pooled)
+    def forward(self, stem: Tensor) -> Tensor:
+        """Return the coarsest features of a stem response (B, 64, H / 2, W / 2)."""
+        return self.pyramid(stem).sixteenth
 
-    def forward(self, stem: Tensor) -> Pyramid:
-        """Return the pyramid of a stem response (B, 64, H / 2, W / 2)."""
+    def quarter(self, stem: Tensor) -> Tensor:
+        """Return the finest features alone of a stem response."""
+        # the largest is as positive as any: the relu comes after, where a quarter is left of it
+        pooled = nn.functional.max_pool2d(stem, kernel_size=3, stride=2, padding=1)
+        return self.layer1(pooled.relu())
+
+    def pyramid(self, stem: Tensor) -> Pyramid:
+        """Return the features of a stem response at all sizes."""
         quarter = self.quarter(stem)
         eighth = self.layer2(quarter)
         return Pyramid(quarter, eighth, self.layer3(eighth))

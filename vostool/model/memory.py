@@ -22,6 +22,7 @@ from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Similarity = Literal["dot", "l2"]
 
@@ -32,6 +33,7 @@ class MemoryOptions:
 
     similarity: Similarity = "dot"
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
+    top: int = 0  # positions that a read goes by, those most alike; 0: all of them
     sigma: float = 7.0  # width of the kernel of KMN, positions
     # of its soft-argmax, in units of the similarity; None: the position itself, without gradient
     temperature: float | None = None
@@ -85,13 +87,20 @@ class StackedMemory:
         )
 
     def read(self, query: Tensor) -> Tensor:
-        """Return the values, weighted by the softmax of the keys' similarity to the query."""
+        """Return the values, weighted by the softmax of the keys' similarity to the query.
+
+        A frame alone, as in the cycle, is read whole whatever `top` is: sorting would cost more
+        than it saves.
+        """
         keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
         # half precision is too coarse for similarities, whatever autocast thinks
         with torch.autocast(query.device.type, enabled=False):
-            weights = self.similarities(keys, query).softmax(dim=3)
-        answer = weights.to(values.dtype) @ values  # (B, G, h w, D)
-        return answer.transpose(2, 3).unflatten(3, query.shape[3:])
+            alike = self.similarities(keys, query)
+            if 0 < self.options.top < alike.shape[3] and len(self.keys) > 1:
+                answer = best_of(alike, values, self.options.top)
+            else:
+                answer = alike.softmax(dim=3).to(values.dtype) @ values
+        return answer.transpose(2, 3).unflatten(3, query.shape[3:])  # of (B, G, h w, D)
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
         """Return how much each query position is to go by each remembered one, as the logits
@@ -113,20 +122,18 @@ class KernelMemory(StackedMemory):
         alike = super().similarities(keys, query)  # (B, G, h w, T h w)
         height, width = query.shape[3:]
         places = grid(height, width, alike)  # (h w, 2)
-        best = self.best_match(alike, query, places)  # (B, G, T h w, 2)
-        # |place - best|^2 without a tensor of pairs of coordinates
-        apart = (
-            places.square().sum(dim=1)[:, None]
-            - 2 * places @ best.transpose(2, 3)
-            + best.square().sum(dim=3).unsqueeze(2)
-        )
-        return alike - apart / (2 * self.options.sigma**2)
+        best = self.best_match(alike, places)  # (B, G, T h w, 2)
+        # of -|place - best|^2 / 2 sigma^2, less what all remembered positions have in common; one
+        # product, which is added where it arises: the tensors are large
+        spread = self.options.sigma**2
+        asked = torch.cat([places, torch.ones_like(places[:, :1])], dim=1) / spread
+        told = torch.cat([best, best.square().sum(dim=3, keepdim=True) / -2], dim=3)
+        pairs = alike.flatten(0, 1)
+        kernel = asked.expand(len(pairs), -1, -1), told.flatten(0, 1).transpose(1, 2)
+        return torch.baddbmm(pairs, *kernel).view_as(alike)
 
-    def best_match(self, alike: Tensor, query: Tensor, places: Tensor) -> Tensor:
+    def best_match(self, alike: Tensor, places: Tensor) -> Tensor:
         """Return the place in the present frame that each remembered position is most like."""
-        if self.options.similarity == "l2":  # what a softmax over the keys does not need
-            own = query.float().square().sum(dim=2).flatten(2) / math.sqrt(query.shape[2])
-            alike = alike - own.unsqueeze(3)
         if self.options.temperature is None:
             return places[alike.argmax(dim=2)]
         chances = (alike / self.options.temperature).softmax(dim=2)
@@ -162,6 +169,22 @@ class ContextMemory:
         return answer.to(query.dtype).transpose(2, 3).unflatten(3, query.shape[3:])
 
 
+def best_of(alike: Tensor, values: Tensor, top: int) -> Tensor:
+    """Return the values (B, G, M, D) of the `top` logits in each row, weighted by their softmax.
+
+    `alike` (B, G, Q, M); returns (B, G, Q, D). Only what counts is read, which is little: the
+    product of all weights and values is most of the cost of a large memory.
+    """
+    best, places = alike.topk(top, dim=3, sorted=False)
+    pairs, held = values.flatten(0, 1).shape[:2]
+    table = values.flatten(0, 2)  # (B G M, D)
+    start = held * torch.arange(pairs, device=places.device).view(-1, 1, 1)
+    rows = (places.flatten(0, 1) + start).flatten(0, 1)  # (B G Q, top)
+    weights = best.softmax(dim=3).to(table.dtype).flatten(0, 2)
+    answer = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+    return answer.view(*alike.shape[:3], -1)
+
+
 def positions(grid: Tensor) -> Tensor:
     """Turn (B, G, C, h, w) into (B, G, h w, C)."""
     return grid.flatten(3).transpose(2, 3)
@@ -179,17 +202,18 @@ def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
     key = key.float()
     if similarity == "dot":
         return key
-    # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2, and softmax over the keys drops the last
-    return torch.cat([2 * key, -key.square().sum(dim=3, keepdim=True)], dim=3)
+    # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2
+    norm = key.square().sum(dim=3, keepdim=True)
+    return torch.cat([2 * key, -norm, torch.ones_like(norm)], dim=3)
 
 
 def comparable_query(query: Tensor, similarity: Similarity) -> Tensor:
     """Do the same for the query, and scale by sqrt(C)."""
-    scaled = query.float() / math.sqrt(query.shape[3])
-    if similarity == "dot":
-        return scaled
-    one = torch.full_like(scaled[..., :1], 1 / math.sqrt(query.shape[3]))
-    return torch.cat([scaled, one], dim=3)
+    query, channels = query.float(), query.shape[3]
+    if similarity == "l2":
+        norm = query.square().sum(dim=3, keepdim=True)
+        query = torch.cat([query, torch.ones_like(norm), -norm], dim=3)
+    return query / math.sqrt(channels)
 
 
 MEMORIES: dict[str, type[FrameMemory]] = {

@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vostool.model.decoder import Decoder
+from vostool.model.decoder import Decoder, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, resnet
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
+SHARED_WIDTH = 128  # of the memory encoder that has the query encoder's features
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -41,8 +42,19 @@ class StmSettings(BaseModel):
         description="own: the memory encoder makes keys, one set per object (STM); "
         "shared: the query encoder makes them, once for all objects (STCN)",
     )
+    values: Literal["own", "shared"] = Field(
+        default="own",
+        description="own: an encoder of image and mask together makes values, once per object "
+        "(STM); shared: the query encoder's features, joined by the mask at 1/16",
+    )
     similarity: Similarity = "dot"
     memory: Literal["stm", "kmn", "gcm"] = "stm"
+    top_k: int = Field(
+        default=0,
+        ge=0,
+        description="stm, kmn: remembered positions that each position of a frame goes by, once "
+        "trained; 0: all",
+    )
     kernel_sigma: float = Field(default=7.0, gt=0, description="kmn: width, positions")
     kernel_temperature: float = Field(
         default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
@@ -56,7 +68,7 @@ class StmFeatures:
     key: Tensor  # (B, C, h, w)
     value: Tensor  # (B, D, h, w)
     skips: tuple[Tensor, Tensor]  # (B, ., 2h, 2w), (B, ., 4h, 4w)
-    stem: Tensor  # (B, 64, H/2, W/2), the memory encoder's response to the image
+    scene: Tensor  # the memory encoder's part that no mask changes, at 1/2 or 1/16
 
 
 class Stm(nn.Module):
@@ -80,17 +92,35 @@ class Stm(nn.Module):
         self.settings = settings
         self.memory_frames = memory_frames
         self.query_stem, self.query_body = encoder(settings, state, imagenet)
-        self.memory_stem, self.memory_body = encoder(settings, state, imagenet)
-        # one convolution over (mask, background) is the sum of the reference's two
-        self.mask_stem = nn.Conv2d(2, 64, 7, stride=2, padding=3, bias=False)
         quarter, eighth, top = (64, 128, 256) if self.shallow else (256, 512, 1024)
+        self.memory_body: nn.Module
+        # one convolution over (mask, background) is the sum of the reference's two
+        if settings.values == "own":
+            memory_top = top
+            self.memory_stem, self.memory_body = encoder(settings, state, imagenet)
+            self.mask_stem = nn.Conv2d(2, 64, 7, stride=2, padding=3, bias=False)
+        else:
+            memory_top = SHARED_WIDTH
+            self.memory_stem = nn.Conv2d(top, SHARED_WIDTH, 1)
+            self.mask_stem = nn.Conv2d(2, SHARED_WIDTH, 16, stride=16, bias=False)
+            self.memory_body = nn.Sequential(
+                ResidualBlock(SHARED_WIDTH), ResidualBlock(SHARED_WIDTH)
+            )
         self.query_key = nn.Conv2d(top, settings.key_channels, 3, padding=1)
         self.query_value = nn.Conv2d(top, settings.value_channels, 3, padding=1)
-        self.memory_value = nn.Conv2d(top, settings.value_channels, 3, padding=1)
+        self.memory_value = nn.Conv2d(memory_top, settings.value_channels, 3, padding=1)
         if settings.keys == "own":
-            self.memory_key = nn.Conv2d(top, settings.key_channels, 3, padding=1)
+            self.memory_key = nn.Conv2d(memory_top, settings.key_channels, 3, padding=1)
         self.decoder = Decoder(
             2 * settings.value_channels, (eighth, quarter), settings.decoder_channels
+        )
+
+    @property
+    def pretrained(self) -> tuple[str, ...]:
+        """Beginnings of the names of the weights that start from ImageNet."""
+        query = ("query_stem.", "query_body.")
+        return (
+            query if self.settings.values == "shared" else (*query, "memory_stem.", "memory_body.")
         )
 
     @property
@@ -103,12 +133,12 @@ class Stm(nn.Module):
         mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
         image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
         image = image.to(self.query_stem.weight.dtype, memory_format=torch.channels_last)
-        pyramid: Pyramid = self.query_body(self.query_stem(image))
+        pyramid: Pyramid = self.query_body.pyramid(self.query_stem(image))
         return StmFeatures(
             key=self.query_key(pyramid.sixteenth),
             value=self.query_value(pyramid.sixteenth),
             skips=self.decoder.skips(pyramid),
-            stem=self.memory_stem(image),
+            scene=self.memory_stem(image if self.settings.values == "own" else pyramid.sixteenth),
         )
 
     def memorize(
@@ -120,27 +150,34 @@ class Stm(nn.Module):
     ) -> FrameMemory:
         """See `Segmenter.memorize`."""
         memory = self.empty_memory() if memory is None else memory
+        key, value = self.remembered(features, masks)
+        if self.settings.keys == "shared":
+            value = value.flatten(1, 2).unsqueeze(1)
+        return memory.add(key, value, annotated)
+
+    def remembered(self, features: StmFeatures, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys (B, 1 or N, C, h, w) and values (B, N, D, h, w) of a masked frame."""
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
         channels = torch.stack([objects, (1 - objects).clamp(0, 1)], dim=2).flatten(0, 1)
         channels = channels.to(self.mask_stem.weight.dtype, memory_format=torch.channels_last)
-        masked = self.mask_stem(channels) + features.stem.repeat_interleave(count, dim=0)
-        top = self.memory_body(masked).sixteenth
-        value = self.memory_value(top).unflatten(0, (-1, count))  # (B, N, D, h, w)
-        if self.settings.keys == "own":
-            key = self.memory_key(top).unflatten(0, (-1, count))
-        else:
-            key, value = features.key.unsqueeze(1), value.flatten(1, 2).unsqueeze(1)
-        return memory.add(key, value, annotated)
+        masked = self.mask_stem(channels) + features.scene.repeat_interleave(count, dim=0)
+        top = self.memory_body(masked)
+        value = self.memory_value(top).unflatten(0, (-1, count))
+        if self.settings.keys == "shared":
+            return features.key.unsqueeze(1), value
+        return self.memory_key(top).unflatten(0, (-1, count)), value
 
     def empty_memory(self) -> FrameMemory:
         """Return a memory of the settings' design, with nothing in it.
 
-        Where KMN's kernel lies is found by a soft-argmax in training mode, by an argmax else.
+        In training mode it is read whole, and where KMN's kernel lies is found by a soft-argmax;
+        else it is read as `top_k` says, with an argmax.
         """
         options = MemoryOptions(
             similarity=self.settings.similarity,
             capacity=self.memory_frames,
+            top=0 if self.training else self.settings.top_k,
             sigma=self.settings.kernel_sigma,
             temperature=self.settings.kernel_temperature if self.training else None,
         )

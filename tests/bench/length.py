@@ -1,0 +1,99 @@
+"""Follow a video that never ends, and tell whether its frames get slower or take more memory.
+
+    python -m tests.bench.length VIDEO --mask MASK.png --frames 10000 --size 96
+
+The video is repeated, packet by packet, until it has so many frames, and goes through
+`vostool segment` from the first to the last, masks, overlay and all, in a temporary folder.
+Told are the milliseconds per frame and the memory held over the first and the last frames. On a
+machine that does other things too, CPU time is the one to go by.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+
+from vostool.bench import peak_ram
+from vostool.follow import load_model
+from vostool.options import ModelOptions
+from vostool.segment import Job, segment
+
+PART = 500  # frames, of the beginning and of the end
+
+
+def repeat(source: Path, target: Path, frames: int) -> None:
+    """Write a video's packets again and again, until they hold so many frames or more."""
+    with av.open(str(source)) as video, av.open(str(target), "w") as output:
+        stream = video.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        packets = [packet for packet in video.demux(stream) if packet.dts is not None]
+        times = [packet.dts for packet in packets if packet.dts is not None]
+        length = (times[-1] - times[0]) * len(times) // (len(times) - 1)
+        for turn in range(-(-frames // len(packets))):
+            for packet in packets:
+                again = av.Packet(bytes(packet))
+                again.stream, again.time_base = copy, packet.time_base
+                again.is_keyframe = packet.is_keyframe
+                again.dts = (packet.dts or 0) + turn * length
+                again.pts = (packet.pts or 0) + turn * length
+                output.mux(again)
+
+
+def held() -> float:
+    """Return the RAM that this process holds, MB (Linux)."""
+    status = Path("/proc/self/status").read_text().split("VmRSS:")[1]
+    return int(status.split()[0]) * 1024 / 1e6
+
+
+@dataclass
+class Record:
+    """The clocks and the memory after each frame."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+    def __call__(self, done: int, total: int | None, words: str) -> None:
+        self.wall.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+        self.memory.append(held())
+
+    def tell(self, what: str, first: int, last: int) -> float:
+        """Print what a stretch of frames took; return its CPU milliseconds per frame."""
+        wall, cpu = (
+            1000 * (clock[last] - clock[first]) / (last - first) for clock in (self.wall, self.cpu)
+        )
+        memory = sum(self.memory[first : last + 1]) / (last + 1 - first)
+        print(
+            f"{what} {last - first} frames: {cpu:6.2f} ms of CPU, {wall:6.2f} ms per frame, "
+            f"{memory:.0f} MB held on average"
+        )
+        return cpu
+
+
+def main() -> None:
+    """Run, and print both ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--mask", required=True)
+    parser.add_argument("--frames", type=int, default=10_000)
+    parser.add_argument("--size", type=int, default=96)
+    arguments = parser.parse_args()
+    model, record = load_model(ModelOptions(size=arguments.size)), Record()
+    with TemporaryDirectory(prefix="vostool-length-") as folder:
+        video = Path(folder) / f"long{arguments.video.suffix}"
+        repeat(arguments.video, video, arguments.frames)
+        job = Job(video, (arguments.mask,), Path(folder) / "out", end=arguments.frames)
+        report = segment(job, model, record)
+    frames = report["frames"]
+    part = min(PART, (frames - 1) // 2)
+    first = record.tell("first", 0, part)
+    last = record.tell(" last", frames - 1 - part, frames - 1)
+    print(f"{last / first - 1:+.1%} of CPU time; peak {peak_ram()} MB over {frames} frames")
+
+
+if __name__ == "__main__":
+    main()
