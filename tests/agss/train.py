@@ -44,12 +44,12 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
             if run.step % recipe.log_every == 0 or last:
                 log.write(run.step, loss=sum(losses) / len(losses))
                 losses = []
-            if library.held_out and (run.step % recipe.validate_every == 0 or last):
-                score = validate(run.average, library.held_out, recipe.validate_size, CPU)
-                log.write(run.step, held_out_j_and_f=score)
             if run.step % recipe.save_every == 0 or last:
                 run.save(checkpoint)
                 save(run.average, weights)
+            if library.held_out and (run.step % recipe.validate_every == 0 or last):
+                score = validate(run.average, library.held_out, recipe.validate_size, CPU)
+                log.write(run.step, held_out_j_and_f=score)
     return weights
 
 
