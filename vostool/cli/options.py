@@ -55,7 +55,7 @@ TopK = Annotated[
         min=0,
         help="Remembered positions that each position of a frame goes by; 0: all.",
         rich_help_panel="Model",
-        show_default="as the weights were made for",
+        show_default="as the weights say: all",
     ),
 ]
 KernelSigma = Annotated[
