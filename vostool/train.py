@@ -194,20 +194,29 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
+    return Run(network, average, make_optimizer(network, network.pretrained, recipe))
+
+
+def make_optimizer(
+    network: nn.Module, pretrained: tuple[str, ...], recipe: Recipe
+) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser of a network, whose frozen weights no longer want gradients.
+
+    `pretrained` are the beginnings of the names of weights that learn at the encoders' rate.
+    """
     encoders: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in network.named_parameters():
         if name.startswith(tuple(recipe.freeze)):
             parameter.requires_grad_(False)
         else:
-            (encoders if name.startswith(network.pretrained) else others).append(parameter)
+            (encoders if name.startswith(pretrained) else others).append(parameter)
     groups = [
         {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
         {"params": encoders, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
     ]
     make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-    optimizer = make(groups, weight_decay=recipe.weight_decay)
-    return Run(network, average, optimizer)
+    return make(groups, weight_decay=recipe.weight_decay)
 
 
 def first_network(recipe: Recipe) -> Stm:
@@ -319,6 +328,7 @@ def train(
     checkpoint = folder / "checkpoint.pt"
     claim(checkpoint, resume)
     library = load_library(recipe, device)
+    teacher = load_teacher(recipe, device)
     run = start_run(recipe, device)
     make_folder(folder)
     if resume:
@@ -327,7 +337,7 @@ def train(
         text = recipe.model_dump_json(indent=2) + "\n"
         (folder / "recipe.json").write_text(text, encoding="utf-8")
     with Log(folder, report, team.first) as log:
-        course = Course(recipe, folder, library, log, team, device, load_teacher(recipe, device))
+        course = Course(recipe, folder, library, log, team, device, teacher)
         while run.step < recipe.steps:
             advance(run, course)
             if team.any(stop(), device):

@@ -21,15 +21,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vostool.errors import UsageError, WeightsError
+from vostool.model.checkpoint import write_half
 from vostool.model.decoder import Refine, ResidualBlock
-from vostool.model.encoders import Pyramid, ResNetBody, resnet
+from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.interface import Adapter
-from vostool.model.stm import DEVIATION, MEAN
 
 QUARTER, EIGHTH, SIXTEENTH = 64, 128, 256  # channels of ResNet-18
 SHARED, FINE = 96, 48  # channels of the decoder at 1/8 and 1/4
@@ -126,9 +126,7 @@ class AgssVos(nn.Module, Adapter[Trail]):
 
     def see(self, image: Tensor) -> Tensor:
         """Return the first convolution's response to an image, (B, 64, H/2, W/2)."""
-        mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
-        image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
-        return self.stem(image.to(self.stem.weight.dtype, memory_format=torch.channels_last))
+        return self.stem(normalize(image, self.stem.weight.dtype))
 
     def masked(self, seen: Tensor, masks: Tensor) -> Tensor:
         """Add the response to masks (B, 1, H, W) to that to their image."""
@@ -171,8 +169,4 @@ def load(weights: Path | None) -> AgssVos:
 
 def save(network: AgssVos, path: Path) -> None:
     """Write weights, 16 bits each; atomic."""
-    part = path.with_name(path.name + ".part")
-    state = network.state_dict()
-    save_file({name: value.half().contiguous() for name, value in state.items()}, part)
-    part.chmod(0o644)  # it comes out readable by its owner alone
-    part.replace(path)
+    write_half(path, network.state_dict())

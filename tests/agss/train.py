@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from vostool.data.library import draw_batch, load_library
 from vostool.files import make_folder
 from vostool.log import Log, Report
 from vostool.processes import ALONE
 from vostool.recipe import Recipe, read_recipe
-from vostool.train import Run, take_step, validate
+from vostool.train import Run, make_optimizer, take_step, validate
 
 from .model import AgssVos, save
 
@@ -59,15 +58,7 @@ def start_run(recipe: Recipe) -> Run[AgssVos]:
     network = AgssVos(load_file(recipe.start) if isinstance(recipe.start, Path) else None)
     network.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
-    encoder: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in network.named_parameters():
-        (encoder if name.startswith(("stem.", "body.")) else others).append(parameter)
-    groups = [
-        {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
-        {"params": encoder, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
-    ]
-    return Run(network, average, torch.optim.AdamW(groups, weight_decay=recipe.weight_decay))
+    return Run(network, average, make_optimizer(network, ("stem.", "body."), recipe))
 
 
 def main() -> None:

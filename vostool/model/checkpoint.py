@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vostool.errors import WeightsError
 from vostool.model.stm import Stm, StmSettings
@@ -28,10 +29,17 @@ def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
 
     `card` is JSON: how the weights came about (recipe, data, scores).
     """
-    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     header = {"format": FORMAT, "settings": network.settings.model_dump(), "card": card}
+    write_half(path, network.state_dict(), {KEY: json.dumps(header)})
+
+
+def write_half(
+    path: Path, state: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write weights in 16 bits as safetensors; atomic."""
     part = path.with_name(path.name + ".part")
-    save_file(state, part, metadata={KEY: json.dumps(header)})
+    halves = {name: value.half().contiguous() for name, value in state.items()}
+    save_file(halves, part, metadata=metadata)
     part.chmod(0o644)  # it comes out readable by its owner alone
     part.replace(path)
 

@@ -10,13 +10,23 @@ ResNet-18 and -34, 256, 512, 1024 for ResNet-50 and -101.
 
 from typing import NamedTuple
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vostool.errors import WeightsError
 
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
+DEVIATION = (0.229, 0.224, 0.225)
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+def normalize(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return images (B, 3, H, W) in [0, 1] as ImageNet's networks take them, in channels_last."""
+    mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
+    image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
+    return image.to(dtype, memory_format=torch.channels_last)
 
 
 class Pyramid(NamedTuple):

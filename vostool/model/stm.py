@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vostool.model.decoder import Decoder, ResidualBlock
-from vostool.model.encoders import Pyramid, ResNetBody, resnet
+from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
 SHARED_WIDTH = 128  # of the memory encoder that has the query encoder's features
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
-DEVIATION = (0.229, 0.224, 0.225)
 
 
 class StmSettings(BaseModel):
@@ -130,9 +128,7 @@ class Stm(nn.Module):
 
     def encode(self, image: Tensor) -> StmFeatures:
         """See `Segmenter.encode`."""
-        mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
-        image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
-        image = image.to(self.query_stem.weight.dtype, memory_format=torch.channels_last)
+        image = normalize(image, self.query_stem.weight.dtype)
         pyramid: Pyramid = self.query_body.pyramid(self.query_stem(image))
         return StmFeatures(
             key=self.query_key(pyramid.sixteenth),
