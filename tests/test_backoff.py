@@ -31,7 +31,7 @@ from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
 from vostool.metrics import jaccard
 from vostool.model.stm import Stm
-from vostool.prepare import image_tensor
+from vostool.prepare import image_tensor, label_map
 from vostool.propagate import Known, Prediction, References
 from vostool.segment import Job, segment
 
@@ -252,6 +252,22 @@ class TestWantOfMemory:
             return image_tensor(*arguments)
 
         monkeypatch.setattr("vostool.backoff.image_tensor", once_without_room)
+        found, lowered = run(model_of(Own(Room())), two)
+        assert right(found, two)
+        assert lowered == []
+        assert len(calls) == len(found) + 1
+
+    def test_for_a_label_map_has_it_made_in_ram(
+        self, two: Footage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[None] = []
+
+        def once_without_room(*arguments: Any) -> Any:
+            calls.append(None)
+            check(len(calls) == 2, False)
+            return label_map(*arguments)
+
+        monkeypatch.setattr("vostool.follow.label_map", once_without_room)
         found, lowered = run(model_of(Own(Room())), two)
         assert right(found, two)
         assert lowered == []

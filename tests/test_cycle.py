@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from typing import Any
@@ -165,27 +166,28 @@ class TestGradient:
             shown, first = (network.eval().encode(image) for image in images)
         both = Goal((0, 1, 2), Reference(first, truth))
 
-        def loss(objects: Tensor) -> Tensor:
-            explained = explain(network, shown, objects, [both])
-            return explained + smooth * roughness(objects)
+        def losses(objects: Tensor) -> list[Tensor]:
+            return [*explain(network, shown, objects, [both]), smooth * roughness(objects)]
 
         masks = 0.2 + 0.2 * torch.rand(1, 2, 32, 48, dtype=torch.float64)
-        step = next(descend(loss, masks, at_rate(PAPER_PIXELS / (32 * 48))))
+        step = next(descend(losses, masks, at_rate(PAPER_PIXELS / (32 * 48))))
         gradient = masks - step.objects  # at that rate, the gradient of the loss itself
         with torch.no_grad():
             for seed in range(3):
                 generator = torch.Generator().manual_seed(seed)
                 way = torch.randn(masks.shape, generator=generator, dtype=torch.float64)
-                ahead, behind = (loss(masks + sign * 1e-6 * way).item() for sign in (1, -1))
+                ahead, behind = (
+                    torch.stack(losses(masks + sign * 1e-6 * way)).sum().item() for sign in (1, -1)
+                )
                 expected = (ahead - behind) / 2e-6
                 assert (gradient * way).sum().item() == pytest.approx(expected, rel=1e-4)
 
     def test_of_a_pixel_moves_it_alike_at_every_size(self) -> None:
-        def loss(objects: Tensor) -> Tensor:
-            return objects.square().mean(dim=(1, 2, 3))
+        def losses(objects: Tensor) -> list[Tensor]:
+            return [objects.square().mean(dim=(1, 2, 3))]
 
         steps = [
-            next(descend(loss, torch.ones(1, 1, height, width), at_rate(1e4))).objects.mean()
+            next(descend(losses, torch.ones(1, 1, height, width), at_rate(1e4))).objects.mean()
             for height, width in ((24, 32), (240, 320))
         ]
         torch.testing.assert_close(steps[0], steps[1])
@@ -291,8 +293,17 @@ class TestGradientCorrection:
             cycle_loss(ColourSegmenter(), shown, masks[:, list(each.channels)], each.reference)
             for each in (first, late)
         ]
-        both = explain(ColourSegmenter(), shown, masks[:, 1:], [first, late])
-        torch.testing.assert_close(both, losses[0] + losses[1])
+        both = list(explain(ColourSegmenter(), shown, masks[:, 1:], [first, late]))
+        torch.testing.assert_close(both, losses)
+
+        def all_losses(objects: Tensor) -> Iterator[Tensor]:
+            for loss in explain(ColourSegmenter(), shown, objects, [first, late]):
+                yield loss
+                with pytest.raises(RuntimeError, match="second time"):  # what it took is freed
+                    torch.autograd.grad(loss.sum(), objects)
+
+        step = next(descend(all_losses, masks[:, 1:], at_rate(1.0)))
+        torch.testing.assert_close(step.loss, losses[0] + losses[1])
 
     def test_stops_once_the_loss_no_longer_falls(self, network: Stm, clip: Scene) -> None:
         shown, first = network_goal(network, clip)

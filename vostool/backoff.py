@@ -147,9 +147,13 @@ class Supply:
         return self._work[0][0] if self._work else None
 
     def done(self) -> tuple[Frame, Tensor]:
-        """Return the frame at work and its image, and be done with it."""
+        """Return the frame at work and its image, and be done with it.
+
+        Raises ValueError if its image was not taken.
+        """
         frame, image = self._work.pop()
-        assert image is not None
+        if image is None:
+            raise ValueError(f"frame {frame.index} was not taken")
         return frame, image
 
     def close(self) -> None:

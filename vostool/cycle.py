@@ -9,7 +9,7 @@ Shapes: masks (B, N + 1, H, W), background first; objects (B, N, H, W) are the m
 without it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, NamedTuple
@@ -101,14 +101,15 @@ class GradientCorrection:
         if not self.moves:
             return masks
 
-        def loss(objects: Tensor) -> Tensor:
-            explained = explain(segmenter, features, objects, goals)
-            return explained + self.smooth * roughness(objects) if self.smooth else explained
+        def losses(objects: Tensor) -> Iterator[Tensor]:
+            yield from explain(segmenter, features, objects, goals)
+            if self.smooth:
+                yield self.smooth * roughness(objects)
 
         pace = at_rate(self.rate) if self.length is None else of_length(self.length)
         before = objects = masks[:, 1:]
         least = float("inf")
-        for step in islice(descend(loss, objects, pace, admissible), self.steps):
+        for step in islice(descend(losses, objects, pace, admissible), self.steps):
             if self.tolerance is not None:
                 reached = step.loss.sum().item()
                 if reached > (1 - self.tolerance) * least:
@@ -123,13 +124,11 @@ def explain(
     features: Features,
     objects: Tensor,
     goals: Sequence[Goal[Features]],
-) -> Tensor:
-    """Eq. 7 over several references: the sum of their losses, (B,)."""
-    masks = with_background(objects)
-    losses = [
-        cycle_loss(segmenter, features, masks[:, goal.channels], goal.reference) for goal in goals
-    ]
-    return torch.stack(losses).sum(dim=0)
+) -> Iterator[Tensor]:
+    """Yield Eq. 7 for one reference after another, (B,); their sum is the loss of the masks."""
+    for goal in goals:
+        masks = with_background(objects)[:, goal.channels]
+        yield cycle_loss(segmenter, features, masks, goal.reference)
 
 
 Pace = Callable[[Tensor], Tensor]  # from the gradient of the loss, summed over pixels, to a step
@@ -158,25 +157,28 @@ class Step(NamedTuple):
 
 
 def descend(
-    loss_of: Callable[[Tensor], Tensor],
+    losses_of: Callable[[Tensor], Iterable[Tensor]],
     objects: Tensor,
     pace: Pace,
     project: Callable[[Tensor], Tensor] = lambda objects: objects,
 ) -> Iterator[Step]:
     """Yield step after step of Eq. 8, without end; `project` puts right where each one led.
 
-    Callers need no gradients, and weights get none.
+    The loss is the sum of `losses_of` the objects, each (B,). What one of them needs for its
+    gradient is given back before the next is made. Callers need no gradients, and weights get none.
     """
     pixels = objects.shape[2] * objects.shape[3]
     while True:
+        leaf = objects.detach().requires_grad_()
+        total, gradient = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
         with torch.enable_grad():
-            leaf = objects.detach().requires_grad_()
-            loss = loss_of(leaf)
-            # the loss is a mean over pixels; of a sum, the gradient of a pixel is the same at
-            # every size, and large enough for 16 bits
-            (gradient,) = torch.autograd.grad(pixels * loss.sum(), leaf)
+            for loss in losses_of(leaf):
+                # the loss is a mean over pixels; of a sum, the gradient of a pixel is the same
+                # at every size, and large enough for 16 bits
+                (part,) = torch.autograd.grad(pixels * loss.sum(), leaf)
+                total, gradient = total + loss.detach(), gradient + part
         objects = project(leaf.detach() - pace(gradient))
-        yield Step(loss.detach(), objects)
+        yield Step(total, objects)
 
 
 def admissible(objects: Tensor) -> Tensor:
@@ -205,8 +207,8 @@ def receptive_field(
     goal = Goal(tuple(range(reference.masks.shape[1])), reference)
     empty = torch.zeros_like(reference.masks[:, 1:])
 
-    def loss(objects: Tensor) -> Tensor:
+    def losses(objects: Tensor) -> Iterator[Tensor]:
         return explain(segmenter, features, objects, [goal])
 
-    for step in descend(loss, empty, at_rate(rate)):
+    for step in descend(losses, empty, at_rate(rate)):
         yield step.objects.relu()

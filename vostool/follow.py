@@ -328,9 +328,18 @@ def follow(
     """
     with closing(predict(frames, given, model, watch, lowered)) as predictions:
         for frame, seen in predictions:
-            labels = label_map(seen.masks, seen.ids, frame.rgb.shape[:2])
+            labels = labels_of(seen, frame.rgb.shape[:2])
             if frame.index in given.paths:
                 truth = given.labels(frame.index)
                 labels[np.isin(labels, given.ids[frame.index])] = 0
                 labels = np.where(truth > 0, truth, labels)
             yield frame, labels
+
+
+def labels_of(seen: Prediction[Any], size: Size) -> LabelMap:
+    """Return a prediction's label map (H, W); made in RAM if its device has no room for that."""
+    try:
+        return label_map(seen.masks, seen.ids, size)
+    except torch.OutOfMemoryError:
+        masks = seen.masks.cpu()
+    return label_map(masks, seen.ids, size)
