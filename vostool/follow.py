@@ -38,6 +38,7 @@ from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.chunks import InChunks
 from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
+from vostool.model.stm import Stm, StmSettings
 from vostool.options import OWN_MODEL, ModelOptions
 from vostool.prepare import Size, label_map, object_tensor, working_size
 from vostool.propagate import MEMORY, REFERENCE_SETS, Annotation, Prediction, References, propagate
@@ -139,16 +140,18 @@ def load_model(options: ModelOptions) -> Model:
     if options.model != OWN_MODEL:
         images, masks = random_frames(network.stride)
         check_segmenter(network, images.to(device), masks.to(device))
+    # a foreign model has none: the papers' size and rate
+    advice = network.settings if isinstance(network, Stm) else StmSettings()
     return Model(
         network=network,
         weights=path,
         device=device,
         precision=precision,
-        size=options.size,
+        size=options.size or advice.short_side,
         references=references_of(options),
         memory_frames=options.memory_frames,
         objects_at_once=options.objects_at_once,
-        correction=correction_of(options),
+        correction=correction_of(options, advice.correction_rate),
         name=options.model,
     )
 
@@ -171,11 +174,11 @@ def references_of(options: ModelOptions) -> References:
     return replace(chosen, every=options.memory_every) if chosen.every else chosen
 
 
-def correction_of(options: ModelOptions) -> GradientCorrection | None:
-    """Return the correction of the masks, if there is to be one."""
+def correction_of(options: ModelOptions, rate: float) -> GradientCorrection | None:
+    """Return the correction of the masks, if there is to be one; `rate` unless another is given."""
     if options.gc_every is None:
         return None
-    return GradientCorrection(options.gc_every, **options.of_correction())
+    return GradientCorrection(options.gc_every, **{"rate": rate, **options.of_correction()})
 
 
 class GivenMasks(Mapping[int, Annotation]):

@@ -19,7 +19,7 @@ class ModelOptions(BaseModel):
     weights: str = "default"
     device: str = "auto"
     precision: str = "auto"
-    size: int = Field(default=240, ge=32)
+    size: int | None = Field(default=None, ge=32)  # None: what the weights say suits them
     reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
     memory_every: int = Field(default=5, ge=1)
     memory_frames: int = Field(default=8, ge=2)

@@ -84,7 +84,7 @@ def erf(
         ),
     ] = ["default"],  # noqa: B006
     model: ModelName = "stm",
-    size: Size = 240,
+    size: Size = None,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: AsJson = False,
@@ -101,7 +101,9 @@ def erf(
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
-    models = [load_model(options.changed({"weights": each})) for each in weights]
+    first = load_model(options.changed({"weights": weights[0]}))
+    alike = options.changed({"size": first.size})  # they are shown side by side
+    models = [first, *(load_model(alike.changed({"weights": each})) for each in weights[1:])]
     job = ErfJob(
         video=video,
         mask=mask,

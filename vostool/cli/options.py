@@ -16,9 +16,12 @@ ModelName = Annotated[
     typer.Option(help="stm, or a model that another package offers.", rich_help_panel="Model"),
 ]
 Size = Annotated[
-    int,
+    int | None,
     typer.Option(
-        min=32, help="Short side at which the network works, pixels.", rich_help_panel="Model"
+        min=32,
+        help="Short side at which the network works, pixels.",
+        rich_help_panel="Model",
+        show_default="as the weights say",
     ),
 ]
 MemoryEvery = Annotated[
@@ -104,7 +107,7 @@ GcRate = Annotated[
         min=0,
         help="Length of a step, in the papers' unit at every --size.",
         rich_help_panel="Gradient correction",
-        show_default="180",
+        show_default="as the weights say; papers: 180",
     ),
 ]
 GcLength = Annotated[
@@ -152,7 +155,7 @@ Overwrite = Annotated[
 MODEL: dict[str, tuple[Any, object]] = {
     "model": (ModelName, "stm"),
     "weights": (Weights, "default"),
-    "size": (Size, 240),
+    "size": (Size, None),
     "reference": (Reference, "memory"),
     "memory_every": (MemoryEvery, 5),
     "memory_frames": (MemoryFrames, 8),

@@ -21,7 +21,15 @@ from vostool.model.stm import Stm, StmSettings
 FORMAT = 1
 KEY = "vostool"
 # these may change in training
-FREE = {"values", "memory", "top_k", "kernel_sigma", "kernel_temperature"}
+FREE = {
+    "values",
+    "memory",
+    "top_k",
+    "kernel_sigma",
+    "kernel_temperature",
+    "short_side",
+    "correction_rate",
+}
 
 
 def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:

@@ -57,6 +57,12 @@ class StmSettings(BaseModel):
     kernel_temperature: float = Field(
         default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
     )
+    short_side: int = Field(
+        default=240, ge=32, description="of the frames that it follows best, pixels"
+    )
+    correction_rate: float = Field(
+        default=180.0, ge=0, description="alpha of Eq. 8 that suits it, in the papers' unit"
+    )
 
 
 @dataclass(frozen=True)
