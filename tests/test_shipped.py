@@ -40,7 +40,7 @@ def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def test_follow_both_objects_of_the_demo(shipped: Stm) -> None:
     drawn = list(frames())
     height, width = drawn[0][1].shape
-    size = working_size(height, width, 240, shipped.stride)
+    size = working_size(height, width, shipped.settings.short_side, shipped.stride)
     ids = (BALL, KITE)
     truth = {0: Annotation(ids, object_tensor(drawn[0][1], ids, size, CPU))}
     images = (image_tensor(rgb, size, CPU) for rgb, _ in drawn)
