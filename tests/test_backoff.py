@@ -3,7 +3,7 @@
 import copy
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -241,33 +241,28 @@ class TestWantOfMemory:
         with pytest.raises(RuntimeError, match="a fault"):
             run(model_of(Broken(Room())), two)
 
-    def test_while_reading_ahead_is_none_if_there_is_room_in_time(
-        self, two: Footage, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("name", "make"),
+        [
+            pytest.param("vostool.backoff.image_tensor", image_tensor, id="reading ahead"),
+            pytest.param("vostool.follow.label_map", label_map, id="a label map, made in RAM"),
+        ],
+    )
+    def test_beside_the_network_is_made_good_without_going_lower(
+        self,
+        name: str,
+        make: Callable[..., object],
+        two: Footage,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         calls: list[None] = []
 
-        def once_without_room(*arguments: Any) -> Tensor:
+        def once_without_room(*arguments: Any) -> object:
             calls.append(None)
             check(len(calls) == 2, False)
-            return image_tensor(*arguments)
+            return make(*arguments)
 
-        monkeypatch.setattr("vostool.backoff.image_tensor", once_without_room)
-        found, lowered = run(model_of(Own(Room())), two)
-        assert right(found, two)
-        assert lowered == []
-        assert len(calls) == len(found) + 1
-
-    def test_for_a_label_map_has_it_made_in_ram(
-        self, two: Footage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        calls: list[None] = []
-
-        def once_without_room(*arguments: Any) -> Any:
-            calls.append(None)
-            check(len(calls) == 2, False)
-            return label_map(*arguments)
-
-        monkeypatch.setattr("vostool.follow.label_map", once_without_room)
+        monkeypatch.setattr(name, once_without_room)
         found, lowered = run(model_of(Own(Room())), two)
         assert right(found, two)
         assert lowered == []
