@@ -1,3 +1,4 @@
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from tests.evaluate.making import (
     write_grey,
     write_youtube,
 )
-from vostool.errors import InputError, MaskError
+from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
-from vostool.evaluate.scoring import deaf_to_interrupts, score_clip, score_clips
+from vostool.evaluate.scoring import Scorer, deaf_to_interrupts, score_clip, score_clips
 from vostool.media.masks import write_mask
 from vostool.metrics import score_frame
 
@@ -174,3 +175,11 @@ def test_processes_that_score_never_see_an_interrupt() -> None:
         told = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert told.strip() == "True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_process_that_dies_is_an_error_of_one_line(clip: BenchmarkClip, folder: Path) -> None:
+    with pytest.raises(DeviceError, match="a scoring process died"), Scorer(1) as scorer:
+        scores = scorer.submit(clip, folder)
+        for process in multiprocessing.active_children():
+            process.kill()
+        scores.result()

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from typing import Self
 import cv2
 import numpy as np
 
-from vostool.errors import InputError, MaskError
+from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip
 from vostool.evaluate.results import ClipScores, ObjectScores
 from vostool.media.labels import VOID, LabelMap
@@ -28,7 +29,10 @@ PROCESSES = 2
 
 
 class Scorer:
-    """Scores clips behind the network's back; a context manager."""
+    """Scores clips behind the network's back; a context manager.
+
+    Where a process dies, DeviceError comes in place of what then comes out of a future.
+    """
 
     def __init__(self, processes: int | None = None) -> None:
         """Have at most so many processes; by default one for each core but at least two."""
@@ -54,6 +58,10 @@ class Scorer:
         traceback: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(problem, BrokenProcessPool):
+            raise DeviceError(
+                "a scoring process died, killed for want of memory perhaps"
+            ) from problem
 
 
 @contextmanager
