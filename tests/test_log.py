@@ -29,7 +29,7 @@ class Kept:
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> Kept:
     kept = Kept()
-    monkeypatch.setattr("vostool.log.open_board", lambda folder: kept)
+    monkeypatch.setattr("vostool.log.open_board", lambda folder, step: kept)
     return kept
 
 
@@ -67,6 +67,21 @@ class TestALog:
             with Log(tmp_path, lambda entry: None) as log:
                 log.write(step, loss=1.0)
         assert [entry["step"] for entry in lines(tmp_path)] == [1, 2]
+
+    @pytest.mark.usefixtures("no_board")
+    def test_that_goes_on_from_a_step_drops_what_came_after_it(self, tmp_path: Path) -> None:
+        with Log(tmp_path, lambda entry: None) as log:
+            for step in (1, 2, 3):
+                log.write(step, loss=1.0)
+        with (tmp_path / "log.jsonl").open("a") as file:
+            file.write('{"step": 4, "lo')  # killed while it wrote
+        with Log(tmp_path, lambda entry: None, step=2) as log:
+            log.write(3, loss=2.0)
+        assert [(entry["step"], entry["loss"]) for entry in lines(tmp_path)] == [
+            (1, 1.0),
+            (2, 1.0),
+            (3, 2.0),
+        ]
 
     def test_of_another_process_says_nothing(self, board: Kept, tmp_path: Path) -> None:
         told: list[dict[str, Any]] = []

@@ -47,7 +47,9 @@ def test_without_a_terminal_it_says_a_line_now_and_then(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        f"clip.mp4: {done} of 30 frames, 1.0/s" for done in range(1, 31) if done % SECONDS == 0
+        f"clip.mp4: {done} of 30 frames, 1.0/s, 0:00:{30 - done:02d} left"
+        for done in range(1, 31)
+        if done % SECONDS == 0
     ]
 
 
@@ -93,7 +95,7 @@ def test_the_unit_and_some_words_may_be_given(
         report(1000, 2000, "")
         clock.now += SECONDS
         report(1050, 2000, "loss 0.5")
-    assert capsys.readouterr().err == "run: 1050 of 2000 steps, 5.0/s  loss 0.5\n"
+    assert capsys.readouterr().err == "run: 1050 of 2000 steps, 5.0/s, 0:03:10 left  loss 0.5\n"
 
 
 @pytest.mark.parametrize("quiet", [False, True])

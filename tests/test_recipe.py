@@ -6,8 +6,10 @@ from pydantic import ValidationError
 
 import vostool
 from vostool.errors import InputError, UsageError
+from vostool.model.checkpoint import read_header
 from vostool.model.stm import StmSettings
 from vostool.recipe import Recipe, find_recipe, read_recipe
+from vostool.weights import find_weights
 
 LEAST = """
 [[data]]
@@ -198,6 +200,14 @@ class TestAShippedRecipe:
         assert recipe.network.backbone == "resnet50"
         assert all(phase.cycle and phase.size == (240, 432) for phase in recipe.phases)
         assert recipe.steps == 240 * 883  # epochs of 3531 clips, four a step
+        assert (recipe.clip_norm, recipe.average, recipe.backwards) == (0, 0, False)
+
+    def test_of_default_is_of_the_shipped_network(self) -> None:
+        # but for the kernel that weights trained without it are read with
+        reading: dict[str, Any] = {"memory": "stm", "kernel_sigma": 7.0}
+        shipped = StmSettings.model_validate(read_header(find_weights("default"))["settings"])
+        network = read_recipe(find_recipe("default")).network
+        assert network == shipped.model_copy(update=reading)
 
 
 def test_defaults_are_within_their_own_limits() -> None:

@@ -80,7 +80,8 @@ def without_labels(clip: Clip, *frames: int) -> Clip:
 
 def step_on(run: Run[Stm], recipe: Recipe, clip: Clip, team: Processes = ALONE) -> float:
     """Take a step on clips that are all there are."""
-    return take_step(run, recipe, (clip, clip.images.shape[1], False), team)
+    run.recipe = recipe
+    return take_step(run, (clip, clip.images.shape[1], False), team)
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -295,6 +296,25 @@ class TestAStep:
         assert run.step == 7
         assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
 
+    @pytest.mark.parametrize("clip_norm", [0.0, 3.0])
+    def test_whose_gradient_is_no_number_is_refused_and_changes_nothing(
+        self,
+        clip_norm: float,
+        run: Run[Stm],
+        recipe: Recipe,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def broken(network: Stm, *others: object, **settings: object) -> Tensor:
+            weight = network.decoder.head.weight
+            return (weight - weight.detach()).abs().sum().sqrt()[None]  # 0, and infinitely steep
+
+        monkeypatch.setattr("vostool.train.unroll", broken)
+        before = self.state(run.network)
+        with pytest.raises(VostoolError, match=r"the gradient is (nan|inf) at step 0"):
+            step_on(run, recipe.model_copy(update={"clip_norm": clip_norm}), batch(2))
+        assert run.step == 0
+        assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
+
     def test_in_16_bits_is_about_the_same(self, run: Run[Stm], recipe: Recipe) -> None:
         exact = loss_of(run.network, batch(2), cycle=True).item()
         rounded = recipe.model_copy(update={"precision": "bf16"})
@@ -310,7 +330,7 @@ class TestImitation:
         before = {name: weight.clone() for name, weight in run.network.state_dict().items()}
         clips = (batch(2), 1, False)
         imitation = functools.partial(imitate, run.network, network)
-        losses = [take_step(run, recipe, clips, ALONE, imitation) for _ in range(12)]
+        losses = [take_step(run, clips, ALONE, imitation) for _ in range(12)]
         assert losses[-1] < 0.6 * losses[0]
         moved = {
             name
@@ -456,7 +476,14 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def soon_started(monkeypatch: pytest.MonkeyPatch, started: Run[Stm]) -> None:
     """Have a run begin without building its networks anew."""
-    monkeypatch.setattr("vostool.train.start_run", lambda *arguments: copy.deepcopy(started))
+
+    def start(recipe: Recipe, device: torch.device) -> Run[Stm]:
+        run = copy.deepcopy(started)
+        run.recipe = recipe
+        return run
+
+    monkeypatch.setattr("vostool.train.start_run", start)
+    monkeypatch.setattr("vostool.train.run_of", lambda recipe, _, device: start(recipe, device))
 
 
 class TestARun:
@@ -469,6 +496,7 @@ class TestARun:
         assert card["step"] == 4
         assert card["held_out"] == ["two"]
         assert list(card["held_out_j_and_f"]) == ["4"]
+        assert card["data"] == {"clips": 1, "photographs": 2}
         assert Recipe.model_validate(card["recipe"]) == recipe_of(data, hold_out=["two"])
 
     def test_leaves_its_recipe_and_a_log(self, whole: Path, data: Path) -> None:
@@ -480,7 +508,8 @@ class TestARun:
         for entry in losses:
             assert 0 < entry["loss"] < 99
             assert entry["seconds_per_step"] > 0
-            assert entry["rate"] == pytest.approx(learning_rate(entry["step"], recipe), abs=1e-6)
+            share = learning_rate(entry["step"] - 1, recipe)
+            assert entry["learning_rate"] == pytest.approx(share * recipe.learning_rate, rel=1e-5)
         (score,) = [entry for entry in log_of(whole) if "held_out_j_and_f" in entry]
         assert score["step"] == 4
         assert 0 <= score["held_out_j_and_f"] <= 1
@@ -519,7 +548,8 @@ class TestARun:
         with pytest.raises(Killed):
             train(recipe, tmp_path, device=CPU, report=kill_at(4))
         train(recipe, tmp_path, device=CPU, resume=True)
-        assert {entry["loss"] for entry in log_of(tmp_path) if "loss" in entry} == {2.0}
+        told = [(entry["step"], entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry]
+        assert told == [(2, 2.0), (4, 2.0), (6, 2.0)], "of a step that was taken twice, twice"
 
     def test_that_is_to_stop_saves_and_resumes_to_the_very_same(
         self, whole: Path, data: Path, tmp_path: Path
@@ -547,8 +577,16 @@ class TestARun:
         assert read_header(path)["card"] == read_header(whole / "weights.safetensors")["card"]
 
     def test_is_exported_to_a_folder_that_is_there(self, whole: Path, data: Path) -> None:
-        with pytest.raises(OutputError, match="no such folder"):
-            export_run(recipe_of(data), whole, whole / "none" / "exported.safetensors")
+        with pytest.raises(OutputError, match=r"exported\.safetensors: weights cannot be written"):
+            export_run(
+                recipe_of(data, hold_out=["two"]), whole, whole / "none" / "exported.safetensors"
+            )
+
+    def test_is_exported_without_what_it_started_from(self, whole: Path, tmp_path: Path) -> None:
+        gone = {"data_root": Path("gone"), "start": Path("gone.safetensors")}
+        recipe = recipe_of(hold_out=["two"], **gone)
+        path = export_run(recipe, whole, tmp_path / "exported.safetensors")
+        same_weights(path, whole / "weights.safetensors")
 
     def test_that_is_not_there_cannot_be_exported(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="found none"):
@@ -609,9 +647,59 @@ class TestARun:
         after = load_file(whole / "weights.safetensors")
         assert all(torch.equal(before[name], after[name]) for name in before)
 
+    @pytest.mark.parametrize(
+        ("changes", "name"),
+        [
+            ({"seed": 5}, "seed"),
+            ({"hold_out": ["one"]}, "hold_out"),
+            ({"network": TINY.model_copy(update={"top_k": 9})}, r"network\.top_k"),
+        ],
+    )
+    def test_of_another_recipe_is_neither_resumed_nor_exported(
+        self, changes: dict[str, Any], name: str, whole: Path, data: Path, tmp_path: Path
+    ) -> None:
+        recipe = recipe_of(data, **{"hold_out": ["two"], **changes})
+        before = (whole / "recipe.json").read_text()
+        with pytest.raises(UsageError, match=f"has another {name} than the recipe"):
+            train(recipe, whole, device=CPU, resume=True)
+        with pytest.raises(UsageError, match=f"has another {name} than the recipe"):
+            export_run(recipe, whole, tmp_path / "exported.safetensors")
+        assert (whole / "recipe.json").read_text() == before
+        assert not any(tmp_path.iterdir())
+
+    @pytest.mark.usefixtures("soon_started")
+    def test_may_be_made_longer_when_it_is_resumed(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.train.unroll", head_loss)
+        for steps in (2, 3):
+            phases = [{"steps": steps, "size": (32, 48)}]
+            train(recipe_of(data, phases=phases), tmp_path, device=CPU, resume=steps == 3)
+        assert [entry["step"] for entry in log_of(tmp_path)] == [1, 2, 3]
+        assert read_header(tmp_path / "weights.safetensors")["card"]["step"] == 3
+
+    @pytest.mark.usefixtures("soon_started")
+    def test_that_was_killed_at_once_can_be_resumed(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.train.unroll", head_loss)
+        with pytest.raises(Killed):
+            train(recipe_of(data), tmp_path, device=CPU, report=kill_at(1))
+        train(recipe_of(data), tmp_path, device=CPU, resume=True)
+        assert [entry["step"] for entry in log_of(tmp_path)] == [1, 2, 3, 4]
+
+    @pytest.mark.parametrize("name", ["weights.safetensors", "log.jsonl"])
+    def test_does_not_mix_with_what_is_left_of_another(
+        self, name: str, data: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / name).write_text("precious")
+        with pytest.raises(OutputError, match=f"holds a run already .{name}"):
+            train(recipe_of(data), tmp_path, device=CPU)
+        assert (tmp_path / name).read_text() == "precious"
+
     def test_is_not_overwritten(self, whole: Path, data: Path) -> None:
         before = (whole / "checkpoint.pt").stat()
-        with pytest.raises(OutputError, match="holds a run already; --resume it"):
+        with pytest.raises(OutputError, match=r"holds a run already .*--resume it"):
             train(recipe_of(data), whole, device=CPU)
         after = (whole / "checkpoint.pt").stat()
         assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
@@ -648,13 +736,21 @@ class TestARun:
     ) -> None:
         wider = TINY.model_copy(update={"key_channels": 9})
         (tmp_path / "checkpoint.pt").symlink_to(whole / "checkpoint.pt")
-        with pytest.raises(VostoolError):
-            train(recipe_of(data, network=wider), tmp_path, device=CPU, resume=True)
+        with pytest.raises(UsageError, match=r"another network\.key_channels"):
+            train(
+                recipe_of(data, network=wider, hold_out=["two"]), tmp_path, device=CPU, resume=True
+            )
 
-    @pytest.mark.usefixtures("soon_started")
-    def test_is_not_resumed_from_a_damaged_checkpoint(self, data: Path, tmp_path: Path) -> None:
-        (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
-        with pytest.raises(VostoolError):
+    @pytest.mark.parametrize("content", [b"damaged", b"", [1, 2], {"step": 3}])
+    def test_is_not_resumed_from_a_damaged_checkpoint(
+        self, content: object, data: Path, tmp_path: Path
+    ) -> None:
+        checkpoint = tmp_path / "checkpoint.pt"
+        if isinstance(content, bytes):
+            checkpoint.write_bytes(content)
+        else:
+            torch.save(content, checkpoint)
+        with pytest.raises(WeightsError, match=r"checkpoint\.pt: "):
             train(recipe_of(data), tmp_path, device=CPU, resume=True)
 
     @pytest.mark.usefixtures("soon_started")

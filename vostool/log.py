@@ -8,6 +8,9 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from vostool.files import write_text
+
+LOG = "log.jsonl"
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -27,16 +30,23 @@ class Board(Protocol):
 class Log:
     """Entries of a run, a context manager; says nothing unless `speaks`."""
 
-    def __init__(self, folder: Path, report: Report, speaks: bool = True) -> None:
-        """Append to `folder`/log.jsonl and `folder`/tensorboard; `report` gets each entry too."""
-        self._file, self._report, self._speaks = folder / "log.jsonl", report, speaks
-        self._board = open_board(folder / "tensorboard") if speaks else None
+    def __init__(
+        self, folder: Path, report: Report, speaks: bool = True, step: int | None = None
+    ) -> None:
+        """Append to `folder`/log.jsonl and `folder`/tensorboard; `report` gets each entry too.
+
+        What they hold of steps after `step`, from which the run goes on, is dropped.
+        """
+        self._file, self._report, self._speaks = folder / LOG, report, speaks
+        if speaks and step is not None:
+            drop_after(self._file, step)
+        self._board = open_board(folder / "tensorboard", step) if speaks else None
 
     def write(self, step: int, **values: float) -> None:
         """Add an entry for a step."""
         if not self._speaks:
             return
-        entry = {"step": step, **{name: round(value, 6) for name, value in values.items()}}
+        entry = {"step": step, **{name: float(f"{v:.6g}") for name, v in values.items()}}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         if self._board is not None:
@@ -62,11 +72,19 @@ class Log:
             self._board.close()
 
 
-def open_board(folder: Path) -> Board | None:
-    """Return a TensorBoard writer, or None where it is not installed."""
+def drop_after(file: Path, step: int) -> None:
+    """Drop the entries of steps after one, as of a run that was killed and goes on from there."""
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # the last may be cut off
+        write_text(file, "".join(line for line in whole if json.loads(line)["step"] <= step))
+
+
+def open_board(folder: Path, step: int | None = None) -> Board | None:
+    """Return a TensorBoard writer that goes on after a step, or None where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    board: Board = SummaryWriter(str(folder))
+    board: Board = SummaryWriter(str(folder), purge_step=None if step is None else step + 1)
     return board

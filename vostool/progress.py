@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -82,7 +83,7 @@ def bar(title: str, console: Console, unit: str) -> Iterator[Report]:
 
 
 def lines(title: str, unit: str) -> Report:
-    """Print a line about every `SECONDS`."""
+    """Print a line about every `SECONDS`, with the time left if it is known how much there is."""
     pace, last = Pace(), time.perf_counter()
 
     def report(done: int, total: int | None, words: str) -> None:
@@ -92,13 +93,19 @@ def lines(title: str, unit: str) -> Report:
         if now - last >= SECONDS:
             last = now
             of = f" of {total}" if total else ""
+            left = f", {time_left(total - done, speed)} left" if total and speed else ""
             print(
-                f"{title}: {done}{of} {unit}, {speed:.1f}/s  {words}".rstrip(),
+                f"{title}: {done}{of} {unit}, {speed:.1f}/s{left}  {words}".rstrip(),
                 file=sys.stderr,
                 flush=True,
             )
 
     return report
+
+
+def time_left(count: int, speed: float) -> timedelta:
+    """Return how long so many take at a speed per second, to the second."""
+    return timedelta(seconds=round(count / speed))
 
 
 class Pace:

@@ -43,7 +43,9 @@ class Phase(Part):
     size: tuple[int, int] = Field(default=(240, 432), description="height, width; multiples of 16")
     videos: float = Field(default=0.5, ge=0, le=1, description="share of clips from videos")
     max_interval: int = Field(
-        default=10, ge=1, description="most annotated frames from one to the next"
+        default=10,
+        ge=1,
+        description="most frames from one of a clip to the next, unless annotated ones are rarer",
     )
     paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
     cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
@@ -87,6 +89,7 @@ class Recipe(Part):
     several: float = Field(default=0.3, ge=0, le=1, description="share of steps with more a clip")
     most: int = Field(default=2, ge=2, description="objects a clip in these, at most")
     late: float = Field(default=0.0, ge=0, le=1, description="share of those where one is late")
+    backwards: bool = Field(default=True, description="let clips run backwards too")
     unknown: bool = Field(
         default=False, description="take frames without labels too, for the cycle loss alone"
     )
@@ -97,14 +100,18 @@ class Recipe(Part):
         default=(0, 1), description="max_interval grows by the first every second steps"
     )
     optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = Field(default=2e-4, gt=0)
-    encoder_learning_rate: float = Field(default=5e-5, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=2e-4, gt=0, allow_inf_nan=False)
+    encoder_learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: int = Field(default=200, ge=0, description="steps")
-    clip_norm: float | None = Field(default=3.0, gt=0)
+    clip_norm: float = Field(
+        default=3.0, ge=0, allow_inf_nan=False, description="longest gradient; 0: any length"
+    )
     average: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights")
-    gamma: float = Field(default=1.0, ge=0, description="weight of the cross-entropy (Eq. 4)")
+    gamma: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="weight of the cross-entropy (Eq. 4)"
+    )
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0
     log_every: int = Field(default=20, ge=1)

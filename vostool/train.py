@@ -27,17 +27,31 @@ from vostool.data.library import Library, draw_batch, load_library
 from vostool.data.sequences import InMemory
 from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
 from vostool.evaluate.results import ObjectScores, summary
-from vostool.files import make_folder
-from vostool.log import Log, Report
+from vostool.files import make_folder, write_text
+from vostool.log import LOG, Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import score_frame
 from vostool.model.checkpoint import begin_from, load_checkpoint, save_checkpoint
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
+from vostool.options import ModelOptions
 from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
 from vostool.propagate import Annotation, Prediction, References, propagate
 from vostool.recipe import Recipe
+
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
+# what of a recipe may change while its run goes on: where things lie, how long, how often told
+FREE_ENTRIES = {
+    "data_root",
+    "start",
+    "begin",
+    "teacher",
+    "phases",
+    "log_every",
+    "save_every",
+    "validate_every",
+}
 
 
 class Trainable(Segmenter[Any, Any], Protocol):
@@ -152,49 +166,92 @@ def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
 class Run(Generic[Network]):
     """The state of a training run: all that a checkpoint must hold."""
 
+    recipe: Recipe
     network: Network
     average: Network  # of the network over the last steps; what is validated and shipped
     optimizer: torch.optim.Optimizer
     step: int = 0
     scores: dict[str, float] = field(default_factory=dict)  # held-out J&F by step
+    data: dict[str, int] = field(default_factory=dict)  # clips and photographs of each data set
 
     def save(self, path: Path) -> None:
         """Write the state; atomic."""
         state = {
+            "recipe": self.recipe.model_dump(mode="json"),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "scores": self.scores,
+            "data": self.data,
         }
         part = path.with_name(path.name + ".part")
         torch.save(state, part)
         part.replace(path)
 
     def load(self, path: Path, device: torch.device) -> None:
-        """Take up a saved state; raises WeightsError if it is of another network."""
-        try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            peaks = [group["peak"] for group in self.optimizer.param_groups]
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError, OSError, UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise WeightsError(f"{path}: no checkpoint of this recipe: {reason}") from error
-        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
-            group["peak"] = peak  # the recipe's, which may have changed
-        self.step, self.scores = state["step"], state["scores"]
+        """Take up a saved state.
+
+        Raises WeightsError if it is none, UsageError if it is of another recipe, which may
+        differ in `FREE_ENTRIES`.
+        """
+        state = read_checkpoint(path, device)
+        for name in differences(state["recipe"], self.recipe.model_dump(mode="json")):
+            raise UsageError(
+                f"{path.parent}: its run has another {name} than the recipe; "
+                "a changed recipe wants a folder of its own"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.scores, self.data = state["step"], state["scores"], state["data"]
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what `Run.save` wrote; raises InputError if it is not there, WeightsError if damaged."""
+    if not path.exists():
+        raise InputError(f"{path}: expected a run to resume, found none")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, EOFError, OSError, UnpicklingError) as error:
+        reason = (str(error).splitlines() or ["damaged"])[0]
+        raise WeightsError(f"{path}: cannot be read as a checkpoint: {reason}") from error
+    wanted = {"recipe", "network", "average", "optimizer", "step", "scores", "data"}
+    if not isinstance(state, dict) or not wanted <= state.keys():
+        raise WeightsError(f"{path}: no checkpoint of a run of this version")
+    return state
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name the entries of two recipes, as JSON has them, that are not the same."""
+    names = sorted((old.keys() | new.keys()) - FREE_ENTRIES)
+    changed = [name for name in names if old.get(name) != new.get(name)]
+    if changed == ["network"]:
+        inner = differences(old["network"], new["network"])
+        return [f"network.{name}" for name in inner]
+    return changed
 
 
 def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     """Build network, average and optimiser as they are before the first step."""
     torch.manual_seed(recipe.seed)
-    network = first_network(recipe)
+    return run_of(recipe, first_network(recipe), device)
+
+
+def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[Stm]:
+    """Build network, average and optimiser as a checkpoint has them; raises as `Run.load`."""
+    run = run_of(recipe, Stm(recipe.network), device)
+    run.load(checkpoint, device)
+    return run
+
+
+def run_of(recipe: Recipe, network: Stm, device: torch.device) -> Run[Stm]:
+    """Return a run that begins with a network."""
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
-    return Run(network, average, make_optimizer(network, network.pretrained, recipe))
+    average.memory_frames = ModelOptions().memory_frames  # it is validated as `eval` would
+    return Run(recipe, network, average, make_optimizer(network, network.pretrained, recipe))
 
 
 def make_optimizer(
@@ -223,9 +280,16 @@ def first_network(recipe: Recipe) -> Stm:
     """Build the network with the weights that the recipe begins from."""
     if recipe.begin is not None:
         return begin_from(recipe.begin, recipe.network)
-    imagenet = recipe.start == "imagenet"
-    if imagenet or recipe.start is None:
-        return Stm(recipe.network, imagenet=imagenet)
+    if recipe.start is None:
+        return Stm(recipe.network)
+    if recipe.start == "imagenet":
+        try:
+            return Stm(recipe.network, imagenet=True)
+        except OSError as error:
+            raise WeightsError(
+                f"ImageNet weights of {recipe.network.backbone}: cannot be downloaded ({error}); "
+                "have a file instead: --set start=FILE.safetensors"
+            ) from error
     try:
         state = load_file(recipe.start)
     except (OSError, SafetensorError) as error:
@@ -264,7 +328,6 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 def take_step(
     run: Run[Network],
-    recipe: Recipe,
     batch: tuple[Clip, int, bool],
     team: Processes,
     imitation: Callable[[Clip], Tensor] | None = None,
@@ -273,9 +336,11 @@ def take_step(
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
     `imitation` is the loss of each clip in phases that imitate.
-    Raises VostoolError if the loss is not a number; the weights are then as they were.
+    Raises VostoolError if the loss or a gradient is not a number; the weights are then as they
+    were.
     """
     clip, count, late = batch
+    recipe = run.recipe
     device, half = clip.images.device.type, recipe.precision == "bf16"
     phase = recipe.phase(run.step)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
@@ -286,14 +351,16 @@ def take_step(
     loss = losses.sum() / count
     told = team.total(loss.detach()).item()
     if not math.isfinite(told):
-        raise VostoolError(f"the loss is {told} at step {run.step}; the last checkpoint is good")
+        raise VostoolError(f"the loss is {told} at step {run.step}; no step is taken with it")
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     team.add_up(run.network.parameters())
-    if recipe.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+    longest = recipe.clip_norm or math.inf
+    length = float(torch.nn.utils.clip_grad_norm_(run.network.parameters(), longest))
+    if not math.isfinite(length):
+        raise VostoolError(f"the gradient is {length} at step {run.step}; no step is taken with it")
     run.optimizer.step()
     run.step += 1
     # a young average must not hold on to its random start
@@ -320,32 +387,33 @@ def train(
     such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl;
     `stop` is asked after each step, and ends the run with KeyboardInterrupt once it is saved.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
-    holds none to resume, WeightsError if it holds one of another network.
+    holds none to resume, UsageError if it holds one of another recipe.
     """
     fewest = recipe.clips or max(1, recipe.objects // (recipe.most if recipe.several else 1))
     if fewest < team.count:
         raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
-    checkpoint = folder / "checkpoint.pt"
-    claim(checkpoint, resume)
+    checkpoint = folder / CHECKPOINT
+    if not resume:
+        claim(folder)
+    run = resume_run(recipe, checkpoint, device) if resume else start_run(recipe, device)
     library = load_library(recipe, device)
     teacher = load_teacher(recipe, device)
-    run = start_run(recipe, device)
+    run.data = library.counts
     make_folder(folder)
-    if resume:
-        run.load(checkpoint, device)
     if team.first:
-        text = recipe.model_dump_json(indent=2) + "\n"
-        (folder / "recipe.json").write_text(text, encoding="utf-8")
-    with Log(folder, report, team.first) as log:
-        course = Course(recipe, folder, library, log, team, device, teacher)
+        write_text(folder / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
+        if not resume:
+            run.save(checkpoint)
+    with Log(folder, report, team.first, run.step) as log:
+        course = Course(folder, library, log, team, device, teacher)
         while run.step < recipe.steps:
             advance(run, course)
             if team.any(stop(), device):
                 course.save(run)
                 raise KeyboardInterrupt
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS
     if team.first and not library.held_out:
-        export(run, recipe, weights)
+        export(run, weights)
     return weights
 
 
@@ -353,7 +421,6 @@ def train(
 class Course:
     """All about a run that is not its state."""
 
-    recipe: Recipe
     folder: Path
     library: Library
     log: Log
@@ -366,15 +433,15 @@ class Course:
     def save(self, run: Run[Stm]) -> None:
         """Write the checkpoint."""
         if self.team.first:
-            run.save(self.folder / "checkpoint.pt")
+            run.save(self.folder / CHECKPOINT)
 
-    def tell(self, step: int) -> None:
-        """Log the mean loss and time of the steps since the last time."""
+    def tell(self, run: Run[Stm]) -> None:
+        """Log the rate of the last step, and mean loss and time of those since the last time."""
         count, now = len(self.losses), time.perf_counter()
         self.log.write(
-            step,
+            run.step,
             loss=sum(self.losses) / count,
-            rate=learning_rate(step, self.recipe),
+            learning_rate=run.optimizer.param_groups[0]["lr"],
             seconds_per_step=(now - self.since) / count,
         )
         self.losses, self.since = [], now
@@ -382,13 +449,13 @@ class Course:
 
 def advance(run: Run[Stm], course: Course) -> None:
     """Take one step, and where it is time log, validate and save."""
-    recipe, team = course.recipe, course.team
+    recipe, team = run.recipe, course.team
     batch = draw_batch(course.library, recipe, run.step, course.device, team.share)
     imitation = course.teacher and partial(imitate, run.network, course.teacher)
-    course.losses.append(take_step(run, recipe, batch, team, imitation))
+    course.losses.append(take_step(run, batch, team, imitation))
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
-        course.tell(run.step)
+        course.tell(run)
     if team.first and (run.step % recipe.validate_every == 0 or last):
         course.log.show(run.step, "clip", lambda: picture(run.average, batch[0], batch[2]))
         judge(run, course)
@@ -401,42 +468,40 @@ def judge(run: Run[Stm], course: Course) -> None:
     held_out = course.library.held_out
     if not held_out:
         return
-    score = validate(run.average, held_out, course.recipe.validate_size, course.device)
+    score = validate(run.average, held_out, run.recipe.validate_size, course.device)
     best = max(run.scores.values(), default=-1.0)
     run.scores[str(run.step)] = score
     course.log.write(run.step, held_out_j_and_f=score)
     if score > best:
-        export(run, course.recipe, course.folder / "weights.safetensors")
+        export(run, course.folder / WEIGHTS)
 
 
-def export(run: Run[Stm], recipe: Recipe, path: Path) -> None:
-    """Write the averaged weights in 16 bits, with settings, recipe and scores."""
+def export(run: Run[Stm], path: Path) -> None:
+    """Write the averaged weights in 16 bits, with settings, recipe, data and scores."""
     card = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": run.data,
         "step": run.step,
-        "held_out": recipe.hold_out,
+        "held_out": run.recipe.hold_out,
         "held_out_j_and_f": run.scores,
     }
     save_checkpoint(path, run.average, card)
 
 
 def export_run(recipe: Recipe, folder: Path, path: Path) -> Path:
-    """Write the averaged weights of a run as its last checkpoint has them."""
-    checkpoint, cpu = folder / "checkpoint.pt", torch.device("cpu")
-    claim(checkpoint, resume=True)
-    run = start_run(recipe, cpu)
-    run.load(checkpoint, cpu)
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder to write weights to")
-    export(run, recipe, path)
+    """Write the averaged weights of a run as its last checkpoint has them.
+
+    They are the latest, not those that did best on the clips held out. Raises as `Run.load`
+    does, and OutputError if they cannot be written.
+    """
+    export(resume_run(recipe, folder / CHECKPOINT, torch.device("cpu")), path)
     return path
 
 
-def claim(checkpoint: Path, resume: bool) -> None:
-    """See that there is a run to resume, or none to overwrite."""
-    if resume and not checkpoint.exists():
-        raise InputError(f"{checkpoint}: expected a run to resume, found none")
-    if checkpoint.exists() and not resume:
+def claim(folder: Path) -> None:
+    """See that a folder holds nothing of a run."""
+    found = [name for name in (CHECKPOINT, WEIGHTS, LOG) if (folder / name).exists()]
+    if found:
         raise OutputError(
-            f"{checkpoint.parent}: holds a run already; --resume it or choose another folder"
+            f"{folder}: holds a run already ({found[0]}); --resume it or choose another folder"
         )

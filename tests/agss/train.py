@@ -36,9 +36,9 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
     if checkpoint.exists():
         run.load(checkpoint, CPU)
     losses: list[float] = []
-    with Log(folder, report) as log:
+    with Log(folder, report, step=run.step) as log:
         while run.step < recipe.steps:
-            losses.append(take_step(run, recipe, draw_batch(library, recipe, run.step, CPU), ALONE))
+            losses.append(take_step(run, draw_batch(library, recipe, run.step, CPU), ALONE))
             last = run.step == recipe.steps
             if run.step % recipe.log_every == 0 or last:
                 log.write(run.step, loss=sum(losses) / len(losses))
@@ -58,7 +58,7 @@ def start_run(recipe: Recipe) -> Run[AgssVos]:
     network = AgssVos(load_file(recipe.start) if isinstance(recipe.start, Path) else None)
     network.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
-    return Run(network, average, make_optimizer(network, ("stem.", "body."), recipe))
+    return Run(recipe, network, average, make_optimizer(network, ("stem.", "body."), recipe))
 
 
 def main() -> None:

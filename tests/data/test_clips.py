@@ -186,6 +186,14 @@ class TestFrames:
         draws = {tuple(choose_frames(clip, plan, Random(seed))) for seed in range(50)}
         assert draws == {(0, 5, 12), (5, 12, 19), (12, 5, 0), (19, 12, 5)}
 
+    @pytest.mark.parametrize("unknown", [False, True])
+    def test_never_run_backwards_where_the_plan_says_so(self, unknown: bool) -> None:
+        clip = self.known(0, 5, 12, 18, 19)
+        plan = plan_of(max_interval=2, backwards=False, unknown=unknown)
+        draws = [choose_frames(clip, plan, Random(seed)) for seed in range(100)]
+        assert all(a < b for chosen in draws for a, b in pairwise(chosen))
+        assert {chosen[0] for chosen in draws} == {0, 5, 12}
+
     def test_without_labels_may_follow_where_the_plan_says_so(self) -> None:
         clip = self.known(0, 5, 10, 15)
         plan = plan_of(max_interval=2, unknown=True)

@@ -102,8 +102,19 @@ class TestTheLibrary:
         root = write_library(tmp_path)
         for number, path in enumerate((root / "frames" / "Annotations").rglob("*.png")):
             path.rename(path.with_name(f"mask{number}.png"))
-        with pytest.raises(InputError, match="the clip 'three' has no mask"):
+        with pytest.raises(InputError, match=r"mask0\.png: mask of a frame"):
             load_library(recipe_of(root, data=[clips("frames", in_memory=held)]), CPU)
+
+    def test_with_a_clip_of_one_mask_wants_the_cycle(self, tmp_path: Path) -> None:
+        root = write_library(tmp_path)
+        for number in (2, 4):
+            (root / "frames" / "Annotations" / "three" / f"{number:05d}.png").unlink()
+        frames, size = [clips("frames")], (32, 48)
+        plain = recipe_of(root, data=frames, phases=[{"steps": 3, "size": size}])
+        with pytest.raises(InputError, match="the clip 'three' has one mask"):
+            load_library(plain, CPU)
+        (clip,) = load_library(recipe_of(root, data=frames), CPU).videos
+        assert clip.annotated == (0,)
 
     @pytest.mark.parametrize("name", ["photographs/a", "three"])
     def test_with_a_held_out_sequence_that_has_nothing_to_judge_is_an_error(

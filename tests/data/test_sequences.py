@@ -24,6 +24,7 @@ from vostool.data.sequences import (
     shrink,
 )
 from vostool.errors import InputError, MaskError, UsageError
+from vostool.media.masks import write_mask
 
 CPU = torch.device("cpu")
 
@@ -98,16 +99,34 @@ class TestClips:
             load_clip(tmp_path)
 
     @pytest.mark.parametrize("video", [True, False], ids=["video", "frames"])
-    def test_know_no_frame_that_no_mask_is_named_after(self, video: bool, tmp_path: Path) -> None:
+    def test_with_a_mask_named_after_no_frame_are_refused(
+        self, video: bool, tmp_path: Path
+    ) -> None:
         if video:
             write_video_clip(tmp_path, "square", count=2)
         else:
             write_frames_clip(tmp_path, "square", [0, 1], [0, 1])
         masks = tmp_path / "Annotations" / "square"
         (masks / "00000.png").rename(masks / "first.png")
-        clip = load_clip(tmp_path)
-        assert clip.annotated == (1,)
-        assert not clip.labels[0].any()
+        with pytest.raises(InputError, match=r"first\.png: mask of a frame that .*square"):
+            load_clip(tmp_path)
+
+    @pytest.mark.parametrize("video", [True, False], ids=["video", "frames"])
+    def test_with_a_mask_of_another_size_are_refused(self, video: bool, tmp_path: Path) -> None:
+        if video:
+            write_video_clip(tmp_path, "square", count=2)
+        else:
+            write_frames_clip(tmp_path, "square", [0, 1], [0, 1])
+        write_mask(tmp_path / "Annotations" / "square" / "00001.png", np.ones((20, 10), np.uint8))
+        with pytest.raises(MaskError, match=r"00001\.png: mask is 10x20"):
+            load_clip(tmp_path)
+
+    def test_with_frames_of_two_sizes_are_refused(self, tmp_path: Path) -> None:
+        write_frames_clip(tmp_path, "square", [0, 1, 2], [0])
+        frame = tmp_path / "JPEGImages" / "square" / "00001.jpg"
+        Image.new("RGB", (30, 40)).save(frame)
+        with pytest.raises(InputError, match=r"00001\.jpg: not of the size"):
+            load_clip(tmp_path)
 
     def test_that_lie_on_disk_give_what_they_give_from_memory(self, tmp_path: Path) -> None:
         write_frames_clip(tmp_path, "square", list(range(5)), [0, 2])
@@ -205,6 +224,13 @@ class TestPhotographs:
         assert shows_the_square(photograph, 0)
 
     @pytest.mark.parametrize("binary", [False, True])
+    def test_with_a_mask_of_another_size_are_refused(self, binary: bool, tmp_path: Path) -> None:
+        write_photograph(tmp_path, "a")
+        Image.fromarray(np.full((20, 10), 255, np.uint8)).save(tmp_path / "masks" / "a.png")
+        with pytest.raises(MaskError, match=rf"a\.png: mask is 10x20, .* {WIDTH}x{HEIGHT}"):
+            photographed(tmp_path, HEIGHT, binary)
+
+    @pytest.mark.parametrize("binary", [False, True])
     def test_stand_still_when_asked_for_several_frames(self, binary: bool, tmp_path: Path) -> None:
         write_photograph(tmp_path, "a")
         if binary:
@@ -241,6 +267,24 @@ class TestCoco:
         pytest.importorskip("pycocotools")
         with pytest.raises(InputError, match="expected split to name a COCO file"):
             list(load_coco(tmp_path, split, HEIGHT))
+
+    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("{", "cannot be read as a COCO file"),
+            ("[]", "cannot be read as a COCO file"),
+            ("{}", "holds no object"),
+            ('{"images": [], "annotations": [], "categories": []}', "holds no object"),
+        ],
+    )
+    def test_with_nothing_in_its_file_is_an_error(
+        self, content: str, words: str, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("pycocotools")
+        (tmp_path / "some.json").write_text(content)
+        with pytest.raises(InputError, match=rf"some\.json: {words}"):
+            list(load_coco(tmp_path, Path("some.json"), HEIGHT))
 
     def test_needs_pycocotools(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("pycocotools", "pycocotools.coco"):

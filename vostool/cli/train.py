@@ -23,11 +23,14 @@ def train(
         typer.Option("--set", help="Change one entry: seed=1. Repeatable.", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+        bool, typer.Option("--resume", help="Go on with the run in the folder, of the same recipe.")
     ] = False,
     export: Annotated[
         Path | None,
-        typer.Option(help="Train nothing; write the weights of the run to a file."),
+        typer.Option(
+            help="Train nothing; write the run's latest weights to a file "
+            "(weights.safetensors has those that did best on the clips held out)."
+        ),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,

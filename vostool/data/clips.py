@@ -48,6 +48,7 @@ class ClipPlan:
     objects: int = 1
     late: bool = False  # the last object, a pasted one, enters at the second frame
     max_interval: int = 10  # most frames from one to the next
+    backwards: bool = True  # the frames may run backwards
     unknown: bool = False  # frames without labels may follow the first
     noise: float = 0.0  # standard deviation of Gaussian noise, at the most
 
@@ -107,9 +108,13 @@ def choose_frames(sequence: Sequence, plan: ClipPlan, random: Random) -> list[in
     """
     known, count = sequence.annotated, plan.frames
     pool = range(sequence.length) if plan.unknown or len(known) < count else known
-    start = random.choice(known)
-    ways = [[frame for frame in pool if frame > start], [frame for frame in pool if frame < start]]
-    ways[1].reverse()
+    starts = known
+    if not plan.backwards:
+        starts = tuple(frame for frame in known if frame in pool[: 1 - count]) or known
+    start = random.choice(starts)
+    ways = [[frame for frame in pool if frame > start]]
+    if plan.backwards:
+        ways.append([frame for frame in reversed(pool) if frame < start])
     long = [way for way in ways if len(way) >= count - 1]
     if not long:  # a photograph, or the middle of a very short clip
         return [start] * count

@@ -32,6 +32,7 @@ class Library:
     photographs: list[Sequence] = field(default_factory=list)
     donors: list[Sequence] = field(default_factory=list)  # of objects to paste
     held_out: list[InMemory] = field(default_factory=list)  # to choose weights by
+    counts: dict[str, int] = field(default_factory=dict)  # of what each data set gives
 
 
 def load_library(recipe: Recipe, device: torch.device) -> Library:
@@ -39,18 +40,31 @@ def load_library(recipe: Recipe, device: torch.device) -> Library:
     library = Library()
     for source in recipe.data:
         for sequence in load_source(recipe, source):
-            if not sequence.annotated:
-                raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
+            check_annotated(sequence, source, recipe)
             if sequence.name in recipe.hold_out:
                 library.held_out.append(hold_out(sequence))
             else:
                 place(library, source, keep(sequence, device) if source.in_memory else sequence)
+                name = str(source.root)
+                library.counts[name] = library.counts.get(name, 0) + 1
     missing = set(recipe.hold_out) - {sequence.name for sequence in library.held_out}
     if missing:
         raise InputError(f"hold_out names clips that the data lacks: {', '.join(sorted(missing))}")
     if not library.videos and not library.photographs:
         raise InputError("the recipe's data holds nothing to train on")
     return library
+
+
+def check_annotated(sequence: Sequence, source: Source, recipe: Recipe) -> None:
+    """Raise InputError for a clip from which nothing could be learnt."""
+    if not sequence.annotated:
+        raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
+    alone = sequence.length > 1 and len(sequence.annotated) == 1 and source.use != "donors"
+    if alone and not any(phase.cycle for phase in recipe.phases):
+        raise InputError(
+            f"{source.root}: the clip {sequence.name!r} has one mask, from which nothing is learnt "
+            "without cycle = true in a phase"
+        )
 
 
 def place(library: Library, source: Source, sequence: Sequence) -> None:
@@ -118,6 +132,7 @@ def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
         objects=objects,
         late=late,
         max_interval=recipe.max_interval(step),
+        backwards=recipe.backwards,
         unknown=phase.cycle and recipe.unknown,
         noise=recipe.noise,
     )

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.data.layout import clip_names, clip_source, masks_root
-from vostool.errors import InputError, UsageError
+from vostool.errors import InputError, MaskError, UsageError
 from vostool.media.folder import list_images
 from vostool.media.masks import read_mask
 from vostool.media.video import read_frames
@@ -104,6 +104,9 @@ class ClipFolder:
             load_pair(self.frames[i], self.masks.get(self.frames[i].stem), self.short_side)
             for i in frames
         ]
+        for i, (image, _) in zip(frames, pairs, strict=True):
+            if image.shape != pairs[0][0].shape:
+                raise InputError(f"{self.frames[i]}: not of the size of the clip's other frames")
         return torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
 
 
@@ -122,8 +125,15 @@ class Photograph:
     def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
         """See `Sequence`."""
         if self.binary:
-            image = shrink(load_picture(self.image), self.short_side)
+            rgb = load_picture(self.image)
             white = load_picture(self.mask).max(axis=2) >= 128
+            if white.shape != rgb.shape[:2]:
+                raise MaskError(
+                    "{}: mask is {}x{}, its picture {}x{}".format(
+                        self.mask, *white.shape[::-1], *rgb.shape[1::-1]
+                    )
+                )
+            image = shrink(rgb, self.short_side)
             labels = shrink_labels(white.astype(np.uint8), image.shape[1:])
         else:
             image, labels = load_pair(self.image, self.mask, self.short_side)
@@ -167,7 +177,9 @@ def load_clips(root: Path, short_side: int, split: Path | None = None) -> Iterat
         source = clip_source(root, name)
         masks = {path.stem: path for path in (masks_root(root) / name).glob("*.png")}
         if source.is_dir():
-            yield ClipFolder(name, tuple(list_images(source)), masks, short_side)
+            frames = tuple(list_images(source))
+            refuse_strays(masks, {frame.stem for frame in frames}, source)
+            yield ClipFolder(name, frames, masks, short_side)
         else:
             yield load_video(name, source, masks, short_side)
 
@@ -177,13 +189,23 @@ def load_video(name: str, source: Path, masks: dict[str, Path], short_side: int)
     images: list[Tensor] = []
     labels: list[Tensor] = []
     annotated: list[int] = []
+    names: set[str] = set()
     for frame in read_frames(source):
+        names.add(frame.name)
         images.append(shrink(frame.rgb, short_side))
         mask = masks.get(frame.name)
         if mask is not None:
             annotated.append(frame.index)
-        labels.append(load_labels(mask, images[-1].shape[1:]))
+        labels.append(load_labels(mask, images[-1].shape[1:], frame.rgb.shape))
+    refuse_strays(masks, names, source)
     return InMemory(name, torch.stack(images), torch.stack(labels), tuple(annotated))
+
+
+def refuse_strays(masks: dict[str, Path], frames: set[str], source: Path) -> None:
+    """Raise InputError for a mask of no frame: it would be lost."""
+    strays = sorted(masks.keys() - frames)
+    if strays:
+        raise InputError(f"{masks[strays[0]]}: mask of a frame that {source} has not")
 
 
 def load_photographs(root: Path, short_side: int, binary: bool = False) -> Iterator[Photograph]:
@@ -204,21 +226,29 @@ def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoP
         raise UsageError("the layout coco needs pycocotools: pip install pycocotools") from error
     if split is None or not (root / split).is_file():
         raise InputError(f"{root}: expected split to name a COCO file, found {split}")
-    with redirect_stdout(sys.stderr):  # it speaks, and stdout is for results
-        coco = COCO(root / split)
+    try:
+        with redirect_stdout(sys.stderr):  # it speaks, and stdout is for results
+            coco = COCO(root / split)
+    except (ValueError, AssertionError, KeyError, TypeError) as error:
+        raise InputError(f"{root / split}: cannot be read as a COCO file") from error
+    empty = True
     for number in sorted(coco.getImgIds()):
         entries = coco.loadAnns(coco.getAnnIds(imgIds=number, iscrowd=False))
         entries = [entry for entry in entries if entry["area"] >= SMALLEST_COCO_AREA]
         largest = sorted(entries, key=lambda entry: -entry["area"])[:254]
         if largest:
+            empty = False
             path = root / split.stem / coco.loadImgs(number)[0]["file_name"]
             yield CocoPhotograph(f"coco/{number}", path, coco, tuple(largest), short_side)
+    if empty:
+        raise InputError(f"{root / split}: holds no object of {SMALLEST_COCO_AREA} pixels or more")
 
 
 def load_pair(image: Path, mask: Path | None, short_side: int) -> tuple[Tensor, Tensor]:
     """Read a picture (3, h, w) and its labels (h, w), resized to a short side in pixels."""
-    small = shrink(load_picture(image), short_side)
-    return small, load_labels(mask, small.shape[1:])
+    rgb = load_picture(image)
+    small = shrink(rgb, short_side)
+    return small, load_labels(mask, small.shape[1:], rgb.shape)
 
 
 def load_picture(path: Path) -> np.ndarray:
@@ -230,11 +260,15 @@ def load_picture(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read as an image: {error}") from error
 
 
-def load_labels(path: Path | None, size: tuple[int, ...]) -> Tensor:
-    """Read a mask at a size (h, w); all background if there is none."""
+def load_labels(path: Path | None, size: tuple[int, ...], whole: tuple[int, ...]) -> Tensor:
+    """Read a mask at a size (h, w); all background if there is none.
+
+    Raises MaskError if the file is not of the size of its frame, `whole` (H, W, ...).
+    """
     if path is None:
         return torch.zeros(size, dtype=torch.uint8)
-    return shrink_labels(read_mask(path, allow_empty=True, doubt=False), size)
+    height, width = whole[:2]
+    return shrink_labels(read_mask(path, width, height, allow_empty=True, doubt=False), size)
 
 
 def shrink(rgb: np.ndarray, short_side: int) -> Tensor:

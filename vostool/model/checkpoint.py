@@ -6,6 +6,7 @@ that a weights file alone rebuilds its network. 16-bit weights are widened when 
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vostool.errors import WeightsError
+from vostool.errors import OutputError, WeightsError
 from vostool.model.stm import Stm, StmSettings
 
 FORMAT = 1
@@ -44,12 +45,17 @@ def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
 def write_half(
     path: Path, state: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write weights in 16 bits as safetensors; atomic."""
+    """Write weights in 16 bits as safetensors; atomic. Raises OutputError."""
     part = path.with_name(path.name + ".part")
     halves = {name: value.half().contiguous() for name, value in state.items()}
-    save_file(halves, part, metadata=metadata)
-    part.chmod(0o644)  # it comes out readable by its owner alone
-    part.replace(path)
+    try:
+        save_file(halves, part, metadata=metadata)
+        part.chmod(0o644)  # it comes out readable by its owner alone
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OutputError(f"{path}: weights cannot be written there: {error}") from error
 
 
 def read_header(path: Path) -> dict[str, Any]:
