@@ -320,6 +320,21 @@ class TestAStep:
         rounded = recipe.model_copy(update={"precision": "bf16"})
         assert step_on(run, rounded, batch(2)) == pytest.approx(exact, rel=0.05)
 
+    @pytest.mark.parametrize("has", [True, False])
+    def test_is_in_16_bits_only_where_the_device_has_them(
+        self, has: bool, run: Run[Stm], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        formats = []
+
+        def look(network: Stm, *others: object, **settings: object) -> Tensor:
+            formats.append((torch.ones(1, 1) @ torch.ones(1, 1)).dtype)
+            return head_loss(network)
+
+        monkeypatch.setattr("vostool.train.unroll", look)
+        monkeypatch.setattr("vostool.device.cpu_has_bf16", lambda: has)
+        step_on(run, recipe.model_copy(update={"precision": "auto"}), batch(2))
+        assert formats == [torch.bfloat16 if has else torch.float32]
+
 
 class TestImitation:
     def test_teaches_the_memory_encoder_what_the_teacher_remembers(self, network: Stm) -> None:
@@ -395,6 +410,18 @@ class TestTheStart:
         other = TINY.model_copy(update={"key_channels": 9})
         with pytest.raises(WeightsError, match="key_channels 8; the recipe's network has 9"):
             start_run(recipe_of(begin=path, network=other), CPU)
+
+    def test_from_a_whole_network_needs_no_more_said_of_it(
+        self, whole: Path, data: Path, tmp_path: Path
+    ) -> None:
+        entries = recipe_of(data, begin=whole / "weights.safetensors").model_dump()
+        del entries["network"]
+        recipe, folder = Recipe.model_validate(entries), tmp_path / "run"
+        assert start_run(recipe, CPU).network.settings == TINY
+        with pytest.raises(Killed):
+            train(recipe, folder, device=CPU, report=kill_at(1))
+        assert load_checkpoint(export_run(recipe, folder, tmp_path / "w")).settings == TINY
+        assert Recipe.model_validate_json((folder / "recipe.json").read_text()).network == TINY
 
     def test_from_a_network_with_another_memory_encoder_takes_up_the_rest(
         self, whole: Path, data: Path

@@ -65,14 +65,18 @@ class Phase(Part):
 class Recipe(Part):
     """All that makes a training run."""
 
-    network: StmSettings = StmSettings()
+    network: StmSettings = Field(
+        default=StmSettings(), description="if nothing is said of it, that of the weights in begin"
+    )
     start: Path | Literal["imagenet"] | None = Field(
         default=None,
         description="encoder weights: a safetensors file with torchvision's names, or a "
         "download from torchvision; none: random",
     )
     begin: Path | None = Field(
-        default=None, description="weights of a whole network to begin from, instead of start"
+        default=None,
+        description="weights of a whole network to begin from, instead of start: a file, or the "
+        'name of shipped ones, "default"',
     )
     teacher: Path | None = Field(
         default=None, description="weights of a network for phases that imitate one"
@@ -112,7 +116,9 @@ class Recipe(Part):
     gamma: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="weight of the cross-entropy (Eq. 4)"
     )
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the device has it in hardware, else fp32"
+    )
     seed: int = 0
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=250, ge=1)

@@ -25,6 +25,7 @@ from vostool.cycle import cycle_loss
 from vostool.data.clips import Clip
 from vostool.data.library import Library, draw_batch, load_library
 from vostool.data.sequences import InMemory
+from vostool.device import choose_precision
 from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
 from vostool.evaluate.results import ObjectScores, summary
 from vostool.files import make_folder, write_text
@@ -33,12 +34,13 @@ from vostool.losses import mask_loss
 from vostool.metrics import score_frame
 from vostool.model.checkpoint import begin_from, load_checkpoint, save_checkpoint
 from vostool.model.interface import Reference, Segmenter
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmSettings
 from vostool.options import ModelOptions
 from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
 from vostool.propagate import Annotation, Prediction, References, propagate
 from vostool.recipe import Recipe
+from vostool.weights import find_weights
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 # what of a recipe may change while its run goes on: where things lie, how long, how often told
@@ -233,16 +235,30 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
-    """Build network, average and optimiser as they are before the first step."""
+    """Build network, average and optimiser as they are before the first step.
+
+    A recipe that says nothing of its network has that of the weights it begins from.
+    """
     torch.manual_seed(recipe.seed)
+    if recipe.begin is not None:
+        recipe = of_network(recipe, load_checkpoint(find_weights(str(recipe.begin))).settings)
     return run_of(recipe, first_network(recipe), device)
 
 
 def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[Stm]:
     """Build network, average and optimiser as a checkpoint has them; raises as `Run.load`."""
+    network = read_checkpoint(checkpoint, device)["recipe"]["network"]
+    recipe = of_network(recipe, StmSettings.model_validate(network))
     run = run_of(recipe, Stm(recipe.network), device)
     run.load(checkpoint, device)
     return run
+
+
+def of_network(recipe: Recipe, settings: StmSettings) -> Recipe:
+    """Return a recipe with these settings of a network, unless it says them itself."""
+    if "network" in recipe.model_fields_set:
+        return recipe
+    return recipe.model_copy(update={"network": settings})
 
 
 def run_of(recipe: Recipe, network: Stm, device: torch.device) -> Run[Stm]:
@@ -279,7 +295,7 @@ def make_optimizer(
 def first_network(recipe: Recipe) -> Stm:
     """Build the network with the weights that the recipe begins from."""
     if recipe.begin is not None:
-        return begin_from(recipe.begin, recipe.network)
+        return begin_from(find_weights(str(recipe.begin)), recipe.network)
     if recipe.start is None:
         return Stm(recipe.network)
     if recipe.start == "imagenet":
@@ -304,7 +320,7 @@ def load_teacher(recipe: Recipe, device: torch.device) -> Stm | None:
     """
     if recipe.teacher is None:
         return None
-    teacher = load_checkpoint(recipe.teacher)
+    teacher = load_checkpoint(find_weights(str(recipe.teacher)))
     if teacher.settings.value_channels != recipe.network.value_channels:
         raise WeightsError(
             f"{recipe.teacher}: {teacher.settings.value_channels} value channels; "
@@ -341,9 +357,10 @@ def take_step(
     """
     clip, count, late = batch
     recipe = run.recipe
-    device, half = clip.images.device.type, recipe.precision == "bf16"
+    device = clip.images.device
+    half = choose_precision(recipe.precision, device) is torch.bfloat16
     phase = recipe.phase(run.step)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         if phase.imitate and imitation is not None:
             losses = imitation(clip)
         else:
@@ -396,6 +413,7 @@ def train(
     if not resume:
         claim(folder)
     run = resume_run(recipe, checkpoint, device) if resume else start_run(recipe, device)
+    recipe = run.recipe
     library = load_library(recipe, device)
     teacher = load_teacher(recipe, device)
     run.data = library.counts
