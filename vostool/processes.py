@@ -42,6 +42,11 @@ class Processes:
         for parameter, part in zip(held, total.split([p.numel() for p in held]), strict=True):
             parameter.grad = part.view_as(parameter).clone(memory_format=torch.preserve_format)
 
+    def wait(self) -> None:
+        """Wait until all processes have come this far."""
+        if self.count > 1:
+            distributed.barrier()
+
     def any(self, flag: bool, device: torch.device) -> bool:
         """Tell whether a flag is set in any process, so that all do the same."""
         if self.count == 1:

@@ -418,6 +418,7 @@ def train(
     teacher = load_teacher(recipe, device)
     run.data = library.counts
     make_folder(folder)
+    team.wait()  # or one that is late finds what the first has written
     if team.first:
         write_text(folder / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
         if not resume:
