@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -198,14 +198,19 @@ class Run(Generic[Network]):
         differ in `FREE_ENTRIES`.
         """
         state = read_checkpoint(path, device)
-        for name in differences(state["recipe"], self.recipe.model_dump(mode="json")):
+        changed = differences(state["recipe"], self.recipe.model_dump(mode="json"))
+        if changed:
             raise UsageError(
-                f"{path.parent}: its run has another {name} than the recipe; "
+                f"{path.parent}: its run has another {', '.join(changed)} than the recipe; "
                 "a changed recipe wants a folder of its own"
             )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise WeightsError(f"{path}: no checkpoint of such a network: {reason}") from error
         self.step, self.scores, self.data = state["step"], state["scores"], state["data"]
 
 
@@ -218,9 +223,8 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     except (RuntimeError, ValueError, EOFError, OSError, UnpicklingError) as error:
         reason = (str(error).splitlines() or ["damaged"])[0]
         raise WeightsError(f"{path}: cannot be read as a checkpoint: {reason}") from error
-    wanted = {"recipe", "network", "average", "optimizer", "step", "scores", "data"}
-    if not isinstance(state, dict) or not wanted <= state.keys():
-        raise WeightsError(f"{path}: no checkpoint of a run of this version")
+    if not isinstance(state, dict) or not {each.name for each in fields(Run)} <= state.keys():
+        raise WeightsError(f"{path}: not the checkpoint of a run, or of another version's")
     return state
 
 
