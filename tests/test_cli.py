@@ -109,13 +109,18 @@ class TestSegment:
         assert f"{FRAMES} frames, " in outcome.err
 
     @pytest.mark.parametrize(
-        ("option", "left"), [("--no-overlay", "masks"), ("--no-masks", "overlay.mp4")]
+        ("options", "left"),
+        [
+            (["--no-overlay"], "masks"),
+            (["--no-masks"], "overlay.mp4"),
+            (["--no-masks", "--no-overlay", "--cutouts"], "cutouts"),
+        ],
     )
-    def test_leaves_out_what_is_not_wanted(
-        self, option: str, left: str, segment: Call, video: Footage, tmp_path: Path
+    def test_writes_what_is_wanted_and_no_more(
+        self, options: list[str], left: str, segment: Call, video: Footage, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        outcome = segment(video.path, "--mask", video.mask, "-o", out, option)
+        outcome = segment(video.path, "--mask", video.mask, "-o", out, *options)
         assert outcome.out.splitlines() == [str(out / left)]
         assert {path.name for path in out.iterdir()} == {left, "run.json"}
 

@@ -230,6 +230,21 @@ class TestTheOverlay:
         assert content(job.output) == {"run.json", *names(*range(FRAMES))}
         assert report["overlay"] is None
 
+    def test_may_be_joined_by_cut_outs(self, job: Job, model: Model, video: Footage) -> None:
+        report = segment(replace(job, cutouts=True), model)
+        cuts = sorted((job.output / "cutouts").iterdir())
+        assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
+        assert report["cutouts"] == str(job.output / "cutouts")
+        for cut, frame, labels in zip(
+            cuts, read_frames(video.path), masks_of(job).values(), strict=True
+        ):
+            rgba = np.array(Image.open(cut))
+            assert (rgba[..., 3] == np.where(labels > 0, 255, 0)).all()
+            assert (rgba[labels > 0, :3] == frame.rgb[labels > 0]).all()
+        segment(replace(job, end=3, overwrite=True), model)
+        assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1, 2)}
+        assert not (job.output / "cutouts").exists(), "cut-outs of the result before"
+
     def test_may_be_all_there_is(self, job: Job, model: Model) -> None:
         report = segment(replace(job, save_masks=False), model)
         assert content(job.output) == {"run.json", "overlay.mp4"}
@@ -286,7 +301,9 @@ def test_progress_is_told_frame_by_frame(job: Job, model: Model) -> None:
 
 
 class TestAnOlderResult:
-    @pytest.mark.parametrize("name", ["overlay.mp4", "run.json", "masks/00000.png"])
+    @pytest.mark.parametrize(
+        "name", ["overlay.mp4", "run.json", "masks/00000.png", "cutouts/00000.png"]
+    )
     def test_is_not_overwritten(self, name: str, job: Job, model: Model) -> None:
         (job.output / name).parent.mkdir(parents=True, exist_ok=True)
         (job.output / name).write_bytes(b"precious")

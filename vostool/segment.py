@@ -1,4 +1,4 @@
-"""`vostool segment`: a video and the masks of some frames in, masks of every frame out.
+"""`vostool segment`: a video and the masks of some frames in, those of every frame out.
 
 Three things happen at a time: a thread decodes ahead, the network follows the objects,
 and a thread writes behind. All that is held is a few frames and the network's memory,
@@ -30,7 +30,7 @@ from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.media.labels import LabelMap
 from vostool.media.masks import parse_mask_options, write_mask
-from vostool.media.overlay import paint
+from vostool.media.overlay import paint, write_cutout
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
 
@@ -46,6 +46,7 @@ class Job:
     output: Path
     overlay: bool = True
     save_masks: bool = True
+    cutouts: bool = False
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
     overwrite: bool = False
@@ -54,12 +55,14 @@ class Job:
 class Result:
     """The folder that a job writes, a context manager.
 
-    Everything in it is whole or has "part" in its name. Masks are named by frame number.
+    Everything in it is whole or has "part" in its name. Masks and cut-outs are named by frame
+    number.
     """
 
     def __init__(self, job: Job, info: VideoInfo, masks: Iterable[Path]) -> None:
         """Claim the folder; raises OutputError if it holds a result, or an input of the job."""
         self.folder, self.masks = job.output, job.output / "masks"
+        self.cutouts = job.output / "cutouts"
         self.overlay, self.report = job.output / "overlay.mp4", job.output / "run.json"
         self.frames = 0
         self._job, self._info = job, info
@@ -71,22 +74,28 @@ class Result:
             self.folder.mkdir(parents=True, exist_ok=True)
             if job.save_masks:
                 self.masks.mkdir(exist_ok=True)
+            if job.cutouts:
+                self.cutouts.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
 
     def _refuse_to_replace(self, inputs: set[Path]) -> None:
         """Raise OutputError for a result that may not, or an input that must not go."""
         if not self._job.overwrite:
-            for path in (self.masks, self.overlay, self.report):
+            for path in (self.masks, self.cutouts, self.overlay, self.report):
                 if path.exists():
                     raise OutputError(
                         f"{path}: exists already; choose another -o or give --overwrite"
                     )
-        results = (self.overlay, self.report, self.masks, *self.masks.glob("*.png"))
+        results = (self.overlay, self.report, self.masks, self.cutouts, *self._pictures())
         mine = {path.resolve() for path in results}
         for path in sorted(inputs):
             if path.resolve() in mine:
                 raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
+
+    def _pictures(self) -> list[Path]:
+        """List the masks and cut-outs that are there."""
+        return [path for each in (self.masks, self.cutouts) for path in each.glob("*.png")]
 
     def __enter__(self) -> Self:
         if self._job.overlay:
@@ -111,16 +120,25 @@ class Result:
     def _write(self, frame: Frame, labels: LabelMap) -> None:
         if self.frames == 0:
             self._clear()
+        name = f"{frame_name(frame.index)}.png"
         if self._job.save_masks:
-            write_mask(self.masks / f"{frame_name(frame.index)}.png", labels)
+            write_mask(self.masks / name, labels)
+        if self._job.cutouts:
+            write_cutout(self.cutouts / name, frame.rgb, labels)
         if self._video is not None:
             self._video.write(paint(frame.rgb, labels), frame.time)
         self.frames += 1
 
     def _clear(self) -> None:
         """Remove an older result, now that there is something to put in its place."""
-        for path in (self.report, *self.masks.glob("*.png")):
+        for path in (self.report, *self._pictures()):
             path.unlink(missing_ok=True)
+        for folder, wanted in (
+            (self.masks, self._job.save_masks),
+            (self.cutouts, self._job.cutouts),
+        ):
+            if not wanted and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
         if not self._job.overlay:  # else it is replaced once the new one is whole
             self.overlay.unlink(missing_ok=True)
 
@@ -134,7 +152,8 @@ class Result:
 
     def discard(self) -> None:
         """Remove the folders that were made for nothing."""
-        for path in (self.masks, self.folder) if self._new else (self.masks,):
+        own = (self.masks, self.cutouts)
+        for path in (*own, self.folder) if self._new else own:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 
@@ -237,6 +256,7 @@ def describe(
         },
         "masks": str(result.masks) if job.save_masks else None,
         "overlay": str(result.overlay) if job.overlay else None,
+        "cutouts": str(result.cutouts) if job.cutouts else None,
     }
 
 

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from vostool.media.overlay import COLOURS, OUTLINES, cut_out, paint
+from vostool.media.overlay import COLOURS, OUTLINES, cut_out, paint, write_cutout
 
 Array = NDArray[np.uint8]
 
@@ -80,7 +83,8 @@ class TestCutOut:
         assert (cut[labels > 0, 3] == 255).all()
         assert not cut[labels == 0].any()
 
-    def test_keeps_chosen_objects(self, rgb: Array, labels: Array) -> None:
-        cut = cut_out(rgb, labels, [2])
-        assert (cut[..., 3] == np.where(labels == 2, 255, 0)).all()
-        assert not cut_out(rgb, labels, [0, 9]).any()
+    def test_is_written_as_it_is(self, rgb: Array, labels: Array, tmp_path: Path) -> None:
+        write_cutout(tmp_path / "cut.png", rgb, labels)
+        with Image.open(tmp_path / "cut.png") as picture:
+            assert picture.mode == "RGBA"
+            assert (np.array(picture) == cut_out(rgb, labels)).all()

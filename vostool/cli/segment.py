@@ -1,6 +1,7 @@
 """`vostool segment` on the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from vostool.errors import UsageError, VostoolError
 if TYPE_CHECKING:
     from vostool.options import ModelOptions
     from vostool.segment import Job
+
+RESULTS = ("masks", "overlay", "cutouts")  # of a report, the paths to print
 
 
 @takes_model()
@@ -67,6 +70,14 @@ def segment(
     masks: Annotated[
         bool, typer.Option(help="Write masks/00000.png ….", rich_help_panel="Output")
     ] = True,
+    cutouts: Annotated[
+        bool,
+        typer.Option(
+            "--cutouts",
+            help="Write cutouts/00000.png …: the objects on transparent ground.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -78,7 +89,7 @@ def segment(
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
     check_segment_input(video, mask, demo, batch, start, end)
-    if not overlay and not masks:
+    if not (overlay or masks or cutouts):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
 
     from vostool.demo import render_demo
@@ -87,28 +98,30 @@ def segment(
     from vostool.segment import Job, default_output
     from vostool.segment import segment as run
 
+    pattern = Job(
+        video=Path(),
+        masks=(),
+        output=output or Path(),
+        overlay=overlay,
+        save_masks=masks,
+        cutouts=cutouts,
+        start=start,
+        end=end,
+        overwrite=overwrite,
+    )
     if batch is not None:
-        pattern = Job(Path(), (), output or Path(), overlay, masks, start, end, overwrite)
         segment_batch(batch, pattern, model, as_json, quiet)
         return
     ready = load_model(model)
     if demo or video is None:
         output = output or Path("vostool-demo")
         video, mask = render_demo(output)
-    job = Job(
-        video=video,
-        masks=tuple(mask or ()),
-        output=output or default_output(video),
-        overlay=overlay,
-        save_masks=masks,
-        start=start,
-        end=end,
-        overwrite=overwrite,
-    )
+    output = output or default_output(video)
+    job = replace(pattern, video=video, masks=tuple(mask or ()), output=output)
     with show_progress(f"{video.name} on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
     tell_of(report, quiet)
-    print_result(report, as_json, ("masks", "overlay"))
+    print_result(report, as_json, RESULTS)
 
 
 def segment_batch(
@@ -135,7 +148,7 @@ def segment_batch(
         print(json.dumps(reports, default=str))
     else:
         for report in reports:
-            print_result(report, as_json, ("masks", "overlay"))
+            print_result(report, as_json, RESULTS)
     if errors:
         raise type(errors[0])(f"{table}: {len(errors)} of {len(jobs)} videos failed, see above")
 

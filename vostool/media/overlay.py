@@ -3,12 +3,14 @@
 Shapes: rgb (H, W, 3), labels (H, W), both uint8.
 """
 
-from collections.abc import Collection
+import io
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vostool.files import write_bytes
 from vostool.media.frame import Rgb
 from vostool.media.labels import PALETTE, LabelMap
 
@@ -40,15 +42,19 @@ def paint(rgb: Rgb, labels: LabelMap, opacity: float = 0.5) -> Rgb:
     return painted
 
 
-def cut_out(rgb: Rgb, labels: LabelMap, ids: Collection[int] | None = None) -> NDArray[np.uint8]:
-    """Return the objects `ids` (default: all) of a frame on transparent ground, (H, W, 4).
+def write_cutout(path: Path, rgb: Rgb, labels: LabelMap) -> None:
+    """Write what `cut_out` returns as PNG, all or nothing; raises OutputError."""
+    buffer = io.BytesIO()
+    Image.fromarray(cut_out(rgb, labels)).save(buffer, "PNG", compress_level=1)
+    write_bytes(path, buffer.getvalue())
+
+
+def cut_out(rgb: Rgb, labels: LabelMap) -> NDArray[np.uint8]:
+    """Return the objects of a frame on transparent ground, (H, W, 4).
 
     What is transparent is black too, so that nothing of the background is left in the file.
     """
-    wanted = np.arange(256) > 0
-    if ids is not None:
-        wanted &= np.isin(np.arange(256), list(ids))
-    alpha = np.where(wanted, 255, 0).astype(np.uint8)[labels]
+    alpha = np.where(labels > 0, np.uint8(255), np.uint8(0))
     objects = np.empty((*labels.shape, 4), np.uint8)
     for channel in range(3):  # a third of the time of all three at once
         np.bitwise_and(rgb[..., channel], alpha, out=objects[..., channel])
