@@ -88,6 +88,31 @@ def test_quiet_is_quiet(terminal: io.StringIO, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", "")
 
 
+def test_more_than_was_expected_takes_no_time_before_now(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    with show_progress("clip.mp4", quiet=False) as report:
+        report(0, 28, "")
+        clock.now += SECONDS
+        report(30, 28, "")
+    assert capsys.readouterr().err == "clip.mp4: 30 of 28 frames, 3.0/s, 0:00:00 left\n"
+
+
+def test_the_next_video_of_several_has_a_speed_of_its_own(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    with show_progress("jobs.csv", quiet=False) as report:
+        for start in range(2):
+            report(1, 21, f"video {start}")
+            clock.now += SECONDS
+            report(11, 21, f"video {start}")
+    line = "jobs.csv: {} of 21 frames, {}/s{}  video {}"
+    assert capsys.readouterr().err.splitlines() == [
+        line.format(11, "1.0", ", 0:00:10 left", 0),
+        line.format(11, "1.0", ", 0:00:10 left", 1),
+    ]
+
+
 def test_the_unit_and_some_words_may_be_given(
     capsys: pytest.CaptureFixture[str], clock: Clock
 ) -> None:

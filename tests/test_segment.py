@@ -245,6 +245,14 @@ class TestTheOverlay:
         assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1, 2)}
         assert not (job.output / "cutouts").exists(), "cut-outs of the result before"
 
+    def test_leaves_pictures_that_are_not_of_a_result(self, job: Job, model: Model) -> None:
+        for folder in ("masks", "cutouts"):
+            (job.output / folder).mkdir(parents=True)
+            (job.output / folder / "logo.png").write_bytes(b"mine")
+        segment(replace(job, overwrite=True), model)
+        for folder in ("masks", "cutouts"):
+            assert (job.output / folder / "logo.png").read_bytes() == b"mine"
+
     def test_may_be_all_there_is(self, job: Job, model: Model) -> None:
         report = segment(replace(job, save_masks=False), model)
         assert content(job.output) == {"run.json", "overlay.mp4"}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.conftest import ARRIVAL, TINY, ColourSegmenter, scene
-from tests.data.making import recipe_of, square_clip, write_library
+from tests.data.making import recipe_of, square_clip, write_library, write_photograph
 from vostool.cycle import cycle_loss
 from vostool.data.clips import Clip
 from vostool.data.sequences import InMemory
@@ -27,15 +27,13 @@ from vostool.model.stm import Stm
 from vostool.processes import ALONE, Processes
 from vostool.propagate import Annotation, References, propagate
 from vostool.recipe import Recipe
+from vostool.run import Run, export_run, start_run
 from vostool.train import (
-    Run,
-    export_run,
     forward,
     imitate,
     learning_rate,
     load_teacher,
     score_sequence,
-    start_run,
     take_step,
     train,
     unroll,
@@ -43,6 +41,7 @@ from vostool.train import (
 )
 
 CPU = torch.device("cpu")
+CYCLE = {"steps": 1, "size": (32, 48), "cycle": True}  # the last phase of `recipe_of`
 
 
 @pytest.fixture(scope="module")
@@ -416,11 +415,15 @@ class TestTheStart:
     ) -> None:
         entries = recipe_of(data, begin=whole / "weights.safetensors").model_dump()
         del entries["network"]
+        entries["begin"] = tmp_path / "begin.safetensors"
+        entries["begin"].write_bytes((whole / "weights.safetensors").read_bytes())
         recipe, folder = Recipe.model_validate(entries), tmp_path / "run"
         assert start_run(recipe, CPU).network.settings == TINY
         with pytest.raises(Killed):
             train(recipe, folder, device=CPU, report=kill_at(1))
-        assert load_checkpoint(export_run(recipe, folder, tmp_path / "w")).settings == TINY
+        entries["begin"].unlink()  # of no more use
+        assert load_checkpoint(export_run(folder, tmp_path / "w")).settings == TINY
+        train(recipe, folder, device=CPU, resume=True)
         assert Recipe.model_validate_json((folder / "recipe.json").read_text()).network == TINY
 
     def test_from_a_network_with_another_memory_encoder_takes_up_the_rest(
@@ -510,7 +513,7 @@ def soon_started(monkeypatch: pytest.MonkeyPatch, started: Run[Stm]) -> None:
         return run
 
     monkeypatch.setattr("vostool.train.start_run", start)
-    monkeypatch.setattr("vostool.train.run_of", lambda recipe, _, device: start(recipe, device))
+    monkeypatch.setattr("vostool.run.run_with", lambda _, recipe, device: start(recipe, device))
 
 
 class TestARun:
@@ -565,7 +568,7 @@ class TestARun:
     ) -> None:
         def step(run: Run[Stm], *others: object) -> float:
             run.step += 1
-            return 2.0
+            return float(run.step)
 
         monkeypatch.setattr("vostool.train.take_step", step)
         monkeypatch.setattr("vostool.train.draw_batch", lambda *arguments: (None, 1, False))
@@ -576,7 +579,7 @@ class TestARun:
             train(recipe, tmp_path, device=CPU, report=kill_at(4))
         train(recipe, tmp_path, device=CPU, resume=True)
         told = [(entry["step"], entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry]
-        assert told == [(2, 2.0), (4, 2.0), (6, 2.0)], "of a step that was taken twice, twice"
+        assert told == [(2, 1.5), (4, 3.5), (6, 5.5)]
 
     def test_that_is_to_stop_saves_and_resumes_to_the_very_same(
         self, whole: Path, data: Path, tmp_path: Path
@@ -597,27 +600,18 @@ class TestARun:
     def test_is_exported_as_its_checkpoint_has_it(
         self, whole: Path, data: Path, tmp_path: Path
     ) -> None:
-        recipe = recipe_of(data, hold_out=["two"])
-        path = export_run(recipe, whole, tmp_path / "exported.safetensors")
+        path = export_run(whole, tmp_path / "exported.safetensors")
         assert path == tmp_path / "exported.safetensors"
         same_weights(path, whole / "weights.safetensors")
         assert read_header(path)["card"] == read_header(whole / "weights.safetensors")["card"]
 
     def test_is_exported_to_a_folder_that_is_there(self, whole: Path, data: Path) -> None:
         with pytest.raises(OutputError, match=r"exported\.safetensors: weights cannot be written"):
-            export_run(
-                recipe_of(data, hold_out=["two"]), whole, whole / "none" / "exported.safetensors"
-            )
-
-    def test_is_exported_without_what_it_started_from(self, whole: Path, tmp_path: Path) -> None:
-        gone = {"data_root": Path("gone"), "start": Path("gone.safetensors")}
-        recipe = recipe_of(hold_out=["two"], **gone)
-        path = export_run(recipe, whole, tmp_path / "exported.safetensors")
-        same_weights(path, whole / "weights.safetensors")
+            export_run(whole, whole / "none" / "exported.safetensors")
 
     def test_that_is_not_there_cannot_be_exported(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="found none"):
-            export_run(recipe_of(data), tmp_path, tmp_path / "exported.safetensors")
+            export_run(tmp_path, tmp_path / "exported.safetensors")
 
     @pytest.mark.parametrize(
         ("scores", "best"),
@@ -679,20 +673,24 @@ class TestARun:
         [
             ({"seed": 5}, "seed"),
             ({"hold_out": ["one"]}, "hold_out"),
-            ({"network": TINY.model_copy(update={"top_k": 9})}, r"network\.top_k"),
+            ({"network": TINY.model_copy(update={"top_k": 9})}, "network"),
+            ({"phases": [{"steps": 4, "size": (32, 48), "cycle": True}]}, "phases"),
+            (
+                {"phases": [{"steps": 3, "size": (32, 48)}, {"steps": 1, "size": (32, 48)}]},
+                "phases",
+            ),
+            ({"phases": [{"steps": 2, "size": (32, 48)}, CYCLE]}, "phases"),
+            ({"seed": 5, "gamma": 2.0}, "gamma, seed"),
         ],
     )
-    def test_of_another_recipe_is_neither_resumed_nor_exported(
-        self, changes: dict[str, Any], name: str, whole: Path, data: Path, tmp_path: Path
+    def test_is_not_resumed_with_another_recipe(
+        self, changes: dict[str, Any], name: str, whole: Path, data: Path
     ) -> None:
         recipe = recipe_of(data, **{"hold_out": ["two"], **changes})
         before = (whole / "recipe.json").read_text()
         with pytest.raises(UsageError, match=f"has another {name} than the recipe"):
             train(recipe, whole, device=CPU, resume=True)
-        with pytest.raises(UsageError, match=f"has another {name} than the recipe"):
-            export_run(recipe, whole, tmp_path / "exported.safetensors")
         assert (whole / "recipe.json").read_text() == before
-        assert not any(tmp_path.iterdir())
 
     @pytest.mark.usefixtures("soon_started")
     def test_may_be_made_longer_when_it_is_resumed(
@@ -703,7 +701,23 @@ class TestARun:
             phases = [{"steps": steps, "size": (32, 48)}]
             train(recipe_of(data, phases=phases), tmp_path, device=CPU, resume=steps == 3)
         assert [entry["step"] for entry in log_of(tmp_path)] == [1, 2, 3]
-        assert read_header(tmp_path / "weights.safetensors")["card"]["step"] == 3
+        card = read_header(tmp_path / "weights.safetensors")["card"]
+        assert (card["step"], card["recipe"]["phases"][0]["steps"]) == (3, 3)
+        with pytest.raises(UsageError, match="has taken 3 steps, the recipe has 2"):
+            phases = [{"steps": 2, "size": (32, 48)}]
+            train(recipe_of(data, phases=phases), tmp_path, device=CPU, resume=True)
+
+    @pytest.mark.usefixtures("soon_started")
+    def test_is_not_resumed_with_other_data(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.train.unroll", head_loss)
+        data, folder = write_library(tmp_path / "data"), tmp_path / "run"
+        with pytest.raises(Killed):
+            train(recipe_of(data), folder, device=CPU, report=kill_at(1))
+        write_photograph(data / "photographs", "c")
+        with pytest.raises(InputError, match=r"other data: .*'photographs': 2.*'photographs': 3"):
+            train(recipe_of(data), folder, device=CPU, resume=True)
 
     @pytest.mark.usefixtures("soon_started")
     def test_that_was_killed_at_once_can_be_resumed(
@@ -763,12 +777,14 @@ class TestARun:
     ) -> None:
         wider = TINY.model_copy(update={"key_channels": 9})
         (tmp_path / "checkpoint.pt").symlink_to(whole / "checkpoint.pt")
-        with pytest.raises(UsageError, match=r"another network\.key_channels"):
+        with pytest.raises(UsageError, match="another network than"):
             train(
                 recipe_of(data, network=wider, hold_out=["two"]), tmp_path, device=CPU, resume=True
             )
 
-    @pytest.mark.parametrize("content", [b"damaged", b"", [1, 2], {"step": 3}])
+    @pytest.mark.parametrize(
+        "content", [b"damaged", b"hello world", b"", b"PK\x03\x04", [1, 2], {"step": 3}]
+    )
     def test_is_not_resumed_from_a_damaged_checkpoint(
         self, content: object, data: Path, tmp_path: Path
     ) -> None:

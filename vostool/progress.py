@@ -104,20 +104,25 @@ def lines(title: str, unit: str) -> Report:
 
 
 def time_left(count: int, speed: float) -> timedelta:
-    """Return how long so many take at a speed per second, to the second."""
-    return timedelta(seconds=round(count / speed))
+    """Return how long so many take at a speed per second, to the second; 0 for less than none."""
+    return timedelta(seconds=round(max(0, count) / speed))
 
 
 class Pace:
-    """How fast a count goes up from the first one told, which may be anything."""
+    """How fast a count goes up from the first one told, which may be anything.
+
+    A count that falls is the first of another one.
+    """
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
+        self._latest = 0
 
     def __call__(self, done: int) -> float:
         """Return counts per second so far; 0 the first time."""
         now = time.perf_counter()
-        if self._first is None:
+        if self._first is None or done < self._latest:
             self._first = done, now
+        self._latest = done
         count, since = self._first
         return (done - count) / (now - since) if now > since else 0.0

@@ -123,7 +123,7 @@ class Recipe(Part):
     log_every: int = Field(default=20, ge=1)
     save_every: int = Field(default=250, ge=1)
     validate_size: int = Field(default=240, ge=32, description="short side, pixels")
-    validate_every: int = Field(default=1000, ge=1)
+    validate_every: int = Field(default=1000, ge=1, description="steps; and after the last")
 
     @model_validator(mode="after")
     def teacher_to_imitate(self) -> Self:

@@ -66,36 +66,37 @@ class Result:
         self.overlay, self.report = job.output / "overlay.mp4", job.output / "run.json"
         self.frames = 0
         self._job, self._info = job, info
+        self._wanted = {self.masks: job.save_masks, self.cutouts: job.cutouts}
         self._video: VideoWriter | None = None
         self._stack = ExitStack()
         self._new = not self.folder.exists()
         try:
             self._refuse_to_replace({job.video, *masks})
             self.folder.mkdir(parents=True, exist_ok=True)
-            if job.save_masks:
-                self.masks.mkdir(exist_ok=True)
-            if job.cutouts:
-                self.cutouts.mkdir(exist_ok=True)
+            for folder, wanted in self._wanted.items():
+                if wanted:
+                    folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
 
     def _refuse_to_replace(self, inputs: set[Path]) -> None:
         """Raise OutputError for a result that may not, or an input that must not go."""
         if not self._job.overwrite:
-            for path in (self.masks, self.cutouts, self.overlay, self.report):
+            for path in (*self._wanted, self.overlay, self.report):
                 if path.exists():
                     raise OutputError(
                         f"{path}: exists already; choose another -o or give --overwrite"
                     )
-        results = (self.overlay, self.report, self.masks, self.cutouts, *self._pictures())
+        results = (self.overlay, self.report, *self._wanted, *self._pictures())
         mine = {path.resolve() for path in results}
         for path in sorted(inputs):
             if path.resolve() in mine:
                 raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
 
     def _pictures(self) -> list[Path]:
-        """List the masks and cut-outs that are there."""
-        return [path for each in (self.masks, self.cutouts) for path in each.glob("*.png")]
+        """List the masks and cut-outs that are there, and nothing that a person put beside them."""
+        paths = [path for folder in self._wanted for path in folder.glob("*.png")]
+        return [path for path in paths if path.stem.isdecimal()]
 
     def __enter__(self) -> Self:
         if self._job.overlay:
@@ -133,10 +134,7 @@ class Result:
         """Remove an older result, now that there is something to put in its place."""
         for path in (self.report, *self._pictures()):
             path.unlink(missing_ok=True)
-        for folder, wanted in (
-            (self.masks, self._job.save_masks),
-            (self.cutouts, self._job.cutouts),
-        ):
+        for folder, wanted in self._wanted.items():
             if not wanted and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         if not self._job.overlay:  # else it is replaced once the new one is whole
@@ -152,8 +150,7 @@ class Result:
 
     def discard(self) -> None:
         """Remove the folders that were made for nothing."""
-        own = (self.masks, self.cutouts)
-        for path in (*own, self.folder) if self._new else own:
+        for path in (*self._wanted, self.folder) if self._new else self._wanted:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 

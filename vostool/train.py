@@ -5,71 +5,40 @@ loop that inference uses, and adds up the loss of every predicted frame and, whe
 recipe says so, of the cycle back from it (journal Eq. 3).
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from vostool.cycle import cycle_loss
 from vostool.data.clips import Clip
 from vostool.data.library import Library, draw_batch, load_library
 from vostool.data.sequences import InMemory
 from vostool.device import choose_precision
-from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
+from vostool.errors import InputError, UsageError, VostoolError, WeightsError
 from vostool.evaluate.results import ObjectScores, summary
 from vostool.files import make_folder, write_text
-from vostool.log import LOG, Log, Report
+from vostool.log import Log, Report
 from vostool.losses import mask_loss
 from vostool.metrics import score_frame
-from vostool.model.checkpoint import begin_from, load_checkpoint, save_checkpoint
+from vostool.model.checkpoint import load_checkpoint
 from vostool.model.interface import Reference, Segmenter
-from vostool.model.stm import Stm, StmSettings
-from vostool.options import ModelOptions
+from vostool.model.stm import Stm
 from vostool.prepare import label_map, object_tensor, resize, working_size
 from vostool.processes import ALONE, Processes
 from vostool.propagate import Annotation, Prediction, References, propagate
 from vostool.recipe import Recipe
+from vostool.run import CHECKPOINT, WEIGHTS, Network, Run, claim, export, resume_run, start_run
 from vostool.weights import find_weights
 
-CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
-# what of a recipe may change while its run goes on: where things lie, how long, how often told
-FREE_ENTRIES = {
-    "data_root",
-    "start",
-    "begin",
-    "teacher",
-    "phases",
-    "log_every",
-    "save_every",
-    "validate_every",
-}
-
-
-class Trainable(Segmenter[Any, Any], Protocol):
-    """A segmenter with weights: what a step of training takes."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """See `torch.nn.Module`."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `torch.nn.Module`."""
-
-    def load_state_dict(self, state: dict[str, Any], /) -> object:
-        """See `torch.nn.Module`."""
-
-
-Network = TypeVar("Network", bound=Trainable)
+WAY_ON = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
 def unroll(
@@ -164,159 +133,6 @@ def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
     return torch.cat(frames, dim=2)
 
 
-@dataclass
-class Run(Generic[Network]):
-    """The state of a training run: all that a checkpoint must hold."""
-
-    recipe: Recipe
-    network: Network
-    average: Network  # of the network over the last steps; what is validated and shipped
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    scores: dict[str, float] = field(default_factory=dict)  # held-out J&F by step
-    data: dict[str, int] = field(default_factory=dict)  # clips and photographs of each data set
-
-    def save(self, path: Path) -> None:
-        """Write the state; atomic."""
-        state = {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "scores": self.scores,
-            "data": self.data,
-        }
-        part = path.with_name(path.name + ".part")
-        torch.save(state, part)
-        part.replace(path)
-
-    def load(self, path: Path, device: torch.device) -> None:
-        """Take up a saved state.
-
-        Raises WeightsError if it is none, UsageError if it is of another recipe, which may
-        differ in `FREE_ENTRIES`.
-        """
-        state = read_checkpoint(path, device)
-        changed = differences(state["recipe"], self.recipe.model_dump(mode="json"))
-        if changed:
-            raise UsageError(
-                f"{path.parent}: its run has another {', '.join(changed)} than the recipe; "
-                "a changed recipe wants a folder of its own"
-            )
-        try:
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise WeightsError(f"{path}: no checkpoint of such a network: {reason}") from error
-        self.step, self.scores, self.data = state["step"], state["scores"], state["data"]
-
-
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read what `Run.save` wrote; raises InputError if it is not there, WeightsError if damaged."""
-    if not path.exists():
-        raise InputError(f"{path}: expected a run to resume, found none")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError, UnpicklingError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0]
-        raise WeightsError(f"{path}: cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(state, dict) or not {each.name for each in fields(Run)} <= state.keys():
-        raise WeightsError(f"{path}: not the checkpoint of a run, or of another version's")
-    return state
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Name the entries of two recipes, as JSON has them, that are not the same."""
-    names = sorted((old.keys() | new.keys()) - FREE_ENTRIES)
-    changed = [name for name in names if old.get(name) != new.get(name)]
-    if changed == ["network"]:
-        inner = differences(old["network"], new["network"])
-        return [f"network.{name}" for name in inner]
-    return changed
-
-
-def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
-    """Build network, average and optimiser as they are before the first step.
-
-    A recipe that says nothing of its network has that of the weights it begins from.
-    """
-    torch.manual_seed(recipe.seed)
-    if recipe.begin is not None:
-        recipe = of_network(recipe, load_checkpoint(find_weights(str(recipe.begin))).settings)
-    return run_of(recipe, first_network(recipe), device)
-
-
-def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[Stm]:
-    """Build network, average and optimiser as a checkpoint has them; raises as `Run.load`."""
-    network = read_checkpoint(checkpoint, device)["recipe"]["network"]
-    recipe = of_network(recipe, StmSettings.model_validate(network))
-    run = run_of(recipe, Stm(recipe.network), device)
-    run.load(checkpoint, device)
-    return run
-
-
-def of_network(recipe: Recipe, settings: StmSettings) -> Recipe:
-    """Return a recipe with these settings of a network, unless it says them itself."""
-    if "network" in recipe.model_fields_set:
-        return recipe
-    return recipe.model_copy(update={"network": settings})
-
-
-def run_of(recipe: Recipe, network: Stm, device: torch.device) -> Run[Stm]:
-    """Return a run that begins with a network."""
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.train()
-    average = copy.deepcopy(network).requires_grad_(False).eval()
-    average.memory_frames = ModelOptions().memory_frames  # it is validated as `eval` would
-    return Run(recipe, network, average, make_optimizer(network, network.pretrained, recipe))
-
-
-def make_optimizer(
-    network: nn.Module, pretrained: tuple[str, ...], recipe: Recipe
-) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser of a network, whose frozen weights no longer want gradients.
-
-    `pretrained` are the beginnings of the names of weights that learn at the encoders' rate.
-    """
-    encoders: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in network.named_parameters():
-        if name.startswith(tuple(recipe.freeze)):
-            parameter.requires_grad_(False)
-        else:
-            (encoders if name.startswith(pretrained) else others).append(parameter)
-    groups = [
-        {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
-        {"params": encoders, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
-    ]
-    make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-    return make(groups, weight_decay=recipe.weight_decay)
-
-
-def first_network(recipe: Recipe) -> Stm:
-    """Build the network with the weights that the recipe begins from."""
-    if recipe.begin is not None:
-        return begin_from(find_weights(str(recipe.begin)), recipe.network)
-    if recipe.start is None:
-        return Stm(recipe.network)
-    if recipe.start == "imagenet":
-        try:
-            return Stm(recipe.network, imagenet=True)
-        except OSError as error:
-            raise WeightsError(
-                f"ImageNet weights of {recipe.network.backbone}: cannot be downloaded ({error}); "
-                "have a file instead: --set start=FILE.safetensors"
-            ) from error
-    try:
-        state = load_file(recipe.start)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{recipe.start}: cannot be read as encoder weights") from error
-    return Stm(recipe.network, state)
-
-
 def load_teacher(recipe: Recipe, device: torch.device) -> Stm | None:
     """Load the network that a recipe has for phases that imitate one.
 
@@ -372,7 +188,7 @@ def take_step(
     loss = losses.sum() / count
     told = team.total(loss.detach()).item()
     if not math.isfinite(told):
-        raise VostoolError(f"the loss is {told} at step {run.step}; no step is taken with it")
+        raise VostoolError(f"the loss is {told} at step {run.step}; {WAY_ON}")
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
@@ -381,7 +197,7 @@ def take_step(
     longest = recipe.clip_norm or math.inf
     length = float(torch.nn.utils.clip_grad_norm_(run.network.parameters(), longest))
     if not math.isfinite(length):
-        raise VostoolError(f"the gradient is {length} at step {run.step}; no step is taken with it")
+        raise VostoolError(f"the gradient is {length} at step {run.step}; {WAY_ON}")
     run.optimizer.step()
     run.step += 1
     # a young average must not hold on to its random start
@@ -408,7 +224,7 @@ def train(
     such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl;
     `stop` is asked after each step, and ends the run with KeyboardInterrupt once it is saved.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
-    holds none to resume, UsageError if it holds one of another recipe.
+    holds none to resume or one of other data, UsageError if it holds one of another recipe.
     """
     fewest = recipe.clips or max(1, recipe.objects // (recipe.most if recipe.several else 1))
     if fewest < team.count:
@@ -420,6 +236,8 @@ def train(
     recipe = run.recipe
     library = load_library(recipe, device)
     teacher = load_teacher(recipe, device)
+    if resume and run.data != library.counts:
+        raise InputError(f"{folder}: its run had other data: {run.data}, now {library.counts}")
     run.data = library.counts
     make_folder(folder)
     team.wait()  # or one that is late finds what the first has written
@@ -428,7 +246,7 @@ def train(
         if not resume:
             run.save(checkpoint)
     with Log(folder, report, team.first, run.step) as log:
-        course = Course(folder, library, log, team, device, teacher)
+        course = Course(folder, library, log, team, device, teacher, run.step)
         while run.step < recipe.steps:
             advance(run, course)
             if team.any(stop(), device):
@@ -450,8 +268,8 @@ class Course:
     team: Processes
     device: torch.device
     teacher: Stm | None = None
-    losses: list[float] = field(default_factory=list)  # since the last entry of the log
-    since: float = field(default_factory=time.perf_counter)
+    told: int = 0  # the step of the last entry of the log, or that it goes on from
+    since: float = field(default_factory=time.perf_counter)  # when that was
 
     def save(self, run: Run[Stm]) -> None:
         """Write the checkpoint."""
@@ -460,14 +278,14 @@ class Course:
 
     def tell(self, run: Run[Stm]) -> None:
         """Log the rate of the last step, and mean loss and time of those since the last time."""
-        count, now = len(self.losses), time.perf_counter()
+        now = time.perf_counter()
         self.log.write(
             run.step,
-            loss=sum(self.losses) / count,
+            loss=sum(run.losses) / len(run.losses),
             learning_rate=run.optimizer.param_groups[0]["lr"],
-            seconds_per_step=(now - self.since) / count,
+            seconds_per_step=(now - self.since) / (run.step - self.told),
         )
-        self.losses, self.since = [], now
+        run.losses, self.told, self.since = [], run.step, now
 
 
 def advance(run: Run[Stm], course: Course) -> None:
@@ -475,7 +293,7 @@ def advance(run: Run[Stm], course: Course) -> None:
     recipe, team = run.recipe, course.team
     batch = draw_batch(course.library, recipe, run.step, course.device, team.share)
     imitation = course.teacher and partial(imitate, run.network, course.teacher)
-    course.losses.append(take_step(run, batch, team, imitation))
+    run.losses.append(take_step(run, batch, team, imitation))
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
         course.tell(run)
@@ -497,34 +315,3 @@ def judge(run: Run[Stm], course: Course) -> None:
     course.log.write(run.step, held_out_j_and_f=score)
     if score > best:
         export(run, course.folder / WEIGHTS)
-
-
-def export(run: Run[Stm], path: Path) -> None:
-    """Write the averaged weights in 16 bits, with settings, recipe, data and scores."""
-    card = {
-        "recipe": run.recipe.model_dump(mode="json"),
-        "data": run.data,
-        "step": run.step,
-        "held_out": run.recipe.hold_out,
-        "held_out_j_and_f": run.scores,
-    }
-    save_checkpoint(path, run.average, card)
-
-
-def export_run(recipe: Recipe, folder: Path, path: Path) -> Path:
-    """Write the averaged weights of a run as its last checkpoint has them.
-
-    They are the latest, not those that did best on the clips held out. Raises as `Run.load`
-    does, and OutputError if they cannot be written.
-    """
-    export(resume_run(recipe, folder / CHECKPOINT, torch.device("cpu")), path)
-    return path
-
-
-def claim(folder: Path) -> None:
-    """See that a folder holds nothing of a run."""
-    found = [name for name in (CHECKPOINT, WEIGHTS, LOG) if (folder / name).exists()]
-    if found:
-        raise OutputError(
-            f"{folder}: holds a run already ({found[0]}); --resume it or choose another folder"
-        )

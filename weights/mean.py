@@ -1,11 +1,10 @@
 """Write the mean of several weights of one network, which is often better than each of them.
 
     python weights/mean.py OUT.safetensors A.safetensors B.safetensors [--set SETTING=VALUE]
-        [--score WHAT=VALUE]
 
 Weights that were trained on from each other, or from the same start, lie in one valley, and their
 mean in its middle ("model soups", Wortsman et al. 2022). `--set` changes a setting that no weights
-hang on, such as memory=kmn; `--score` notes on the card what the mean has reached.
+hang on, such as memory=kmn.
 """
 
 import argparse
@@ -22,7 +21,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("weights", type=Path, nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
-    parser.add_argument("--score", action="append", default=[], metavar="WHAT=VALUE")
     given = parser.parse_args()
     changes = dict(change.split("=", 1) for change in given.set)
     networks = [load_checkpoint(path, changes=changes) for path in given.weights]
@@ -32,8 +30,7 @@ def main() -> None:
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     networks[0].load_state_dict(mean)
     cards = [read_header(path).get("card") for path in given.weights]
-    scores = {what: float(value) for what, value in (each.rsplit("=", 1) for each in given.score)}
-    save_checkpoint(given.out, networks[0], {"mean_of": cards, "set": changes, "scores": scores})
+    save_checkpoint(given.out, networks[0], {"mean_of": cards, "set": changes})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from vostool.files import make_folder
 from vostool.log import Log, Report
 from vostool.processes import ALONE
 from vostool.recipe import Recipe, read_recipe
-from vostool.train import Run, make_optimizer, take_step, validate
+from vostool.run import CHECKPOINT, WEIGHTS, Run, make_optimizer, read_checkpoint
+from vostool.train import take_step, validate
 
 from .model import AgssVos, save
 
@@ -30,11 +31,11 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
 
     They are the averaged ones, of the last step.
     """
-    checkpoint, weights = folder / "checkpoint.pt", folder / "weights.safetensors"
+    checkpoint, weights = folder / CHECKPOINT, folder / WEIGHTS
     library, run = load_library(recipe, CPU), start_run(recipe)
     make_folder(folder)
     if checkpoint.exists():
-        run.load(checkpoint, CPU)
+        run.load(read_checkpoint(checkpoint, CPU), checkpoint)
     losses: list[float] = []
     with Log(folder, report, step=run.step) as log:
         while run.step < recipe.steps:

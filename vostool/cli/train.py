@@ -23,13 +23,17 @@ def train(
         typer.Option("--set", help="Change one entry: seed=1. Repeatable.", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, of the same recipe.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in the folder; of its recipe the last phase may be longer.",
+        ),
     ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
-            help="Train nothing; write the run's latest weights to a file "
-            "(weights.safetensors has those that did best on the clips held out)."
+            help="Train nothing; write the latest weights of the run in the folder, as it is, to a "
+            "file (its weights.safetensors has those that did best on the clips held out)."
         ),
     ] = None,
     device: Device = "auto",
@@ -45,15 +49,15 @@ def train(
     from vostool.processes import own_device, processes
     from vostool.progress import show_progress
     from vostool.recipe import find_recipe, read_recipe
-    from vostool.train import export_run
+    from vostool.run import export_run
     from vostool.train import train as run
 
     path = find_recipe(recipe)
-    settings = read_recipe(path, change or [])
     folder = output or Path("runs") / path.stem
     if export is not None:
-        print(export_run(settings, folder, export))
+        print(export_run(folder, export))
         return
+    settings = read_recipe(path, change or [])
     where = own_device(choose_device(device))
     with stop_signals() as stop, processes(where) as team:
         title = f"{path.stem} on {where}"
