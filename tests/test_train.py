@@ -426,6 +426,15 @@ class TestTheStart:
         train(recipe, folder, device=CPU, resume=True)
         assert Recipe.model_validate_json((folder / "recipe.json").read_text()).network == TINY
 
+    def test_from_a_network_that_there_is_not_here_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.safetensors"
+        header = {"format": 1, "settings": {"depth": 3}, "card": {}}
+        save_file({"one": torch.ones(3)}, path, metadata={"vostool": json.dumps(header)})
+        entries = recipe_of(begin=path).model_dump()
+        del entries["network"]
+        with pytest.raises(WeightsError, match=r"settings that no network here has: .*depth"):
+            start_run(Recipe.model_validate(entries), CPU)
+
     def test_from_a_network_with_another_memory_encoder_takes_up_the_rest(
         self, whole: Path, data: Path
     ) -> None:
@@ -514,6 +523,12 @@ def soon_started(monkeypatch: pytest.MonkeyPatch, started: Run[Stm]) -> None:
 
     monkeypatch.setattr("vostool.train.start_run", start)
     monkeypatch.setattr("vostool.run.run_with", lambda _, recipe, device: start(recipe, device))
+
+
+@pytest.fixture
+def soon_done(monkeypatch: pytest.MonkeyPatch, soon_started: None) -> None:
+    """Have a run's steps be soon taken, too."""
+    monkeypatch.setattr("vostool.train.unroll", head_loss)
 
 
 class TestARun:
@@ -617,7 +632,7 @@ class TestARun:
         ("scores", "best"),
         [([0.3, 0.6, 0.5, 0.6], 2), ([0.1, 0.2, 0.3, 0.4], 4), ([0, 0, 0, 0], 1)],
     )
-    @pytest.mark.usefixtures("soon_started")
+    @pytest.mark.usefixtures("soon_done")
     def test_keeps_the_weights_that_did_best_on_the_clips_held_out(
         self,
         scores: list[float],
@@ -627,7 +642,6 @@ class TestARun:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         left = iter(scores)
-        monkeypatch.setattr("vostool.train.unroll", head_loss)
         monkeypatch.setattr("vostool.train.validate", lambda *arguments: next(left))
         monkeypatch.setattr("vostool.train.picture", lambda *arguments: torch.zeros(3, 8, 8))
         recipe = recipe_of(data, hold_out=["two"], validate_every=1)
@@ -642,11 +656,10 @@ class TestARun:
                 train(recipe_of(data, **changes), tmp_path / "run", device=CPU)
             assert not (tmp_path / "run").exists()
 
-    @pytest.mark.usefixtures("soon_started")
+    @pytest.mark.usefixtures("soon_done")
     def test_without_held_out_clips_keeps_the_last_weights(
-        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, data: Path, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("vostool.train.unroll", head_loss)
         weights = train(recipe_of(data, validate_every=1), tmp_path, device=CPU)
         card = read_header(weights)["card"]
         assert (card["step"], card["held_out"], card["held_out_j_and_f"]) == (4, [], {})
@@ -692,11 +705,8 @@ class TestARun:
             train(recipe, whole, device=CPU, resume=True)
         assert (whole / "recipe.json").read_text() == before
 
-    @pytest.mark.usefixtures("soon_started")
-    def test_may_be_made_longer_when_it_is_resumed(
-        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("vostool.train.unroll", head_loss)
+    @pytest.mark.usefixtures("soon_done")
+    def test_may_be_made_longer_when_it_is_resumed(self, data: Path, tmp_path: Path) -> None:
         for steps in (2, 3):
             phases = [{"steps": steps, "size": (32, 48)}]
             train(recipe_of(data, phases=phases), tmp_path, device=CPU, resume=steps == 3)
@@ -707,11 +717,8 @@ class TestARun:
             phases = [{"steps": 2, "size": (32, 48)}]
             train(recipe_of(data, phases=phases), tmp_path, device=CPU, resume=True)
 
-    @pytest.mark.usefixtures("soon_started")
-    def test_is_not_resumed_with_other_data(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("vostool.train.unroll", head_loss)
+    @pytest.mark.usefixtures("soon_done")
+    def test_is_not_resumed_with_other_data(self, tmp_path: Path) -> None:
         data, folder = write_library(tmp_path / "data"), tmp_path / "run"
         with pytest.raises(Killed):
             train(recipe_of(data), folder, device=CPU, report=kill_at(1))
@@ -719,11 +726,8 @@ class TestARun:
         with pytest.raises(InputError, match=r"other data: .*'photographs': 2.*'photographs': 3"):
             train(recipe_of(data), folder, device=CPU, resume=True)
 
-    @pytest.mark.usefixtures("soon_started")
-    def test_that_was_killed_at_once_can_be_resumed(
-        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("vostool.train.unroll", head_loss)
+    @pytest.mark.usefixtures("soon_done")
+    def test_that_was_killed_at_once_can_be_resumed(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(Killed):
             train(recipe_of(data), tmp_path, device=CPU, report=kill_at(1))
         train(recipe_of(data), tmp_path, device=CPU, resume=True)
@@ -772,6 +776,13 @@ class TestARun:
         assert saved["step"] == 2
         assert not (tmp_path / "weights.safetensors").exists()
 
+    def test_that_cannot_be_saved_is_an_error_of_one_line(
+        self, started: Run[Stm], tmp_path: Path
+    ) -> None:
+        with pytest.raises(OutputError, match=r"checkpoint\.pt: cannot be written: .+") as caught:
+            started.save(tmp_path / "none" / "checkpoint.pt")
+        assert len(str(caught.value).splitlines()) == 1
+
     def test_is_not_resumed_with_another_network(
         self, whole: Path, data: Path, tmp_path: Path
     ) -> None:
@@ -796,11 +807,8 @@ class TestARun:
         with pytest.raises(WeightsError, match=r"checkpoint\.pt: "):
             train(recipe_of(data), tmp_path, device=CPU, resume=True)
 
-    @pytest.mark.usefixtures("soon_started")
-    def test_without_held_out_clips_still_logs_json(
-        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("vostool.train.unroll", head_loss)
+    @pytest.mark.usefixtures("soon_done")
+    def test_without_held_out_clips_still_logs_json(self, data: Path, tmp_path: Path) -> None:
         train(recipe_of(data), tmp_path, device=CPU)
         for line in (tmp_path / "log.jsonl").read_text().splitlines():
             json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

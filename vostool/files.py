@@ -7,16 +7,34 @@ from pathlib import Path
 from vostool.errors import OutputError
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, all or nothing; replaces an existing one. Raises OutputError."""
+@contextmanager
+def written_whole(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` once the block has ended well.
+
+    Raises OutputError for OSError, and for `errors` that the writer raises in its place; nothing
+    is then left behind.
+    """
     part = path.with_name(f"{path.name}.part")
+    failures: tuple[type[Exception], ...] = (OSError, *errors)
     try:
-        part.write_bytes(content)
+        yield part
         part.replace(path)
-    except OSError as error:
+    except failures as error:
         with suppress(OSError):
             part.unlink()
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise OutputError(f"{path}: cannot be written: {reason}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or else its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, all or nothing; replaces an existing one. Raises OutputError."""
+    with written_whole(path) as part:
+        part.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,6 @@ A run is one folder: its checkpoint, its weights, its log and its recipe.
 import copy
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,10 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vostool.errors import InputError, OutputError, UsageError, WeightsError
+from vostool.files import first_line, written_whole
 from vostool.log import LOG
-from vostool.model.checkpoint import begin_from, read_header, save_checkpoint
+from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
 from vostool.model.interface import Segmenter
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
 from vostool.options import ModelOptions
 from vostool.recipe import Recipe
 from vostool.weights import find_weights
@@ -74,14 +74,8 @@ class Run(Generic[Network]):
             "scores": self.scores,
             "data": self.data,
         }
-        part = path.with_name(path.name + ".part")
-        try:
+        with written_whole(path, RuntimeError) as part:
             torch.save(state, part)
-            part.replace(path)
-        except (OSError, RuntimeError) as error:
-            with suppress(OSError):
-                part.unlink()
-            raise OutputError(f"{path}: cannot be written: {first_line(error)}") from error
 
     def load(self, state: dict[str, Any], path: Path) -> None:
         """Take up what `read_checkpoint` has read from a path.
@@ -133,11 +127,6 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return {**state, "recipe": recipe}
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or else its kind."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
     """Return the recipe with which a run of `old` that has taken `step` steps goes on.
 
@@ -169,8 +158,8 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     """
     torch.manual_seed(recipe.seed)
     if recipe.begin is not None and "network" not in recipe.model_fields_set:
-        settings = read_header(find_weights(str(recipe.begin)))["settings"]
-        recipe = recipe.model_copy(update={"network": StmSettings.model_validate(settings)})
+        settings = read_settings(find_weights(str(recipe.begin)))
+        recipe = recipe.model_copy(update={"network": settings})
     return run_with(first_network(recipe), recipe, device)
 
 

@@ -230,9 +230,11 @@ def train(
     if fewest < team.count:
         raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
     checkpoint = folder / CHECKPOINT
-    if not resume:
+    if resume:
+        run = resume_run(recipe, checkpoint, device)
+    else:
         claim(folder)
-    run = resume_run(recipe, checkpoint, device) if resume else start_run(recipe, device)
+        run = start_run(recipe, device)
     recipe = run.recipe
     library = load_library(recipe, device)
     teacher = load_teacher(recipe, device)

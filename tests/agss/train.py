@@ -36,14 +36,13 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
     make_folder(folder)
     if checkpoint.exists():
         run.load(read_checkpoint(checkpoint, CPU), checkpoint)
-    losses: list[float] = []
     with Log(folder, report, step=run.step) as log:
         while run.step < recipe.steps:
-            losses.append(take_step(run, draw_batch(library, recipe, run.step, CPU), ALONE))
+            run.losses.append(take_step(run, draw_batch(library, recipe, run.step, CPU), ALONE))
             last = run.step == recipe.steps
             if run.step % recipe.log_every == 0 or last:
-                log.write(run.step, loss=sum(losses) / len(losses))
-                losses = []
+                log.write(run.step, loss=sum(run.losses) / len(run.losses))
+                run.losses = []
             if run.step % recipe.save_every == 0 or last:
                 run.save(checkpoint)
                 save(run.average, weights)

@@ -46,6 +46,14 @@ def shows_the_square(clip: InMemory, frame: int, tolerance: float = 12) -> bool:
     )
 
 
+def write_two_frames(root: Path, video: bool) -> None:
+    """Write a clip of two frames with masks, as a video or as a folder of frames."""
+    if video:
+        write_video_clip(root, "square", count=2)
+    else:
+        write_frames_clip(root, "square", [0, 1], [0, 1])
+
+
 class TestClips:
     def test_of_videos_come_with_the_mask_of_every_frame(self, tmp_path: Path) -> None:
         write_video_clip(tmp_path, "square", count=4)
@@ -102,10 +110,7 @@ class TestClips:
     def test_with_a_mask_named_after_no_frame_are_refused(
         self, video: bool, tmp_path: Path
     ) -> None:
-        if video:
-            write_video_clip(tmp_path, "square", count=2)
-        else:
-            write_frames_clip(tmp_path, "square", [0, 1], [0, 1])
+        write_two_frames(tmp_path, video)
         masks = tmp_path / "Annotations" / "square"
         (masks / "00000.png").rename(masks / "first.png")
         with pytest.raises(InputError, match=r"first\.png: mask of a frame that .*square"):
@@ -113,10 +118,7 @@ class TestClips:
 
     @pytest.mark.parametrize("video", [True, False], ids=["video", "frames"])
     def test_with_a_mask_of_another_size_are_refused(self, video: bool, tmp_path: Path) -> None:
-        if video:
-            write_video_clip(tmp_path, "square", count=2)
-        else:
-            write_frames_clip(tmp_path, "square", [0, 1], [0, 1])
+        write_two_frames(tmp_path, video)
         write_mask(tmp_path / "Annotations" / "square" / "00001.png", np.ones((20, 10), np.uint8))
         with pytest.raises(MaskError, match=r"00001\.png: mask is 10x20"):
             load_clip(tmp_path)

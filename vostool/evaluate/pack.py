@@ -1,12 +1,12 @@
 """The zip that a benchmark's server takes."""
 
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
 from vostool.evaluate.scoring import read_prediction
+from vostool.files import written_whole
 from vostool.media.folder import list_images
 from vostool.media.frame import frame_name
 from vostool.media.masks import read_values
@@ -28,16 +28,9 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
         for clip in benchmark.clips
         for file in check_masks(clip, predictions / clip.name)
     }
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for file, name in files.items():
-                archive.write(file, name)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    with written_whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for file, name in files.items():
+            archive.write(file, name)
 
 
 def check_masks(clip: BenchmarkClip, folder: Path) -> list[Path]:

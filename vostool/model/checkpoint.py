@@ -85,6 +85,16 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> StmSettings:
+    """Return the settings of the network of a weights file, with `changes`; raises WeightsError."""
+    header = read_header(path)
+    try:
+        return StmSettings.model_validate({**header["settings"], **(changes or {})})
+    except (ValidationError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path}: settings that no network here has: {reason}") from error
+
+
 def load_checkpoint(
     path: Path, memory_frames: int | None = None, changes: Mapping[str, Any] | None = None
 ) -> Stm:
@@ -93,15 +103,11 @@ def load_checkpoint(
     `changes` are settings to have other than the file's, such as the memory design.
     Raises WeightsError as `read_header` does, or if weights and settings disagree.
     """
-    header = read_header(path)
+    settings = read_settings(path, changes)
     try:
-        settings = StmSettings.model_validate({**header["settings"], **(changes or {})})
         network = Stm(settings, memory_frames=memory_frames)
         state = {name: value.float() for name, value in load_file(path).items()}
         network.load_state_dict(state)
-    except (ValidationError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: settings that no network here has: {reason}") from error
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
