@@ -1,6 +1,8 @@
-"""Imports point one way: cli, commands, loop and data, model or media, errors."""
+"""Imports point one way, from the command line down to the errors; no floor looks up."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,47 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
     ]
 
 
+# who may import whom: a room's modules may use those of the rooms on the floors below
+FLOORS = (
+    ("errors",),
+    ("files", "device"),
+    ("media", "model", "preprocess"),
+    ("datasets", "propagation"),
+    ("inference",),
+    ("segment", "evaluate", "analysis"),
+    ("benchmark", "train"),
+    ("progress",),
+    ("cli",),
+    ("__main__",),
+)
+
+
+def room_of(path: Path) -> str:
+    """Return the folder of the package that a module lies in, or its own name at the top."""
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {room_of(path) for path in sources() if path != ROOT / "__init__.py"}
+    assert rooms == {room for floor in FLOORS for room in floor}
+
+
+@pytest.mark.parametrize("floor", range(len(FLOORS)), ids=[" ".join(floor) for floor in FLOORS])
+def test_a_room_imports_only_from_the_floors_below(floor: int) -> None:
+    below = {room for rooms in FLOORS[:floor] for room in rooms}
+    for room in FLOORS[floor]:
+        for path in sources():
+            if room_of(path) == room:
+                ours = {name.split(".")[1] for name in imports(path) if name.startswith("vostool.")}
+                assert ours - {"__version__"} <= below | {room}, path
+
+
+def test_asking_for_options_does_not_import_torch() -> None:
+    code = "import sys, vostool.inference.options; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_media_knows_neither_torch_nor_the_network() -> None:
     allowed = ("vostool.media", "vostool.errors", "vostool.files")
     assert offenders(sources("media"), "torch", "torchvision", "vostool.model") == []
@@ -52,31 +95,20 @@ def test_the_network_knows_no_pictures_files_or_commands() -> None:
         assert all(name.startswith(("vostool.model", "vostool.errors")) for name in ours)
 
 
-def test_nobody_but_main_imports_the_command_line() -> None:
-    cli = sources("cli")
-    rest = [path for path in sources() if path.name != "__main__.py" and path not in cli]
-    assert offenders(rest, "vostool.cli") == []
-
-
-@pytest.mark.parametrize("name", ["losses.py", "metrics.py", "errors.py", "ahead.py"])
+@pytest.mark.parametrize(
+    "name", ["propagation/losses.py", "evaluate/metrics.py", "errors.py", "inference/prefetch.py"]
+)
 def test_the_pure_modules_import_nothing_of_ours(name: str) -> None:
     assert offenders([ROOT / name], "vostool") == []
 
 
 def test_the_loop_and_the_cycle_know_of_a_model_only_what_it_owes_them() -> None:
-    paths = [ROOT / "propagate.py", ROOT / "cycle.py"]
+    paths = sources("propagation")
     allowed = {"interface", "aggregate"}
     for path in paths:
         models = {name.split(".")[2] for name in imports(path) if name.startswith("vostool.model.")}
         assert models <= allowed
-    assert offenders(paths, "vostool.media", "vostool.data") == []
-
-
-def test_commands_are_not_imported_by_what_they_are_made_of() -> None:
-    tops = ("segment", "batch", "train", "demo", "erf", "spectrum", "bench")
-    commands = [f"vostool.{name}" for name in (*tops, "progress")]
-    parts = [path for path in sources() if path.stem not in tops and path not in sources("cli")]
-    assert offenders(parts, *commands) == []
+    assert offenders(paths, "vostool.media", "vostool.datasets") == []
 
 
 def test_only_media_uses_pyav() -> None:

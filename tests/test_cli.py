@@ -24,15 +24,15 @@ from tests.conftest import (
     film,
     interrupt,
 )
-from tests.data.making import write_video_clip
+from tests.datasets.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
 from vostool.cli import main
-from vostool.cycle import GradientCorrection
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
 from vostool.model.stm import Stm
+from vostool.propagation.cycle import GradientCorrection
 
 
 @dataclass
@@ -72,7 +72,7 @@ def vostool(
 @pytest.fixture
 def segment(vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run `vostool segment` with a network that goes by colour."""
-    monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork())
     always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
     return lambda *arguments: vostool("segment", *arguments, *always)
 
@@ -229,7 +229,7 @@ class TestSegment:
         self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         network = ColourNetwork(4, interrupt)
-        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
         outcome = segment(video.path, "--mask", video.mask)
         assert outcome.code == 130
         assert "Traceback" not in outcome.err
@@ -272,7 +272,7 @@ class TestSegment:
     def test_renders_its_own_input_for_the_demo(
         self, segment: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vostool.demo.FRAMES", 2)
+        monkeypatch.setattr("vostool.segment.demo.FRAMES", 2)
         outcome = segment("--demo")
         assert outcome.code == 0
         assert files(Path("vostool-demo")) == {
@@ -287,7 +287,7 @@ class TestSegment:
     def test_leaves_no_demo_behind_where_the_weights_are_missing(
         self, vostool: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vostool.demo.FRAMES", 2)
+        monkeypatch.setattr("vostool.segment.demo.FRAMES", 2)
         assert vostool("segment", "--demo", "--weights", "none.safetensors").code == 6
         assert not Path("vostool-demo").exists()
 
@@ -398,7 +398,9 @@ def test_a_wrong_input_is_told_in_one_line_with_its_exit_code(
 ) -> None:  # fmt: skip
     code, words, setup = WRONG[case]
     if code != 6:
-        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        monkeypatch.setattr(
+            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
+        )
     arguments = setup(tmp_path, video)
     before = files(tmp_path)
     usual = () if "--weights" in arguments else ("--weights", weights)
@@ -424,7 +426,9 @@ def test_a_device_that_is_absent_is_exit_code_5(
 class TestErf:
     @pytest.fixture
     def erf(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        monkeypatch.setattr(
+            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
+        )
         always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--iters", 3)
         return lambda *arguments: vostool("erf", *arguments, *always)
 
@@ -468,7 +472,9 @@ class TestErf:
 class TestSpectrum:
     @pytest.fixture
     def spectrum(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: ColourNetwork())
+        monkeypatch.setattr(
+            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
+        )
         always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--gc-iters", 2)
         return lambda *arguments: vostool("spectrum", *arguments, *always)
 
@@ -553,7 +559,7 @@ class TestUsage:
             raise ZeroDivisionError
 
         network = ColourNetwork(2, fail)
-        monkeypatch.setattr("vostool.follow.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
         with pytest.raises(ZeroDivisionError):
             segment(video.path, "--mask", video.mask)
 

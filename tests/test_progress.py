@@ -132,20 +132,20 @@ def test_errors_pass_through(terminal: io.StringIO, quiet: bool) -> None:
 class TestTheLog:
     def test_is_told_beside_the_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
         with show_progress("clip.mp4", quiet=False):
-            logging.getLogger("vostool.follow").warning("frame %d: less", 7)
-            logging.getLogger("vostool.follow").info("nobody asked")
+            logging.getLogger("vostool.inference.predictor").warning("frame %d: less", 7)
+            logging.getLogger("vostool.inference.predictor").info("nobody asked")
         assert logging.getLogger("vostool").handlers == []
         assert capsys.readouterr() == ("", "frame 7: less\n")
 
     def test_is_told_above_the_bar(self, terminal: io.StringIO) -> None:
         with show_progress("clip.mp4", quiet=False) as report:
             report(1, 2, "")
-            logging.getLogger("vostool.follow").warning("frame 7: less")
+            logging.getLogger("vostool.inference.predictor").warning("frame 7: less")
             report(2, 2, "")
         lines = terminal.getvalue().splitlines()
         assert any(line.rstrip().endswith("frame 7: less") for line in lines)
 
     def test_is_not_told_if_nothing_is_to_be_said(self, capsys: pytest.CaptureFixture[str]) -> None:
         with show_progress("clip.mp4", quiet=True):
-            logging.getLogger("vostool.follow").warning("frame 7: less")
+            logging.getLogger("vostool.inference.predictor").warning("frame 7: less")
         assert capsys.readouterr() == ("", "")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from vostool.demo import BALL, KITE, render_frame
 from vostool.errors import WeightsError
-from vostool.metrics import jaccard
+from vostool.evaluate.metrics import jaccard
 from vostool.model.checkpoint import load_checkpoint
 from vostool.model.stm import Stm
-from vostool.prepare import image_tensor, label_map, object_tensor, working_size
-from vostool.propagate import Annotation, propagate
-from vostool.weights import DEFAULT, find_weights, sha256, weights_folder
+from vostool.model.weights import DEFAULT, find_weights, sha256, weights_folder
+from vostool.preprocess import image_tensor, label_map, object_tensor, working_size
+from vostool.propagation.frame_loop import Annotation, propagate
+from vostool.segment.demo import BALL, KITE, render_frame
 
 CPU = torch.device("cpu")
 COUNT = 12  # frames

@@ -13,13 +13,13 @@ from torch import Tensor
 from tests.agss.model import AgssVos, load, save
 from tests.agss.train import train
 from tests.conftest import FRAMES, HEIGHT, Footage, Scene
-from tests.data.making import recipe_of, write_library
+from tests.datasets.making import recipe_of, write_library
 from tests.test_cli import Call, vostool  # noqa: F401
-from vostool.cycle import cycle_loss
 from vostool.errors import UsageError, WeightsError
 from vostool.model.check import check_segmenter
 from vostool.model.foreign import GROUP
 from vostool.model.interface import Reference
+from vostool.propagation.cycle import cycle_loss
 
 HERE = Path(__file__).parent
 

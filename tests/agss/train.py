@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from vostool.data.library import draw_batch, load_library
 from vostool.files import make_folder
-from vostool.log import Log, Report
-from vostool.processes import ALONE
-from vostool.recipe import Recipe, read_recipe
-from vostool.run import CHECKPOINT, WEIGHTS, Run, make_optimizer, read_checkpoint
-from vostool.train import take_step, validate
+from vostool.train.distributed import ALONE
+from vostool.train.loop import take_step, validate
+from vostool.train.metrics_log import Log, Report
+from vostool.train.recipe import Recipe, read_recipe
+from vostool.train.sampler import draw_batch, load_library
+from vostool.train.state import CHECKPOINT, WEIGHTS, Run, make_optimizer, read_checkpoint
 
 from .model import AgssVos, save
 

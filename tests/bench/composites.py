@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vostool.data.layout import clip_source, masks_root
+from vostool.datasets.layout import clip_source, masks_root
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask

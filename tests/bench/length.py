@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 
 import av
 
-from vostool.bench import peak_ram
-from vostool.follow import load_model
-from vostool.options import ModelOptions
-from vostool.segment import Job, segment
+from vostool.benchmark.speed import peak_ram
+from vostool.inference.options import ModelOptions
+from vostool.inference.predictor import load_model
+from vostool.segment.job import Job, segment
 
 PART = 500  # frames, of the beginning and of the end
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vostool.figures import save_figure
+from vostool.analysis.figures import save_figure
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions
-from vostool.prepare import working_size
+from vostool.preprocess import working_size
 
 KEY, VALUE = 64, 256  # channels
 REPEAT = 9

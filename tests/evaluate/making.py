@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.conftest import Picture, draw, film
-from tests.data.making import write_frames_clip
+from tests.datasets.making import write_frames_clip
 from vostool.media.masks import write_mask
 
 COUNT = 6

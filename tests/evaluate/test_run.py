@@ -22,7 +22,7 @@ from vostool.evaluate.outcome import score
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
 from vostool.evaluate.run import RunFolder, evaluate, holds
-from vostool.follow import Model
+from vostool.inference.predictor import Model
 from vostool.model.stm import Stm
 
 

@@ -19,9 +19,9 @@ from tests.evaluate.making import (
 )
 from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
+from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.scoring import Scorer, deaf_to_interrupts, score_clip, score_clips
 from vostool.media.masks import write_mask
-from vostool.metrics import score_frame
 
 
 @pytest.fixture

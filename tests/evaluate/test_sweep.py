@@ -8,7 +8,7 @@ from PIL import Image
 from vostool.errors import UsageError
 from vostool.evaluate.results import ClipScores, ObjectScores, Results, Speed
 from vostool.evaluate.sweep import Point, grid, write_sweep
-from vostool.options import ModelOptions
+from vostool.inference.options import ModelOptions
 
 
 def results(j: float, fps: float) -> Results:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tests.conftest import TINY
-from vostool.cycle import Goal, GradientCorrection
 from vostool.model.check import check_segmenter
 from vostool.model.chunks import InChunks
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
-from vostool.propagate import Annotation, Prediction, References, propagate
+from vostool.propagation.cycle import Goal, GradientCorrection
+from vostool.propagation.frame_loop import Annotation, Prediction, References, propagate
 
 HEIGHT, WIDTH = 48, 64
 

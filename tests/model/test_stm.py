@@ -7,12 +7,12 @@ import torchvision
 from torch import Tensor
 
 from tests.conftest import TINY, Scene, scene
-from vostool.cycle import cycle_loss
-from vostool.losses import mask_loss
 from vostool.model.interface import Reference
 from vostool.model.memory import MEMORIES, FrameMemory, StackedMemory
 from vostool.model.stm import Stm, StmSettings
-from vostool.propagate import Annotation, References, propagate
+from vostool.propagation.cycle import cycle_loss
+from vostool.propagation.frame_loop import Annotation, References, propagate
+from vostool.propagation.losses import mask_loss
 
 Own = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]

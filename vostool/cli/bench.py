@@ -10,7 +10,7 @@ from vostool.cli.options import AsJson, Quiet, print_result, takes_model, tell
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vostool.options import ModelOptions
+    from vostool.inference.options import ModelOptions
 
 
 @takes_model()
@@ -50,9 +50,9 @@ def bench(
     """
     from rich.console import Console
 
-    from vostool.bench import BenchJob
-    from vostool.bench import bench as run
-    from vostool.follow import load_model
+    from vostool.benchmark.speed import BenchJob
+    from vostool.benchmark.speed import bench as run
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
 
     job = BenchJob(video, tuple(mask or ()), objects, frames, repeat)

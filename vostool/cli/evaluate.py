@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vostool.evaluate.benchmarks import Benchmark
     from vostool.evaluate.results import Results
     from vostool.evaluate.sweep import Point
-    from vostool.options import ModelOptions
+    from vostool.inference.options import ModelOptions
 
 evaluation = typer.Typer(
     help="Predict and score a benchmark, score masks made elsewhere, compare two runs.",
@@ -164,7 +164,7 @@ def run_benchmark(
     from vostool.evaluate.outcome import MASKS
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.run import evaluate
-    from vostool.follow import load_model
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
 
     model = load_model(options)
@@ -189,7 +189,7 @@ def run_sweep(
     from vostool.evaluate.results import read_results, summary
     from vostool.evaluate.run import describe, evaluate, holds
     from vostool.evaluate.sweep import grid, write_sweep
-    from vostool.follow import load_model
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run

@@ -19,7 +19,7 @@ from vostool.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from vostool.options import ModelOptions
+    from vostool.inference.options import ModelOptions
 
 
 def erf(
@@ -94,10 +94,10 @@ def erf(
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """
-    from vostool.erf import ErfJob
-    from vostool.erf import erf as run
-    from vostool.follow import load_model
-    from vostool.options import ModelOptions
+    from vostool.analysis.erf import ErfJob
+    from vostool.analysis.erf import erf as run
+    from vostool.inference.options import ModelOptions
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
@@ -177,10 +177,10 @@ def spectrum(
     Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
     the middle) and spectrum.json.
     """
-    from vostool.follow import load_model
+    from vostool.analysis.spectrum import SpectrumJob
+    from vostool.analysis.spectrum import spectrum as run
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
-    from vostool.spectrum import SpectrumJob
-    from vostool.spectrum import spectrum as run
 
     ready = load_model(model)
     job = SpectrumJob(

@@ -186,7 +186,7 @@ def takes_model(**defaults: object) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_model(**arguments: Any) -> None:
-            from vostool.options import ModelOptions
+            from vostool.inference.options import ModelOptions
 
             chosen = {name: arguments.pop(name) for name in MODEL}
             command(model=ModelOptions().changed(chosen), **arguments)

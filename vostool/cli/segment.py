@@ -11,8 +11,8 @@ from vostool.cli.options import AsJson, Overwrite, Quiet, print_result, takes_mo
 from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:
-    from vostool.options import ModelOptions
-    from vostool.segment import Job
+    from vostool.inference.options import ModelOptions
+    from vostool.segment.job import Job
 
 RESULTS = ("masks", "overlay", "cutouts")  # of a report, the paths to print
 
@@ -92,11 +92,11 @@ def segment(
     if not (overlay or masks or cutouts):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
 
-    from vostool.demo import render_demo
-    from vostool.follow import load_model
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
-    from vostool.segment import Job, default_output
-    from vostool.segment import segment as run
+    from vostool.segment.demo import render_demo
+    from vostool.segment.job import Job, default_output
+    from vostool.segment.job import segment as run
 
     pattern = Job(
         video=Path(),
@@ -128,9 +128,9 @@ def segment_batch(
     table: Path, pattern: "Job", options: "ModelOptions", as_json: bool, quiet: bool
 ) -> None:
     """Segment the videos of a table; raises the first error once all have been tried."""
-    from vostool.batch import read_batch, segment_all
-    from vostool.follow import load_model
+    from vostool.inference.predictor import load_model
     from vostool.progress import show_progress
+    from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, pattern)
     model = load_model(options)

@@ -46,11 +46,11 @@ def train(
     --nproc-per-node 2 -m vostool train RECIPE.
     """
     from vostool.device import choose_device
-    from vostool.processes import own_device, processes
     from vostool.progress import show_progress
-    from vostool.recipe import find_recipe, read_recipe
-    from vostool.run import export_run
-    from vostool.train import train as run
+    from vostool.train.distributed import own_device, processes
+    from vostool.train.loop import train as run
+    from vostool.train.recipe import find_recipe, read_recipe
+    from vostool.train.state import export_run
 
     path = find_recipe(recipe)
     folder = output or Path("runs") / path.stem

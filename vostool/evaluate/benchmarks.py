@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vostool.data.layout import check_name, clip_names, clip_source, masks_root
+from vostool.datasets.layout import check_name, clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.media.folder import list_images, natural_key
 from vostool.media.frame import frame_name

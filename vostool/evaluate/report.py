@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.data.layout import clip_source, masks_root
+from vostool.datasets.layout import clip_source, masks_root
 from vostool.errors import InputError, MaskError
 from vostool.evaluate.results import ClipScores, ObjectScores, Results, by_group, summary
 from vostool.files import write_text

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vostool.errors import InputError
-from vostool.metrics import Statistics, statistics
+from vostool.evaluate.metrics import Statistics, statistics
 
 SCHEMA_VERSION = 1  # of results.json
 FILE = "results.json"

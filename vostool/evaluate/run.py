@@ -22,8 +22,6 @@ import torch
 from filelock import FileLock, Timeout
 
 from vostool import __version__
-from vostool.ahead import WriteBehind
-from vostool.backoff import Lowered
 from vostool.device import out_of_memory_is_told
 from vostool.errors import InputError, OutputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
@@ -31,7 +29,9 @@ from vostool.evaluate.outcome import MASKS, STATE, make_results, write_results
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import Scorer
 from vostool.files import make_folder, output_folder, write_text
-from vostool.follow import GivenMasks, Model, Stopwatch, follow
+from vostool.inference.oom import Lowered
+from vostool.inference.predictor import GivenMasks, Model, Stopwatch, follow
+from vostool.inference.prefetch import WriteBehind
 from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask

@@ -20,10 +20,10 @@ import numpy as np
 
 from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip
+from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ClipScores, ObjectScores
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import read_values
-from vostool.metrics import score_frame
 
 PROCESSES = 2
 

@@ -14,7 +14,7 @@ from vostool.errors import UsageError
 from vostool.evaluate.results import Results, summary
 from vostool.evaluate.tables import write_csv
 from vostool.files import write_bytes
-from vostool.options import ModelOptions
+from vostool.inference.options import ModelOptions
 
 COLUMNS = ("J&F-Mean", "J-Mean", "F-Mean")
 

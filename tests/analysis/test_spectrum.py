@@ -1,0 +1,118 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from tests.conftest import HEIGHT, WIDTH, ColourNetwork, Footage
+from tests.datasets.making import write_video_clip
+from vostool.analysis.spectrum import SpectrumJob, amplitudes, bands, fit, spectrum
+from vostool.errors import InputError, MaskError, OutputError, UsageError
+from vostool.inference.predictor import Model
+from vostool.model.stm import Stm
+from vostool.propagation.cycle import GradientCorrection
+
+
+@pytest.fixture
+def model(weights: Path) -> Model:
+    network = cast(Stm, ColourNetwork())
+    correction = GradientCorrection(every=2, steps=2, rate=3e4)
+    cpu = torch.device("cpu")
+    return Model(network, weights, cpu, torch.float32, size=HEIGHT, correction=correction)
+
+
+@pytest.fixture
+def job(video: Footage, tmp_path: Path) -> SpectrumJob:
+    return SpectrumJob(video.path, tmp_path / "out", mask=str(video.mask))
+
+
+def square() -> Tensor:
+    mask = torch.zeros(1, 32, 48)
+    mask[:, 10:22, 12:30] = 1
+    return mask
+
+
+class TestEquation9:
+    def test_is_the_ratio_of_the_amplitudes(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        before, after = torch.rand(2, 3, 32, 48, generator=generator)
+        maps = amplitudes(before, after)
+        first, last = (np.abs(np.fft.fft2(mask.double().numpy())) for mask in (before, after))
+        expected = np.fft.fftshift(last / first, axes=(1, 2))
+        np.testing.assert_allclose(maps[:, 2].numpy(), expected, rtol=1e-9)
+
+    def test_is_one_where_nothing_changed(self) -> None:
+        mask = square() + 0.1 * torch.rand(1, 32, 48, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(amplitudes(mask, mask)[0, 2], torch.ones(32, 48).double())
+
+    def test_has_the_mean_of_the_mask_in_the_middle(self) -> None:
+        maps = amplitudes(square(), square() / 2)
+        mean = square().mean().item()
+        assert maps[0, :2, 16, 24].tolist() == pytest.approx([mean, mean / 2])
+
+    def test_tells_blurred_from_sharpened_by_the_high_band(self) -> None:
+        soft = functional.avg_pool2d(square(), 3, 1, 1)
+        for before, after, raised in ((soft, square(), True), (square(), soft, False)):
+            maps = amplitudes(before, after)[0].numpy()
+            found = bands(dict(zip(("before", "after", "ratio"), maps, strict=True)))
+            assert (found["high"]["after_to_before"] > 1.2) == raised
+            assert found["low"]["after_to_before"] == pytest.approx(1, abs=0.1)
+
+    def test_of_another_size_is_brought_to_the_same_frequencies(self) -> None:
+        maps = amplitudes(square(), square())[0].numpy()
+        assert fit(maps, (32, 48)) is maps
+        assert fit(maps, (48, 48)).shape == (3, 48, 48)
+
+
+class TestFiles:
+    def test_are_a_picture_three_arrays_and_a_report(self, job: SpectrumJob, model: Model) -> None:
+        report = spectrum(job, model)
+        names = {"spectrum.png", "before.npy", "after.npy", "ratio.npy", "spectrum.json"}
+        assert {path.name for path in job.output.iterdir()} == names
+        stored = json.loads((job.output / "spectrum.json").read_text())
+        assert stored == json.loads(json.dumps(report, default=str))
+        assert report["masks"] == 3  # of frames 2, 4 and 6
+        maps = [np.load(job.output / f"{name}.npy") for name in ("before", "after", "ratio")]
+        assert {each.shape for each in maps} == {(HEIGHT, WIDTH)}
+        assert all(
+            math.isfinite(value) for band in report["bands"].values() for value in band.values()
+        )
+        with Image.open(job.output / "spectrum.png") as picture:
+            picture.load()
+
+    def test_are_replaced_only_on_request(self, job: SpectrumJob, model: Model) -> None:
+        spectrum(job, model)
+        with pytest.raises(OutputError, match="exists already"):
+            spectrum(job, model)
+        spectrum(replace(job, overwrite=True), model)
+
+
+def test_a_folder_of_clips_is_gone_through(model: Model, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_video_clip(tmp_path / "set", name, count=5)
+    job = SpectrumJob(tmp_path / "set", tmp_path / "out")
+    assert spectrum(job, model)["clips"] == ["one", "two"]
+    (tmp_path / "list.txt").write_text("two\n")
+    chosen = replace(job, listed=tmp_path / "list.txt", overwrite=True)
+    assert spectrum(chosen, model)["clips"] == ["two"]
+
+
+def test_what_is_wrong_is_told_and_leaves_nothing(job: SpectrumJob, model: Model) -> None:
+    with pytest.raises(UsageError, match="there is none to look at"):
+        spectrum(job, replace(model, correction=None))
+    with pytest.raises(UsageError, match="expected --mask"):
+        spectrum(replace(job, mask=None), model)
+    with pytest.raises(UsageError, match="a single video"):
+        spectrum(replace(job, listed=Path("list.txt")), model)
+    with pytest.raises(InputError, match="no frame was corrected"):
+        spectrum(replace(job, end=2), model)
+    with pytest.raises(MaskError, match="is for frame 99, the video has 8"):
+        spectrum(replace(job, mask=f"99:{job.mask}"), model)
+    assert not job.output.exists()

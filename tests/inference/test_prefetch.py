@@ -1,0 +1,137 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from vostool.inference.prefetch import WriteBehind, read_ahead
+
+PATIENCE = 5.0  # seconds, the most that a test waits for a thread
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return condition()
+
+
+def threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
+class TestReadAhead:
+    def test_yields_what_it_is_given_in_order(self) -> None:
+        assert list(read_ahead(range(100), depth=3)) == list(range(100))
+        assert list(read_ahead([])) == []
+
+    def test_passes_none_and_exceptions_on_as_items(self) -> None:
+        error = ValueError("an item, not raised")
+        assert list(read_ahead([None, error, None])) == [None, error, None]
+
+    def test_makes_items_while_nobody_asks_but_only_a_few(self) -> None:
+        made: list[int] = []
+
+        def items() -> Iterator[int]:
+            for number in range(50):
+                made.append(number)
+                yield number
+
+        reader = read_ahead(items(), depth=4)
+        assert made == [], "nothing is read before the first item is asked for"
+        assert next(reader) == 0
+        assert wait_for(lambda: len(made) == 6)  # one taken, four waiting, one in hand
+        time.sleep(0.02)
+        assert len(made) == 6
+        assert list(reader) == list(range(1, 50))
+
+    def test_raises_what_the_items_raise_in_its_place(self) -> None:
+        def items() -> Iterator[int]:
+            yield 1
+            yield 2
+            raise KeyError("third")
+
+        reader = read_ahead(items())
+        assert [next(reader), next(reader)] == [1, 2]
+        with pytest.raises(KeyError, match="third"):
+            next(reader)
+        assert not threads("read-ahead")
+
+    def test_ends_its_thread_when_done(self) -> None:
+        list(read_ahead(range(3)))
+        assert not threads("read-ahead")
+
+    @pytest.mark.parametrize("taken", [1, 3])
+    def test_ends_its_thread_when_closed_early(self, taken: int) -> None:
+        def endless() -> Iterator[int]:
+            while True:
+                yield 0
+
+        reader = read_ahead(endless(), depth=2)
+        for _ in range(taken):
+            next(reader)
+        assert threads("read-ahead")
+        reader.close()
+        assert not threads("read-ahead")
+
+
+class TestWriteBehind:
+    def test_runs_calls_one_after_another_in_order(self) -> None:
+        done: list[int] = []
+        with WriteBehind(depth=3) as behind:
+            for number in range(30):
+                behind.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+        assert done == list(range(30))
+
+    def test_does_not_wait_for_a_call_unless_too_many_wait(self) -> None:
+        gate, submitted = threading.Event(), list[int]()
+
+        def wait() -> None:
+            gate.wait(PATIENCE)
+
+        def submit_all() -> None:
+            for number in range(10):
+                behind.submit(wait)
+                submitted.append(number)
+
+        with WriteBehind(depth=4) as behind:
+            submitter = threading.Thread(target=submit_all)
+            submitter.start()
+            assert wait_for(lambda: len(submitted) == 4)
+            time.sleep(0.02)
+            assert len(submitted) == 4
+            gate.set()
+            submitter.join()
+        assert len(submitted) == 10
+
+    def test_raises_what_a_call_raised_at_the_end(self) -> None:
+        with pytest.raises(OSError, match="disk full"), WriteBehind() as behind:
+            behind.submit(self.fail)
+
+    def test_raises_it_sooner_if_more_is_submitted(self) -> None:
+        with pytest.raises(OSError, match="disk full"), WriteBehind() as behind:
+            behind.submit(self.fail)
+            for _ in range(1000):
+                behind.submit(lambda: time.sleep(0.001))
+            pytest.fail("went on for 1000 calls")
+
+    def test_finishes_what_was_submitted_when_the_block_raises(self) -> None:
+        done: list[int] = []
+        with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
+            for number in range(5):
+                behind.submit(lambda number=number: done.append(number))  # type: ignore[misc]
+            raise KeyboardInterrupt
+        assert done == list(range(5))
+
+    def test_tells_the_error_of_the_block_rather_than_that_of_a_call(self) -> None:
+        with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
+            behind.submit(self.fail)
+            raise KeyboardInterrupt
+
+    def test_leaves_no_thread(self) -> None:
+        with WriteBehind() as behind:
+            behind.submit(lambda: None)
+        assert not threads("write-behind")
+
+    def fail(self) -> None:
+        raise OSError("disk full")

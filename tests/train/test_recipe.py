@@ -1,0 +1,216 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import vostool
+from vostool.errors import InputError, UsageError
+from vostool.model.checkpoint import read_header
+from vostool.model.stm import StmSettings
+from vostool.model.weights import find_weights
+from vostool.train.recipe import Recipe, find_recipe, read_recipe
+
+LEAST = """
+[[data]]
+layout = "clips"
+root = "videos"
+
+[[phases]]
+steps = 100
+
+[[phases]]
+steps = 20
+cycle = true
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(LEAST)
+    return path
+
+
+def changed(path: Path, **changes: object) -> Recipe:
+    return read_recipe(path, [f"{key}={value}" for key, value in changes.items()])
+
+
+class TestARecipe:
+    def test_needs_only_data_and_phases(self, path: Path) -> None:
+        recipe = read_recipe(path)
+        assert [source.layout for source in recipe.data] == ["clips"]
+        assert recipe.network == StmSettings()
+        assert recipe.steps == 120
+        assert recipe.start is None
+
+    def test_goes_through_its_phases_in_order(self, path: Path) -> None:
+        recipe = read_recipe(path)
+        cycles = [recipe.phase(step).cycle for step in (0, 99, 100, 119, 120, 999)]
+        assert cycles == [False, False, True, True, True, True]
+
+    def test_may_let_the_interval_grow_with_the_steps(self, path: Path) -> None:
+        steps = (0, 49, 50, 99, 100, 119)
+        still = changed(path, **{"phases.0.max_interval": 5})
+        assert [still.max_interval(step) for step in steps] == [5, 5, 5, 5, 10, 10]
+        growing = changed(path, **{"phases.0.max_interval": 5, "interval_growth": "[2, 50]"})
+        assert [growing.max_interval(step) for step in steps] == [5, 5, 7, 7, 14, 14]
+
+    def test_is_fixed_once_read(self, path: Path) -> None:
+        with pytest.raises(ValidationError):
+            read_recipe(path).seed = 3
+
+    def test_comes_back_from_the_copy_in_its_run(self, path: Path) -> None:
+        recipe = read_recipe(path, ["start=imagenet", "hold_out=['a', 'b']", "seed=4"])
+        assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+    @pytest.mark.parametrize(
+        ("start", "expected"), [("imagenet", "imagenet"), ("w.safetensors", Path("w.safetensors"))]
+    )
+    def test_starts_from_a_download_or_a_file(
+        self, start: str, expected: object, path: Path
+    ) -> None:
+        assert changed(path, start=start).start == expected
+
+
+class TestChanges:
+    @pytest.mark.parametrize(
+        ("change", "name", "value"),
+        [
+            ("seed=7", "seed", 7),
+            ("gamma = 0.5", "gamma", 0.5),
+            ("precision=fp32", "precision", "fp32"),
+            ("precision='fp32'", "precision", "fp32"),
+            ("hold_out=['a']", "hold_out", ["a"]),
+            ("data_root=/some/where", "data_root", Path("/some/where")),
+            ("data_root=a=b", "data_root", Path("a=b")),
+        ],
+    )
+    def test_set_one_entry(self, change: str, name: str, value: object, path: Path) -> None:
+        before, after = read_recipe(path), read_recipe(path, [change])
+        assert getattr(after, name) == value
+        assert after == before.model_copy(update={name: value})
+
+    def test_reach_into_parts_and_lists(self, path: Path) -> None:
+        recipe = read_recipe(
+            path, ["network.key_channels=8", "phases.1.steps=5", "data.0.layout=photographs"]
+        )
+        assert recipe.network.key_channels == 8
+        assert [phase.steps for phase in recipe.phases] == [100, 5]
+        assert recipe.data[0].layout == "photographs"
+
+    def test_are_applied_in_order(self, path: Path) -> None:
+        assert read_recipe(path, ["seed=1", "seed=2"]).seed == 2
+
+    def test_without_a_value_are_refused(self, path: Path) -> None:
+        with pytest.raises(UsageError, match="--set seed: expected key=value"):
+            read_recipe(path, ["seed"])
+
+    @pytest.mark.parametrize(
+        "change", ["phases.7.steps=1", "phases.x.steps=1", "phases.0=1", "seed.x=1"]
+    )
+    def test_that_lead_nowhere_are_refused(self, change: str, path: Path) -> None:
+        path.write_text("seed = 1\n" + LEAST)
+        with pytest.raises(UsageError, match="--set"):
+            read_recipe(path, [change])
+
+
+class TestRefusals:
+    def refusal(self, path: Path, *changes: str) -> str:
+        with pytest.raises(UsageError) as caught:
+            read_recipe(path, changes)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ("steps=3", "steps"),
+            ("network.depth=3", "network.depth"),
+            ("phases.1.sizes=3", "phases.1.sizes"),
+            ("seed=soon", "seed"),
+            ("learning_rate=0", "learning_rate"),
+            ("phases.0.videos=1.5", "phases.0.videos"),
+            ("frames=1", "frames"),
+            ("precision=fp16", "precision"),
+            ("average=1", "average"),
+            ("data=[]", "data"),
+            ("network.backbone=vgg", "network.backbone"),
+            ("data.0.layout=films", "data.0.layout"),
+            ("data.0.use=none", "data.0.use"),
+            ("data.0.donor=true", "data.0.donor"),
+            ("clips=0", "clips"),
+            ("most=1", "most"),
+            ("late=2", "late"),
+            ("interval_growth=[5, 0]", "interval_growth.1"),
+            ("optimizer=sgd", "optimizer"),
+            ("schedule=step", "schedule"),
+        ],
+    )
+    def test_name_the_key(self, change: str, named: str, path: Path) -> None:
+        assert f": {named}: " in self.refusal(path, change)
+
+    def test_of_a_recipe_without_phases(self, path: Path) -> None:
+        path.write_text(LEAST.replace("[[phases]]", "[[other]]"))
+        assert "phases" in self.refusal(path)
+
+    @pytest.mark.parametrize("size", ["[100, 100]", "[0, 32]", "[-16, 32]"])
+    def test_of_a_size_that_is_no_multiple_of_16(self, size: str, path: Path) -> None:
+        assert "phases.0.size" in self.refusal(path, f"phases.0.size={size}")
+
+    @pytest.mark.parametrize("content", [b"steps =", b"\xff\xfe", b"a = 1\na = 2"])
+    def test_of_what_is_not_toml(self, content: bytes, path: Path) -> None:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not TOML"):
+            read_recipe(path)
+
+    def test_of_a_missing_file_or_a_folder(self, tmp_path: Path) -> None:
+        for path in (tmp_path / "missing.toml", tmp_path):
+            with pytest.raises(InputError, match="cannot read the recipe"):
+                read_recipe(path)
+
+
+class TestAShippedRecipe:
+    SHIPPED = sorted((Path(vostool.__file__).parent / "recipes").glob("*.toml"))
+
+    @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+    def test_is_valid_and_found_by_its_name(self, path: Path) -> None:
+        assert find_recipe(path.stem) == path
+        assert read_recipe(path).steps > 0
+
+    def test_gives_way_to_a_file_of_that_name(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(path.parent)
+        assert find_recipe(str(path)) == path
+        assert find_recipe("recipe.toml") == Path("recipe.toml")
+        Path("paper").write_text(LEAST)
+        assert find_recipe("paper") == Path("paper")
+
+    def test_that_there_is_not_is_refused_with_those_that_there_are(self) -> None:
+        with pytest.raises(InputError, match=r"papre: no such recipe; .*paper"):
+            find_recipe("papre")
+
+    def test_of_the_paper_is_the_paper_s(self) -> None:
+        recipe = read_recipe(find_recipe("paper"))
+        assert (recipe.clips, recipe.frames, recipe.gamma) == (4, 3, 1)
+        assert (recipe.optimizer, recipe.schedule) == ("adam", "constant")
+        assert recipe.learning_rate == recipe.encoder_learning_rate == 1e-5
+        assert recipe.network.backbone == "resnet50"
+        assert all(phase.cycle and phase.size == (240, 432) for phase in recipe.phases)
+        assert recipe.steps == 240 * 883  # epochs of 3531 clips, four a step
+        assert (recipe.clip_norm, recipe.average, recipe.backwards) == (0, 0, False)
+
+    def test_of_default_is_of_the_shipped_network(self) -> None:
+        # but for the kernel that weights trained without it are read with
+        reading: dict[str, Any] = {"memory": "stm", "kernel_sigma": 7.0}
+        shipped = StmSettings.model_validate(read_header(find_weights("default"))["settings"])
+        network = read_recipe(find_recipe("default")).network
+        assert network == shipped.model_copy(update=reading)
+
+
+def test_defaults_are_within_their_own_limits() -> None:
+    least: dict[str, Any] = {"data": [{"layout": "clips", "root": "."}], "phases": [{"steps": 1}]}
+    recipe = Recipe.model_validate(least)
+    assert Recipe.model_validate(recipe.model_dump()) == recipe

@@ -1,0 +1,1 @@
+"""`vostool erf` and `vostool spectrum`: what the cycle shows about a network."""

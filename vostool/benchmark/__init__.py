@@ -1,0 +1,1 @@
+"""`vostool bench`: how fast the tool runs on this machine."""

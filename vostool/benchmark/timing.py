@@ -1,0 +1,101 @@
+"""Where the network's time goes: a model by the clock, which makes the very same masks.
+
+The clock is put around the calls of the network from outside, so that the model and the frame
+loop know nothing of it.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Generic
+
+import torch
+from torch import Tensor
+
+from vostool.device import synchronize
+from vostool.inference.predictor import Model
+from vostool.model.interface import Features, Memory, Segmenter
+from vostool.propagation.cycle import Goal, GradientCorrection
+
+STAGES = ("encode", "memorize", "segment", "correct")  # what a clock is put around
+
+
+class StageClock:
+    """Seconds of each stage; a stage within another counts as part of that one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self._device = device
+        self._within = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add what the block takes to a stage."""
+        if self._within:
+            yield
+            return
+        self._within = True
+        synchronize(self._device)  # what was asked for before is not of this stage
+        since = time.perf_counter()
+        try:
+            yield
+            synchronize(self._device)
+        finally:
+            self.seconds[name] += time.perf_counter() - since
+            self._within = False
+
+
+class TimedSegmenter(Generic[Features, Memory]):
+    """A `Segmenter` that does what another does, by the clock."""
+
+    def __init__(self, segmenter: Segmenter[Features, Memory], clock: StageClock) -> None:
+        self._segmenter, self._clock = segmenter, clock
+        self.stride = segmenter.stride
+
+    def encode(self, image: Tensor) -> Features:
+        """See `Segmenter.encode`."""
+        with self._clock.stage("encode"):
+            return self._segmenter.encode(image)
+
+    def memorize(
+        self,
+        features: Features,
+        masks: Tensor,
+        memory: Memory | None = None,
+        annotated: bool = False,
+    ) -> Memory:
+        """See `Segmenter.memorize`."""
+        with self._clock.stage("memorize"):
+            return self._segmenter.memorize(features, masks, memory, annotated)
+
+    def segment(self, features: Features, memory: Memory) -> Tensor:
+        """See `Segmenter.segment`."""
+        with self._clock.stage("segment"):
+            return self._segmenter.segment(features, memory)
+
+
+@dataclass(frozen=True)
+class TimedCorrection(GradientCorrection):
+    """A correction by the clock; what it asks of the network is part of it."""
+
+    clock: StageClock = field(kw_only=True)
+
+    def __call__(
+        self,
+        segmenter: Segmenter[Features, Memory],
+        features: Features,
+        masks: Tensor,
+        goals: Sequence[Goal[Features]],
+    ) -> Tensor:
+        """See `GradientCorrection`."""
+        with self.clock.stage("correct"):
+            return super().__call__(segmenter, features, masks, goals)
+
+
+def timed(model: Model, clock: StageClock) -> Model:
+    """Return a model that makes the very same masks, by the clock."""
+    correction = model.correction
+    if correction is not None:
+        correction = TimedCorrection(**asdict(correction), clock=clock)
+    return replace(model, network=TimedSegmenter(model.network, clock), correction=correction)

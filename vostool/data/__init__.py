@@ -1,1 +1,0 @@
-"""Folders to sequences and training clips."""

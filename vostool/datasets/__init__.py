@@ -1,0 +1,1 @@
+"""Data sets on disk: their folders, and the annotated sequences in them."""

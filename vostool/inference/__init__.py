@@ -1,0 +1,1 @@
+"""A loaded network at work on a video."""

@@ -1,0 +1,47 @@
+"""Find weights by name or path, and tell them apart by their hash.
+
+Named weights lie in the folder `weights` of the project, installed as `vostool/_weights`;
+its weights.toml lists them.
+"""
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+from vostool.errors import WeightsError
+
+DEFAULT = "default"
+
+
+def find_weights(name: str) -> Path:
+    """Return the file of a name in weights.toml, or of a path.
+
+    Raises WeightsError if it is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise WeightsError(f"{name}: no such weights file")
+    folder = weights_folder()
+    table = tomllib.loads((folder / "weights.toml").read_text(encoding="utf-8"))
+    entry = table.get(table[DEFAULT] if name == DEFAULT else name)
+    if not isinstance(entry, dict):
+        names = ", ".join(key for key in table if key != DEFAULT)
+        raise WeightsError(f"{name}: no weights of that name; there are: {names}")
+    return folder / str(entry["file"])
+
+
+def weights_folder() -> Path:
+    """Return the folder of the named weights, installed or in a checkout."""
+    here = Path(__file__).parent.parent
+    for folder in (here / "_weights", here.parent / "weights"):
+        if (folder / "weights.toml").is_file():
+            return folder
+    raise WeightsError(f"{here / '_weights'}: the installed weights are missing; install again")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

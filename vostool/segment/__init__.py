@@ -1,0 +1,1 @@
+"""`vostool segment`: a video and the masks of some frames in, those of every frame out."""

@@ -1,0 +1,1 @@
+"""`vostool train`: a recipe in, weights out."""

@@ -1,0 +1,155 @@
+"""The data of a recipe, and the clips that a training step draws from it.
+
+A step's clips are a function of the recipe's seed, the step and the clip's number in it:
+a resumed run draws what it would have drawn, and so do several processes that share a step.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+
+import torch
+
+from vostool.datasets.sequences import (
+    InMemory,
+    Sequence,
+    keep,
+    load_clips,
+    load_coco,
+    load_photographs,
+)
+from vostool.errors import InputError, UsageError
+from vostool.train.clips import Clip, ClipPlan, make_clip
+from vostool.train.recipe import Recipe, Source
+
+DRAWS = 50  # clips drawn in vain before a run gives up
+
+
+@dataclass(frozen=True)
+class Library:
+    """The sequences to train on, by what they are for."""
+
+    videos: list[Sequence] = field(default_factory=list)
+    photographs: list[Sequence] = field(default_factory=list)
+    donors: list[Sequence] = field(default_factory=list)  # of objects to paste
+    held_out: list[InMemory] = field(default_factory=list)  # to choose weights by
+    counts: dict[str, int] = field(default_factory=dict)  # of what each data set gives
+
+
+def load_library(recipe: Recipe, device: torch.device) -> Library:
+    """Open all data sets of a recipe; raises InputError if there is nothing to train on."""
+    library = Library()
+    for source in recipe.data:
+        for sequence in load_source(recipe, source):
+            check_annotated(sequence, source, recipe)
+            if sequence.name in recipe.hold_out:
+                library.held_out.append(hold_out(sequence))
+            else:
+                place(library, source, keep(sequence, device) if source.in_memory else sequence)
+                name = str(source.root)
+                library.counts[name] = library.counts.get(name, 0) + 1
+    missing = set(recipe.hold_out) - {sequence.name for sequence in library.held_out}
+    if missing:
+        raise InputError(f"hold_out names clips that the data lacks: {', '.join(sorted(missing))}")
+    if not library.videos and not library.photographs:
+        raise InputError("the recipe's data holds nothing to train on")
+    return library
+
+
+def check_annotated(sequence: Sequence, source: Source, recipe: Recipe) -> None:
+    """Raise InputError for a clip from which nothing could be learnt."""
+    if not sequence.annotated:
+        raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
+    alone = sequence.length > 1 and len(sequence.annotated) == 1 and source.use != "donors"
+    if alone and not any(phase.cycle for phase in recipe.phases):
+        raise InputError(
+            f"{source.root}: the clip {sequence.name!r} has one mask, from which nothing is learnt "
+            "without cycle = true in a phase"
+        )
+
+
+def place(library: Library, source: Source, sequence: Sequence) -> None:
+    """Put a sequence where it is of use."""
+    if source.use in ("all", "clips"):
+        pool = library.videos if sequence.length > 1 else library.photographs
+        pool.append(sequence)
+    if source.use in ("all", "donors"):
+        library.donors.append(sequence)
+
+
+def hold_out(sequence: Sequence) -> InMemory:
+    """Keep a clip to choose weights by; raises InputError if it gives nothing to follow."""
+    held = keep(sequence, torch.device("cpu"))
+    if not held.labels[0].any():
+        raise InputError(f"hold_out: the first frame of {held.name!r} has no object")
+    if not any(0 < frame < held.length - 1 for frame in held.annotated):
+        raise InputError(f"hold_out: {held.name!r} has no mask between its first and last frame")
+    return held
+
+
+def load_source(recipe: Recipe, source: Source) -> list[Sequence]:
+    """List the sequences of one data set."""
+    root, side = recipe.data_root / source.root, recipe.data_short_side
+    if source.layout == "clips":
+        return list(load_clips(root, side, source.split))
+    if source.layout == "coco":
+        return list(load_coco(root, source.split, side))
+    return list(load_photographs(root, side, source.binary))
+
+
+def draw_batch(
+    library: Library,
+    recipe: Recipe,
+    step: int,
+    device: torch.device,
+    share: slice = slice(None),
+) -> tuple[Clip, int, bool]:
+    """Return clips of a step, side by side at dim 1, the number of all, and if one is late.
+
+    `share` selects the clips of one process, by their numbers; without it, all.
+    """
+    plan, count = plan_step(recipe, step)
+    numbers = range(count)[share]
+    if not numbers:
+        raise UsageError(f"a step has {count} clips, too few to share among the processes")
+    clips = [draw_clip(library, recipe, plan, step, number).to(device) for number in numbers]
+    batch = Clip(
+        torch.stack([clip.images for clip in clips], dim=1),  # (T, B, 3, H, W)
+        torch.stack([clip.masks for clip in clips], dim=1),  # (T, B, N + 1, H, W)
+        torch.stack([clip.known for clip in clips], dim=1),  # (T, B)
+    )
+    return batch, count, plan.late
+
+
+def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
+    """Decide what clips a step has, and how many: all alike, so that they batch."""
+    random, phase = Random(f"{recipe.seed}-{step}"), recipe.phase(step)
+    several = random.random() < recipe.several
+    late = several and random.random() < recipe.late
+    objects = random.randint(2, recipe.most) if several else 1
+    plan = ClipPlan(
+        size=phase.size,
+        frames=recipe.frames,
+        objects=objects,
+        late=late,
+        max_interval=recipe.max_interval(step),
+        backwards=recipe.backwards,
+        unknown=phase.cycle and recipe.unknown,
+        noise=recipe.noise,
+    )
+    return plan, recipe.clips or max(1, recipe.objects // objects)
+
+
+def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, number: int) -> Clip:
+    """Draw one clip; raises InputError if the data has none such."""
+    random, phase = Random(f"{recipe.seed}-{step}-{number}"), recipe.phase(step)
+    for _ in range(DRAWS):
+        from_video = random.random() < phase.videos
+        pool = library.videos if from_video else library.photographs
+        sequence = random.choice(pool or library.videos or library.photographs)
+        distraction = random.random() < phase.paste
+        count = plan.objects - 1 + distraction if phase.paste > 0 and library.donors else 0
+        donors = [random.choice(library.donors) for _ in range(count)]
+        clip = make_clip(sequence, donors, plan, random)
+        if clip is not None:
+            return clip
+    raise InputError(f"found no clip with {plan.objects} objects in {DRAWS} draws")
