@@ -32,7 +32,7 @@ from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
 from vostool.model.stm import Stm
-from vostool.propagation.cycle import GradientCorrection
+from vostool.propagation.correction import GradientCorrection
 
 
 @dataclass

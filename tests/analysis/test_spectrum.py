@@ -17,7 +17,7 @@ from vostool.analysis.spectrum import SpectrumJob, amplitudes, bands, fit, spect
 from vostool.errors import InputError, MaskError, OutputError, UsageError
 from vostool.inference.predictor import Model
 from vostool.model.stm import Stm
-from vostool.propagation.cycle import GradientCorrection
+from vostool.propagation.correction import GradientCorrection
 
 
 @pytest.fixture

@@ -15,12 +15,14 @@ from vostool.benchmark.speed import BenchJob, bands, bench, clip_of, frame_flops
 from vostool.benchmark.timing import STAGES, StageClock, timed
 from vostool.cli import main
 from vostool.errors import UsageError
-from vostool.inference.predictor import GivenMasks, Model, Stopwatch, predict
+from vostool.inference.predictor import Model
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.video import Stopwatch, predict
 from vostool.media.masks import read_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
-from vostool.propagation.cycle import GradientCorrection
+from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import REFERENCE_SETS
 
 CPU = torch.device("cpu")

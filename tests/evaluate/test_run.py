@@ -18,10 +18,11 @@ from tests.evaluate.making import (
 )
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
-from vostool.evaluate.outcome import score
+from vostool.evaluate.output import score
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
-from vostool.evaluate.run import RunFolder, evaluate, holds
+from vostool.evaluate.run import evaluate, holds
+from vostool.evaluate.state import RunFolder
 from vostool.inference.predictor import Model
 from vostool.model.stm import Stm
 

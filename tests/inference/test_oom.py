@@ -25,13 +25,15 @@ from tests.conftest import (
 from vostool.errors import DeviceError
 from vostool.evaluate.metrics import jaccard
 from vostool.inference.oom import SMALLEST, Limits, Lowered, Past
-from vostool.inference.predictor import GivenMasks, Model, Stopwatch, follow, predict
+from vostool.inference.predictor import Model
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.video import Stopwatch, follow, predict
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
 from vostool.preprocess import image_tensor, label_map
-from vostool.propagation.cycle import GradientCorrection
+from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import Known, Prediction, References
 from vostool.segment.job import Job, segment
 

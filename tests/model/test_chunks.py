@@ -12,7 +12,7 @@ from vostool.model.check import check_segmenter
 from vostool.model.chunks import InChunks
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm
-from vostool.propagation.cycle import Goal, GradientCorrection
+from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.frame_loop import Annotation, Prediction, References, propagate
 
 HEIGHT, WIDTH = 48, 64

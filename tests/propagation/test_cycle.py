@@ -12,19 +12,18 @@ from vostool.errors import UsageError
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmFeatures
-from vostool.propagation.cycle import (
+from vostool.propagation.correction import (
     PAPER_PIXELS,
     Goal,
     GradientCorrection,
     admissible,
     at_rate,
-    cycle_loss,
     descend,
     explain,
     receptive_field,
-    revisit,
     with_background,
 )
+from vostool.propagation.cycle import cycle_loss, revisit
 from vostool.propagation.losses import mask_loss, roughness
 
 LATER = 5  # the frame from which the first is explained

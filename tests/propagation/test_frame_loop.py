@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
 from vostool.model.interface import Segmenter
-from vostool.propagation.cycle import Goal, GradientCorrection
+from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.frame_loop import (
     REFERENCE_SETS,
     Annotation,

@@ -33,7 +33,9 @@ from vostool.analysis.figures import (
 from vostool.device import out_of_memory_is_told
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
-from vostool.inference.predictor import GivenMasks, Model, Stopwatch, follow
+from vostool.inference.predictor import Model
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
@@ -43,7 +45,7 @@ from vostool.media.video import probe, read_undamaged
 from vostool.media.writer import VideoWriter
 from vostool.model.interface import Reference
 from vostool.preprocess import image_tensor, object_tensor
-from vostool.propagation.cycle import receptive_field
+from vostool.propagation.correction import receptive_field
 
 SCHEMA_VERSION = 1  # of erf.json
 STEPS_PER_SECOND = 10  # of the animation

@@ -25,7 +25,9 @@ from vostool.datasets.layout import clip_names, clip_source, masks_root
 from vostool.device import out_of_memory_is_told
 from vostool.errors import InputError, UsageError
 from vostool.files import output_folder
-from vostool.inference.predictor import GivenMasks, Model, Stopwatch, predict
+from vostool.inference.predictor import Model
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import natural_key
 from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_undamaged

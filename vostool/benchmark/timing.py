@@ -16,7 +16,7 @@ from torch import Tensor
 from vostool.device import synchronize
 from vostool.inference.predictor import Model
 from vostool.model.interface import Features, Memory, Segmenter
-from vostool.propagation.cycle import Goal, GradientCorrection
+from vostool.propagation.correction import Goal, GradientCorrection
 
 STAGES = ("encode", "memorize", "segment", "correct")  # what a clock is put around
 

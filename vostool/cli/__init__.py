@@ -11,9 +11,10 @@ import typer
 
 from vostool import __version__
 from vostool.cli.bench import bench
+from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
-from vostool.cli.explain import erf, spectrum
 from vostool.cli.segment import segment
+from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
 from vostool.errors import InputError, VostoolError
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool.cli.options import AsJson, Quiet, print_result, takes_model, tell
+from vostool.cli.options import AsJson, Quiet, takes_model
+from vostool.cli.output import print_result, tell
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vostool.cli.options import AsJson, Overwrite, Quiet, print_path, takes_model
+from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
+from vostool.cli.output import print_path
 from vostool.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def score_only(
     quiet: bool,
 ) -> None:
     """Score masks made elsewhere, or only pack them where no truth is at hand."""
-    from vostool.evaluate.outcome import score
+    from vostool.evaluate.output import score
     from vostool.evaluate.pack import pack as write_zip
 
     if not benchmark.scored and pack is None:
@@ -161,7 +162,7 @@ def run_benchmark(
     quiet: bool,
 ) -> None:
     """Predict and score, then pack."""
-    from vostool.evaluate.outcome import MASKS
+    from vostool.evaluate.output import MASKS
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.run import evaluate
     from vostool.inference.predictor import load_model

@@ -1,11 +1,8 @@
-"""Options that several commands take, and the words they print."""
+"""Options that several commands take."""
 
 import functools
 import inspect
-import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -207,25 +204,3 @@ def takes_model(**defaults: object) -> Callable[[Command], Command]:
         return with_model
 
     return decorate
-
-
-def tell(words: str, quiet: bool = False) -> None:
-    """Say something to the person, on stderr."""
-    if not quiet:
-        print(words, file=sys.stderr, flush=True)
-
-
-def print_result(report: dict[str, Any], as_json: bool, paths: tuple[str, ...]) -> None:
-    """Print the result on stdout: the whole report, or the paths in it."""
-    if as_json:
-        print(json.dumps(report, default=str))
-        return
-    for name in paths:
-        if report[name] is not None:
-            print(report[name])
-
-
-def print_path(path: Path, as_json: bool) -> None:
-    """Print a path on stdout, unless a document is to stand there."""
-    if not as_json:
-        print(path)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool.cli.options import AsJson, Overwrite, Quiet, print_result, takes_model, tell
+from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
+from vostool.cli.output import print_result, tell
 from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:

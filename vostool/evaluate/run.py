@@ -9,39 +9,35 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from vostool import __version__
 from vostool.device import out_of_memory_is_told
-from vostool.errors import InputError, OutputError, VostoolError
+from vostool.errors import InputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
-from vostool.evaluate.outcome import MASKS, STATE, make_results, write_results
+from vostool.evaluate.output import MASKS, STATE, make_results, write_results
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import Scorer
-from vostool.files import make_folder, output_folder, write_text
+from vostool.evaluate.state import Done, RunFolder, read_state
+from vostool.files import make_folder
 from vostool.inference.oom import Lowered
-from vostool.inference.predictor import GivenMasks, Model, Stopwatch, follow
+from vostool.inference.predictor import Model
 from vostool.inference.prefetch import WriteBehind
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_undamaged
 
 Progress = Callable[[int, int | None, str], None]
-LOCK = ".lock"
-TOOK = ("frames", "network", "total")  # of a clip: how many, and seconds
-# that, and as "lowered" the steps by which the limits of memory were lowered on the way
-Done = dict[str, Any]
 
 
 def evaluate(
@@ -119,31 +115,6 @@ def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
     return json.loads(json.dumps(description))
 
 
-@dataclass(frozen=True)
-class State:
-    """What run.json says: what the run is, how it ended, and its clips that are done."""
-
-    description: dict[str, Any]
-    status: Literal["running", "done"]
-    done: dict[str, Done]
-
-
-def read_state(path: Path) -> State:
-    """Read run.json; raises OutputError if a file of that name is something else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        status, done = found.pop("status"), found.pop("done")
-        if status not in ("running", "done") or not isinstance(found.get("options"), dict):
-            raise ValueError(status)
-        counted = {
-            clip: {name: float(took[name]) for name in TOOK} | {"lowered": list(took["lowered"])}
-            for clip, took in done.items()
-        }
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
-    return State(found, status, counted)
-
-
 def holds(folder: Path, benchmark: Benchmark, model: Model) -> bool:
     """Return whether a folder holds this very run, finished; raises OutputError."""
     if not (folder / STATE).exists():
@@ -151,87 +122,6 @@ def holds(folder: Path, benchmark: Benchmark, model: Model) -> bool:
     state = read_state(folder / STATE)
     same = state.description == describe(benchmark, model)
     return same and state.status == "done" and (folder / FILE).exists()
-
-
-class RunFolder:
-    """The folder of a run and what is done in it: run.json, rewritten after every clip."""
-
-    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
-        """Look at a folder for a run as it is described."""
-        self.folder, self.description = folder, description
-        self.done: dict[str, Done] = {}
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder; raises OutputError if one is at work in it."""
-        lock = self.folder / LOCK
-        with output_folder(self.folder):
-            try:
-                with FileLock(lock, timeout=0):
-                    try:
-                        yield
-                    finally:
-                        lock.unlink(missing_ok=True)
-            except Timeout as error:
-                raise OutputError(f"{self.folder}: another vostool is at work in it") from error
-
-    def claim(self, overwrite: bool) -> None:
-        """Begin a run in the folder, or go on with it; raises OutputError."""
-        if overwrite:
-            self.clear()
-        if not (self.folder / STATE).exists():
-            if (self.folder / FILE).exists() or (self.folder / MASKS).exists():
-                raise OutputError(f"{self.folder}: holds results; choose another -o")
-            make_folder(self.folder / MASKS)
-            return self.write("running")
-        state = read_state(self.folder / STATE)
-        if state.description != self.description:
-            raise OutputError(
-                f"{self.folder}: holds a run with another {self.difference(state.description)}; "
-                "choose another -o or give --overwrite"
-            )
-        if state.status == "done":
-            raise OutputError(
-                f"{self.folder}: holds this run, finished; choose another -o or give --overwrite"
-            )
-        self.done = state.done
-        return None
-
-    def difference(self, found: dict[str, Any]) -> str:
-        """Name the first thing in which a run that was found differs from this one."""
-        ours = {**self.description, **self.description["options"]}
-        theirs = {**found, **found.get("options", {})}
-        names = (name for name in (*ours, *theirs) if name != "options")
-        missing = object()
-        different = (n for n in names if ours.get(n, missing) != theirs.get(n, missing))
-        return next(different, "set of options")
-
-    def finish(self, clip: str, done: Done) -> None:
-        """Note that the masks of a clip are all there."""
-        self.done[clip] = done
-        self.write("running")
-
-    def close(self) -> None:
-        """Note that the run is finished."""
-        self.write("done")
-
-    def write(self, status: str) -> None:
-        """Write run.json."""
-        content = {**self.description, "status": status, "done": self.done}
-        write_text(self.folder / STATE, json.dumps(content, indent=1) + "\n")
-
-    def clear(self) -> None:
-        """Remove an older run, and nothing that is not one."""
-        if not (self.folder / STATE).exists():
-            return
-        try:
-            shutil.rmtree(self.folder / MASKS, ignore_errors=True)
-            names = (FILE, STATE, "report.html")
-            tables = self.folder.glob("*_results-*.csv")
-            for path in (*(self.folder / name for name in names), *tables):
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
 
 
 def predict(

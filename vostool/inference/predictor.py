@@ -1,38 +1,23 @@
-"""A model, ready to run, and the way through a video: frames and given masks in, label maps out.
+"""A loaded network and its inference settings."""
 
-`follow` puts the frame loop to work for every command that reads a video: a thread decodes
-ahead while the network follows the objects.
-"""
-
-import logging
-import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import nn
 
 from vostool.device import (
     choose_device,
     choose_precision,
-    is_want_of_memory,
     out_of_memory_is_told,
-    release_memory,
-    synchronize,
 )
-from vostool.errors import MaskError, UsageError
-from vostool.inference.oom import Limits, Lowered, Past, Supply
+from vostool.errors import UsageError
+from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
-from vostool.media.frame import Frame, VideoInfo
-from vostool.media.labels import LabelMap
-from vostool.media.masks import read_mask
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.chunks import InChunks
@@ -40,18 +25,12 @@ from vostool.model.foreign import load_foreign
 from vostool.model.interface import Segmenter
 from vostool.model.stm import Stm, StmSettings
 from vostool.model.weights import find_weights, sha256
-from vostool.preprocess import Size, label_map, object_tensor, working_size
-from vostool.propagation.cycle import GradientCorrection
+from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import (
     MEMORY,
     REFERENCE_SETS,
-    Annotation,
-    Prediction,
     References,
-    propagate,
 )
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -186,170 +165,3 @@ def correction_of(options: ModelOptions, rate: float) -> GradientCorrection | No
     if options.gc_every is None:
         return None
     return GradientCorrection(options.gc_every, **{"rate": rate, **options.of_correction()})
-
-
-class GivenMasks(Mapping[int, Annotation]):
-    """The masks given for some frames, read when their frame comes.
-
-    `paths` are by frame number; as a mapping, frames count from `start`. Of a mask in `only`,
-    no other ids are taken. `size` is that at which the model sees the frames.
-    """
-
-    def __init__(
-        self,
-        paths: Mapping[int, Path],
-        info: VideoInfo,
-        model: Model,
-        *,
-        start: int = 0,
-        only: Mapping[int, Collection[int]] | None = None,
-        doubt: bool = True,
-    ) -> None:
-        """Read and check every mask; raises MaskError."""
-        self.paths = paths
-        self._start, self._info, self._device = start, info, model.device
-        self.size = self.size_for(model)
-        self._only, self._doubt = only or {}, doubt
-        self.ids = {
-            frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths
-        }
-
-    def size_for(self, model: Model) -> Size:
-        """Return the size at which a model sees the frames."""
-        return working_size(self._info.height, self._info.width, model.size, model.network.stride)
-
-    def at(self, size: Size) -> Self:
-        """Return the same masks for frames that are seen at another size."""
-        other = copy(self)
-        other.size = size
-        return other
-
-    def check_reached(self, frames: int) -> None:
-        """Raise MaskError if the video had too few frames to come to any of the masks."""
-        first = min(self.paths)
-        if first >= frames:
-            raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
-
-    def labels(self, frame: int) -> LabelMap:
-        """Read the mask of a frame, numbered as in the video."""
-        info = self._info
-        labels = read_mask(self.paths[frame], info.width, info.height, doubt=self._doubt)
-        if frame in self._only:
-            labels[~np.isin(labels, list(self._only[frame]))] = 0
-        return labels
-
-    def __getitem__(self, index: int) -> Annotation:
-        labels = self.labels(index + self._start)
-        ids = self.ids[index + self._start]
-        return Annotation(tuple(ids), object_tensor(labels, ids, self.size, self._device))
-
-    def __contains__(self, index: object) -> bool:  # the mixin would read the mask
-        return isinstance(index, int) and index + self._start in self.paths
-
-    def __iter__(self) -> Iterator[int]:
-        return (frame - self._start for frame in self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-@dataclass
-class Stopwatch:
-    """Seconds of the network, and of all from the first frame asked for to the last written."""
-
-    network: float = 0.0
-    total: float = 0.0
-    _since: float = 0.0
-
-    def start(self) -> None:
-        """Let the network's clock run."""
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        """Stop the network's clock."""
-        self.network += time.perf_counter() - self._since
-
-
-@torch.no_grad()
-def predict(
-    frames: Iterable[Frame],
-    given: GivenMasks,
-    model: Model,
-    watch: Stopwatch,
-    lowered: list[Lowered] | None = None,
-) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
-    """Yield every frame with what the network makes of it, at the size at which it works.
-
-    Where memory runs out, it goes on with less, says so in the log, and adds that to
-    `lowered`. Raises what PyTorch does once nothing is left to lower.
-    """
-    past = Past(model.references, model.memory_frames)
-    with closing(Supply(frames, given.size, model.device)) as supply:
-        while True:
-            try:
-                yield from attempt(supply, given.at(supply.size), model, watch, past)
-                return
-            except (RuntimeError, MemoryError) as error:
-                limits = model.limits.lower(past.objects, len(past))
-                if limits is None or supply.at_work is None or not is_want_of_memory(error):
-                    raise
-            # behind the block, where the error holds nothing any more of what did not fit
-            release_memory(model.device)
-            frame, words = supply.at_work.index, limits.since(model.limits)
-            kind = " GPU" if model.device.type == "cuda" else ""
-            log.warning("frame %d: out of%s memory: going on %s", frame, kind, words)
-            if lowered is not None:
-                lowered.append(Lowered(frame, limits, words))
-            model = model.within(limits)
-            supply.size = given.size_for(model)
-
-
-def attempt(
-    supply: Supply, given: GivenMasks, model: Model, watch: Stopwatch, past: Past
-) -> Iterator[tuple[Frame, Prediction[Any]]]:
-    """Follow the frames from the one at work on, behind those of the past; adds to these."""
-
-    def images() -> Iterator[Tensor]:
-        for image in supply.images():
-            watch.start()
-            yield image
-
-    known = past.at(supply.size, model.device)
-    for seen in propagate(
-        images(), given, model.segmenter, model.references, model.correction, known
-    ):
-        synchronize(model.device)
-        watch.stop()
-        frame, image = supply.done()
-        past.add(image, seen, frame.index in given.paths)
-        yield frame, seen
-
-
-def follow(
-    frames: Iterable[Frame],
-    given: GivenMasks,
-    model: Model,
-    watch: Stopwatch,
-    lowered: list[Lowered] | None = None,
-) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield every frame with its label map, at the frame's own size; `lowered` as for `predict`.
-
-    Where a mask is given, its objects come out just as they went in.
-    """
-    with closing(predict(frames, given, model, watch, lowered)) as predictions:
-        for frame, seen in predictions:
-            labels = labels_of(seen, frame.rgb.shape[:2])
-            if frame.index in given.paths:
-                truth = given.labels(frame.index)
-                labels[np.isin(labels, given.ids[frame.index])] = 0
-                labels = np.where(truth > 0, truth, labels)
-            yield frame, labels
-
-
-def labels_of(seen: Prediction[Any], size: Size) -> LabelMap:
-    """Return a prediction's label map (H, W); made in RAM if its device has no room for that."""
-    try:
-        return label_map(seen.masks, seen.ids, size)
-    except torch.OutOfMemoryError:
-        masks = seen.masks.cpu()
-    return label_map(masks, seen.ids, size)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Features, Memory, Reference, Segmenter
-from vostool.propagation.cycle import Goal, GradientCorrection
+from vostool.propagation.correction import Goal, GradientCorrection
 
 
 @dataclass(frozen=True)

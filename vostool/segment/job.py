@@ -24,8 +24,10 @@ from vostool.device import out_of_memory_is_told
 from vostool.errors import OutputError, UsageError
 from vostool.files import write_text
 from vostool.inference.oom import Lowered
-from vostool.inference.predictor import GivenMasks, Model, Stopwatch, follow
+from vostool.inference.predictor import Model
 from vostool.inference.prefetch import WriteBehind
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.media.labels import LabelMap

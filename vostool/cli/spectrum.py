@@ -1,0 +1,88 @@
+"""`vostool spectrum` on the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vostool.cli.options import (
+    AsJson,
+    Overwrite,
+    Quiet,
+    takes_model,
+)
+from vostool.cli.output import print_result, tell
+
+if TYPE_CHECKING:
+    from vostool.inference.options import ModelOptions
+
+
+@takes_model(gc_every=5)
+def spectrum(
+    source: Annotated[
+        Path, typer.Argument(help="A video, or a folder of clips with masks such as DAVIS.")
+    ],
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="MASK.png of the first frame of a video.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="File that names the clips of a folder to take.",
+            rich_help_panel="Input",
+            show_default="all",
+        ),
+    ] = None,
+    end: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder to write.",
+            rich_help_panel="Output",
+            show_default="the source's name and -spectrum",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    *,
+    model: "ModelOptions",
+) -> None:
+    """Show which frequencies of the masks the gradient correction raises.
+
+    Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
+    the middle) and spectrum.json.
+    """
+    from vostool.analysis.spectrum import SpectrumJob
+    from vostool.analysis.spectrum import spectrum as run
+    from vostool.inference.predictor import load_model
+    from vostool.progress import show_progress
+
+    ready = load_model(model)
+    job = SpectrumJob(
+        source=source,
+        output=output or Path(f"{source.resolve().stem}-spectrum"),
+        mask=mask,
+        listed=listed,
+        end=end,
+        overwrite=overwrite,
+    )
+    with show_progress(f"{source.name} on {ready.device}", quiet, "masks") as progress:
+        report = run(job, ready, progress)
+    for name, band in report["bands"].items():
+        words = f"{band['ratio']:.2f} in the mean (Eq. 9), {band['after_to_before']:.2f} in all"
+        tell(f"{name} frequencies: after / before {words}", quiet)
+    print_result(report, as_json, ("picture", "before", "after", "ratio"))

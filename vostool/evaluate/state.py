@@ -1,0 +1,127 @@
+"""The folder of an evaluation run: what it holds, whose it is, and which clips are done."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from vostool.errors import OutputError
+from vostool.evaluate.output import MASKS, STATE
+from vostool.evaluate.results import FILE
+from vostool.files import make_folder, output_folder, write_text
+
+LOCK = ".lock"
+TOOK = ("frames", "network", "total")  # of a clip: how many, and seconds
+# that, and as "lowered" the steps by which the limits of memory were lowered on the way
+Done = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """What run.json says: what the run is, how it ended, and its clips that are done."""
+
+    description: dict[str, Any]
+    status: Literal["running", "done"]
+    done: dict[str, Done]
+
+
+def read_state(path: Path) -> State:
+    """Read run.json; raises OutputError if a file of that name is something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        status, done = found.pop("status"), found.pop("done")
+        if status not in ("running", "done") or not isinstance(found.get("options"), dict):
+            raise ValueError(status)
+        counted = {
+            clip: {name: float(took[name]) for name in TOOK} | {"lowered": list(took["lowered"])}
+            for clip, took in done.items()
+        }
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
+    return State(found, status, counted)
+
+
+class RunFolder:
+    """The folder of a run and what is done in it: run.json, rewritten after every clip."""
+
+    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+        """Look at a folder for a run as it is described."""
+        self.folder, self.description = folder, description
+        self.done: dict[str, Done] = {}
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder; raises OutputError if one is at work in it."""
+        lock = self.folder / LOCK
+        with output_folder(self.folder):
+            try:
+                with FileLock(lock, timeout=0):
+                    try:
+                        yield
+                    finally:
+                        lock.unlink(missing_ok=True)
+            except Timeout as error:
+                raise OutputError(f"{self.folder}: another vostool is at work in it") from error
+
+    def claim(self, overwrite: bool) -> None:
+        """Begin a run in the folder, or go on with it; raises OutputError."""
+        if overwrite:
+            self.clear()
+        if not (self.folder / STATE).exists():
+            if (self.folder / FILE).exists() or (self.folder / MASKS).exists():
+                raise OutputError(f"{self.folder}: holds results; choose another -o")
+            make_folder(self.folder / MASKS)
+            return self.write("running")
+        state = read_state(self.folder / STATE)
+        if state.description != self.description:
+            raise OutputError(
+                f"{self.folder}: holds a run with another {self.difference(state.description)}; "
+                "choose another -o or give --overwrite"
+            )
+        if state.status == "done":
+            raise OutputError(
+                f"{self.folder}: holds this run, finished; choose another -o or give --overwrite"
+            )
+        self.done = state.done
+        return None
+
+    def difference(self, found: dict[str, Any]) -> str:
+        """Name the first thing in which a run that was found differs from this one."""
+        ours = {**self.description, **self.description["options"]}
+        theirs = {**found, **found.get("options", {})}
+        names = (name for name in (*ours, *theirs) if name != "options")
+        missing = object()
+        different = (n for n in names if ours.get(n, missing) != theirs.get(n, missing))
+        return next(different, "set of options")
+
+    def finish(self, clip: str, done: Done) -> None:
+        """Note that the masks of a clip are all there."""
+        self.done[clip] = done
+        self.write("running")
+
+    def close(self) -> None:
+        """Note that the run is finished."""
+        self.write("done")
+
+    def write(self, status: str) -> None:
+        """Write run.json."""
+        content = {**self.description, "status": status, "done": self.done}
+        write_text(self.folder / STATE, json.dumps(content, indent=1) + "\n")
+
+    def clear(self) -> None:
+        """Remove an older run, and nothing that is not one."""
+        if not (self.folder / STATE).exists():
+            return
+        try:
+            shutil.rmtree(self.folder / MASKS, ignore_errors=True)
+            names = (FILE, STATE, "report.html")
+            tables = self.folder.glob("*_results-*.csv")
+            for path in (*(self.folder / name for name in names), *tables):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
