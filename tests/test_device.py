@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vostool.device import choose_device, choose_precision, cpu_has_bf16, out_of_memory_is_told
+from vostool.device import choose_device, choose_precision, cpu_has_bf16, oom_as_device_error
 from vostool.errors import DeviceError, UsageError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -99,14 +99,14 @@ class TestWantOfMemory:
     )
     def test_is_told_with_what_helps(self, error: Exception) -> None:
         told = pytest.raises(DeviceError, match="out of memory; try a smaller --size")
-        with told as caught, out_of_memory_is_told(CPU):
+        with told as caught, oom_as_device_error(CPU):
             raise error
         assert caught.value.__cause__ is error
 
     def test_of_a_real_kind_is_recognised(self) -> None:
-        with pytest.raises(DeviceError), out_of_memory_is_told(CPU):
+        with pytest.raises(DeviceError), oom_as_device_error(CPU):
             torch.empty(2**46)
 
     def test_is_not_what_other_errors_are_taken_for(self) -> None:
-        with pytest.raises(RuntimeError, match="size of tensor"), out_of_memory_is_told(CPU):
+        with pytest.raises(RuntimeError, match="size of tensor"), oom_as_device_error(CPU):
             torch.ones(2) + torch.ones(3)

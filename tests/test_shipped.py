@@ -46,8 +46,8 @@ def test_follow_both_objects_of_the_demo(shipped: Stm) -> None:
     images = (image_tensor(rgb, size, CPU) for rgb, _ in drawn)
     scores: dict[int, list[float]] = {id_: [] for id_ in ids}
     with torch.no_grad():
-        for seen, (_, labels) in zip(propagate(images, truth, shipped), drawn, strict=True):
-            found = label_map(seen.masks, seen.ids, (height, width))
+        for prediction, (_, labels) in zip(propagate(images, truth, shipped), drawn, strict=True):
+            found = label_map(prediction.masks, prediction.ids, (height, width))
             for id_ in ids:
                 scores[id_].append(jaccard(labels == id_, found == id_))
     means = {id_: sum(values[1:]) / (COUNT - 1) for id_, values in scores.items()}

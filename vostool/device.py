@@ -59,19 +59,19 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextmanager
-def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
+def oom_as_device_error(device: torch.device) -> Iterator[None]:
     """Turn an error for want of memory into a DeviceError that says what helps."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_want_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise DeviceError(
             f"{device}: out of memory; try a smaller --size, --memory-frames or --objects-at-once"
         ) from error
 
 
-def is_want_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Tell whether an error says that there is too little memory."""
     # on a CPU PyTorch raises a plain RuntimeError
     wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))

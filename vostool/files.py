@@ -8,7 +8,7 @@ from vostool.errors import OutputError
 
 
 @contextmanager
-def written_whole(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+def atomic_write(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` once the block has ended well.
 
     Raises OutputError for OSError, and for `errors` that the writer raises in its place; nothing
@@ -33,7 +33,7 @@ def first_line(error: Exception) -> str:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file, all or nothing; replaces an existing one. Raises OutputError."""
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(content)
 
 

@@ -61,24 +61,24 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
     """
     background, objects = masks[0, 0], masks[0, 1:]
     rows, columns = (
-        Enlarging.between(*sides, masks.device)
+        BilinearAxis.between(*sides, masks.device)
         for sides in zip(background.shape, size, strict=True)
     )
     ahead = objects > background
     in_rows, in_columns = (ahead.any(dim=dim).cpu().numpy() for dim in (2, 1))
-    highest = enlarge(background, rows, columns)
+    highest = upsample(background, rows, columns)
     labels = torch.zeros_like(highest, dtype=torch.uint8)
     for channel, id_ in enumerate(ids):
         if in_rows[channel].any():
             box = rows.around(in_rows[channel]), columns.around(in_columns[channel])
-            mask = enlarge(objects[channel], rows.part(box[0]), columns.part(box[1]))
+            mask = upsample(objects[channel], rows.part(box[0]), columns.part(box[1]))
             labels[box].masked_fill_(mask > highest[box], id_)
             torch.maximum(highest[box], mask, out=highest[box])
     return labels.cpu().numpy()
 
 
 @dataclass(frozen=True)
-class Enlarging:
+class BilinearAxis:
     """Between which small positions each large one lies, along one side, bilinearly."""
 
     before: Tensor  # (L,), from 0, ascending
@@ -107,7 +107,7 @@ class Enlarging:
         return slice(start, int(np.searchsorted(self.places, last, side="right")))
 
 
-def enlarge(mask: Tensor, rows: Enlarging, columns: Enlarging) -> Tensor:
+def upsample(mask: Tensor, rows: BilinearAxis, columns: BilinearAxis) -> Tensor:
     """Enlarge a mask (h, w) to rows by columns, or a part of it."""
     left, right = (mask.index_select(1, each) for each in (columns.before, columns.behind))
     wide = torch.lerp(left, right, columns.share)

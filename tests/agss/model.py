@@ -113,11 +113,11 @@ class AgssVos(nn.Module, Adapter[Trail]):
 
     def segment(self, features: Tensor, memory: Trail) -> Tensor:
         """See `Segmenter.segment`."""
-        objects, seen = memory.previous, self.see(features)
-        look = self.look(seen, objects.amax(dim=1, keepdim=True))
+        objects, prediction = memory.previous, self.see(features)
+        look = self.look(prediction, objects.amax(dim=1, keepdim=True))
         x = self.block(self.fuse(torch.cat([look.sixteenth, memory.reference], dim=1)))
         shared = self.refine_eighth(x, self.skip_eighth(look.eighth))  # (B, 96, H/8, W/8)
-        attention = self.attend(seen, objects, look)  # (B, N, 96, H/8, W/8)
+        attention = self.attend(prediction, objects, look)  # (B, N, 96, H/8, W/8)
         own = (shared.unsqueeze(1) * attention).flatten(0, 1)
         fine = self.refine_quarter(own, self.skip_quarter(look.quarter))
         logits = self.head(fine.relu())  # (B N, 1, H/4, W/4)
@@ -128,21 +128,23 @@ class AgssVos(nn.Module, Adapter[Trail]):
         """Return the first convolution's response to an image, (B, 64, H/2, W/2)."""
         return self.stem(normalize(image, self.stem.weight.dtype))
 
-    def masked(self, seen: Tensor, masks: Tensor) -> Tensor:
+    def masked(self, prediction: Tensor, masks: Tensor) -> Tensor:
         """Add the response to masks (B, 1, H, W) to that to their image."""
-        return seen + self.mask_stem(masks.to(self.mask_stem.weight.dtype))
+        return prediction + self.mask_stem(masks.to(self.mask_stem.weight.dtype))
 
-    def look(self, seen: Tensor, anything: Tensor) -> Pyramid:
+    def look(self, prediction: Tensor, anything: Tensor) -> Pyramid:
         """Return the shared features of a frame and the masks of all its objects at once."""
-        return self.body.pyramid(self.masked(seen, anything))
+        return self.body.pyramid(self.masked(prediction, anything))
 
-    def attend(self, seen: Tensor, objects: Tensor, look: Pyramid) -> Tensor:
+    def attend(self, prediction: Tensor, objects: Tensor, look: Pyramid) -> Tensor:
         """Return the attention maps (B, N, 96, H/8, W/8), in (0, 1), of objects (B, N, H, W)."""
         count = objects.shape[1]
         each = objects.flatten(0, 1).unsqueeze(1)  # (B N, 1, H, W)
         quarter = look.quarter  # of all objects: of the only one, if there is one
         if count > 1:
-            quarter = self.body.quarter(self.masked(seen.repeat_interleave(count, dim=0), each))
+            quarter = self.body.quarter(
+                self.masked(prediction.repeat_interleave(count, dim=0), each)
+            )
         small = functional.interpolate(each.to(quarter.dtype), quarter.shape[2:], mode="area")
         drawn = self.attention(torch.cat([quarter, small], dim=1))
         near = functional.avg_pool2d(small, kernel_size=6, stride=2, padding=2)

@@ -11,18 +11,18 @@ from PIL import Image
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
 from vostool.analysis.erf import ErfJob, erf, name_models
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.media.masks import write_mask
 from vostool.media.video import read_frames
 from vostool.model.stm import Stm
 
 
-def model_of(network: ColourNetwork | Stm, weights: Path) -> Model:
-    return Model(cast(Stm, network), weights, torch.device("cpu"), torch.float32, size=HEIGHT)
+def model_of(network: ColourNetwork | Stm, weights: Path) -> Predictor:
+    return Predictor(cast(Stm, network), weights, torch.device("cpu"), torch.float32, size=HEIGHT)
 
 
 @pytest.fixture
-def model(weights: Path) -> Model:
+def predictor(weights: Path) -> Predictor:
     return model_of(ColourNetwork(), weights)
 
 
@@ -32,29 +32,31 @@ def job(video: Footage, tmp_path: Path) -> ErfJob:
 
 
 class TestResponse:
-    def test_lies_inside_the_object(self, job: ErfJob, model: Model) -> None:
-        report = erf(replace(job, frame=4), [model])
+    def test_lies_inside_the_object(self, job: ErfJob, predictor: Predictor) -> None:
+        report = erf(replace(job, frame=4), [predictor])
         (main,) = [each for each in report["responses"] if each["frame"] == 4]
         assert main["share"] > 4 * main["area"]
         assert main["area"] == pytest.approx(256 / (HEIGHT * WIDTH), rel=0.1)
         assert main["inside"] == "prediction"
 
     def test_is_measured_against_the_truth_where_it_is_given(
-        self, job: ErfJob, model: Model, video: Footage, tmp_path: Path
+        self, job: ErfJob, predictor: Predictor, video: Footage, tmp_path: Path
     ) -> None:
         write_mask(tmp_path / "elsewhere.png", video.labels[4][::-1].copy())
         given = replace(job, frame=4, truth=(str(tmp_path / "elsewhere.png"),), strip=0)
-        (main,) = erf(given, [model])["responses"]
+        (main,) = erf(given, [predictor])["responses"]
         assert main["inside"] == "truth"
         assert main["share"] < 2 * main["area"]
 
-    def test_is_of_one_object_on_request(self, model: Model, tmp_path: Path, job: ErfJob) -> None:
+    def test_is_of_one_object_on_request(
+        self, predictor: Predictor, tmp_path: Path, job: ErfJob
+    ) -> None:
         two = film(tmp_path / "two.mp4", tmp_path / "unused.png", two=True)
         write_mask(tmp_path / "both.png", two.labels[3])
         late = replace(
             job, video=two.path, mask=f"3:{tmp_path / 'both.png'}", frame=5, object_id=2, strip=0
         )
-        (main,) = erf(late, [model])["responses"]
+        (main,) = erf(late, [predictor])["responses"]
         assert main["share"] > 4 * main["area"]
         field = np.load(job.output / "erf.npy")[0, 0]
         blue, orange = field[6:20, 44:60], field[26:42, 24:40]
@@ -66,8 +68,10 @@ class TestResponse:
 
 
 class TestFiles:
-    def test_are_pictures_a_film_an_array_and_a_report(self, job: ErfJob, model: Model) -> None:
-        report = erf(job, [model])
+    def test_are_pictures_a_film_an_array_and_a_report(
+        self, job: ErfJob, predictor: Predictor
+    ) -> None:
+        report = erf(job, [predictor])
         names = {"erf.png", "strip.png", "steps.mp4", "erf.npy", "erf.json"}
         assert {path.name for path in job.output.iterdir()} == names
         assert json.loads((job.output / "erf.json").read_text()) == json.loads(
@@ -102,28 +106,28 @@ class TestFiles:
         assert name_models([model, third]) == ["w", "v"]
 
     def test_have_their_place_before_the_work_begins(
-        self, job: ErfJob, model: Model, tmp_path: Path
+        self, job: ErfJob, predictor: Predictor, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("mine")
         told: list[int] = []
         with pytest.raises(OutputError, match="cannot be written"):
             erf(
                 replace(job, output=tmp_path / "file" / "out"),
-                [model],
+                [predictor],
                 lambda done, *_: told.append(done),
             )
         assert not told
 
-    def test_are_replaced_only_on_request(self, job: ErfJob, model: Model) -> None:
-        erf(job, [model])
+    def test_are_replaced_only_on_request(self, job: ErfJob, predictor: Predictor) -> None:
+        erf(job, [predictor])
         with pytest.raises(OutputError, match="exists already"):
-            erf(job, [model])
-        erf(replace(job, strip=0, overwrite=True), [model])
+            erf(job, [predictor])
+        erf(replace(job, strip=0, overwrite=True), [predictor])
         assert not (job.output / "strip.png").exists()
 
-    def test_tell_of_progress(self, job: ErfJob, model: Model) -> None:
+    def test_tell_of_progress(self, job: ErfJob, predictor: Predictor) -> None:
         told: list[tuple[int, int | None]] = []
-        erf(job, [model], lambda done, total, words: told.append((done, total)))
+        erf(job, [predictor], lambda done, total, words: told.append((done, total)))
         assert told == [(6, 24), (12, 24), (18, 24), (24, 24)]
 
 
@@ -139,8 +143,12 @@ class TestFiles:
     ],
 )
 def test_what_is_wrong_is_told_and_leaves_nothing(
-    change: dict[str, object], error: type[VostoolError], words: str, job: ErfJob, model: Model
+    change: dict[str, object],
+    error: type[VostoolError],
+    words: str,
+    job: ErfJob,
+    predictor: Predictor,
 ) -> None:
     with pytest.raises(error, match=words):
-        erf(replace(job, **change), [model])  # type: ignore[arg-type]
+        erf(replace(job, **change), [predictor])  # type: ignore[arg-type]
     assert not job.output.exists()

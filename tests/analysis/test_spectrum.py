@@ -15,17 +15,17 @@ from tests.conftest import HEIGHT, WIDTH, ColourNetwork, Footage
 from tests.datasets.making import write_video_clip
 from vostool.analysis.spectrum import SpectrumJob, amplitudes, bands, fit, spectrum
 from vostool.errors import InputError, MaskError, OutputError, UsageError
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
 
 
 @pytest.fixture
-def model(weights: Path) -> Model:
+def predictor(weights: Path) -> Predictor:
     network = cast(Stm, ColourNetwork())
     correction = GradientCorrection(every=2, steps=2, rate=3e4)
     cpu = torch.device("cpu")
-    return Model(network, weights, cpu, torch.float32, size=HEIGHT, correction=correction)
+    return Predictor(network, weights, cpu, torch.float32, size=HEIGHT, correction=correction)
 
 
 @pytest.fixture
@@ -72,8 +72,10 @@ class TestEquation9:
 
 
 class TestFiles:
-    def test_are_a_picture_three_arrays_and_a_report(self, job: SpectrumJob, model: Model) -> None:
-        report = spectrum(job, model)
+    def test_are_a_picture_three_arrays_and_a_report(
+        self, job: SpectrumJob, predictor: Predictor
+    ) -> None:
+        report = spectrum(job, predictor)
         names = {"spectrum.png", "before.npy", "after.npy", "ratio.npy", "spectrum.json"}
         assert {path.name for path in job.output.iterdir()} == names
         stored = json.loads((job.output / "spectrum.json").read_text())
@@ -87,32 +89,32 @@ class TestFiles:
         with Image.open(job.output / "spectrum.png") as picture:
             picture.load()
 
-    def test_are_replaced_only_on_request(self, job: SpectrumJob, model: Model) -> None:
-        spectrum(job, model)
+    def test_are_replaced_only_on_request(self, job: SpectrumJob, predictor: Predictor) -> None:
+        spectrum(job, predictor)
         with pytest.raises(OutputError, match="exists already"):
-            spectrum(job, model)
-        spectrum(replace(job, overwrite=True), model)
+            spectrum(job, predictor)
+        spectrum(replace(job, overwrite=True), predictor)
 
 
-def test_a_folder_of_clips_is_gone_through(model: Model, tmp_path: Path) -> None:
+def test_a_folder_of_clips_is_gone_through(predictor: Predictor, tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_video_clip(tmp_path / "set", name, count=5)
     job = SpectrumJob(tmp_path / "set", tmp_path / "out")
-    assert spectrum(job, model)["clips"] == ["one", "two"]
+    assert spectrum(job, predictor)["clips"] == ["one", "two"]
     (tmp_path / "list.txt").write_text("two\n")
     chosen = replace(job, listed=tmp_path / "list.txt", overwrite=True)
-    assert spectrum(chosen, model)["clips"] == ["two"]
+    assert spectrum(chosen, predictor)["clips"] == ["two"]
 
 
-def test_what_is_wrong_is_told_and_leaves_nothing(job: SpectrumJob, model: Model) -> None:
+def test_what_is_wrong_is_told_and_leaves_nothing(job: SpectrumJob, predictor: Predictor) -> None:
     with pytest.raises(UsageError, match="there is none to look at"):
-        spectrum(job, replace(model, correction=None))
+        spectrum(job, replace(predictor, correction=None))
     with pytest.raises(UsageError, match="expected --mask"):
-        spectrum(replace(job, mask=None), model)
+        spectrum(replace(job, mask=None), predictor)
     with pytest.raises(UsageError, match="a single video"):
-        spectrum(replace(job, listed=Path("list.txt")), model)
+        spectrum(replace(job, listed=Path("list.txt")), predictor)
     with pytest.raises(InputError, match="no frame was corrected"):
-        spectrum(replace(job, end=2), model)
+        spectrum(replace(job, end=2), predictor)
     with pytest.raises(MaskError, match="is for frame 99, the video has 8"):
-        spectrum(replace(job, mask=f"99:{job.mask}"), model)
+        spectrum(replace(job, mask=f"99:{job.mask}"), predictor)
     assert not job.output.exists()

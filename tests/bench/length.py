@@ -18,7 +18,7 @@ import av
 
 from vostool.benchmark.speed import peak_ram
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_model
+from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job, segment
 
 PART = 500  # frames, of the beginning and of the end
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=96)
     arguments = parser.parse_args()
-    model, record = load_model(ModelOptions(size=arguments.size)), Record()
+    model, record = load_predictor(ModelOptions(size=arguments.size)), Record()
     with TemporaryDirectory(prefix="vostool-length-") as folder:
         video = Path(folder) / f"long{arguments.video.suffix}"
         repeat(arguments.video, video, arguments.frames)

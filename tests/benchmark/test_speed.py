@@ -15,7 +15,7 @@ from vostool.benchmark.speed import BenchJob, bands, bench, clip_of, frame_flops
 from vostool.benchmark.timing import STAGES, StageClock, timed
 from vostool.cli import main
 from vostool.errors import UsageError
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.masks import read_mask
@@ -46,16 +46,16 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def model(weights: Path) -> Model:
-    return Model(
+def predictor(weights: Path) -> Predictor:
+    return Predictor(
         cast(Stm, ColourNetwork()), weights, CPU, torch.float32, HEIGHT, correction=CORRECTION
     )
 
 
 @pytest.fixture
-def real(network: Stm, weights: Path) -> Model:
+def real(network: Stm, weights: Path) -> Predictor:
     network.requires_grad_(False)
-    return Model(network, weights, CPU, torch.float32, size=32, correction=CORRECTION)
+    return Predictor(network, weights, CPU, torch.float32, size=32, correction=CORRECTION)
 
 
 def job_of(video: Footage, **more: int) -> BenchJob:
@@ -63,11 +63,11 @@ def job_of(video: Footage, **more: int) -> BenchJob:
 
 
 class TestTimedModel:
-    @pytest.mark.parametrize("which", ["model", "real"])
+    @pytest.mark.parametrize("which", ["predictor", "real"])
     def test_makes_the_very_same_masks(
         self, which: str, video: Footage, request: pytest.FixtureRequest
     ) -> None:
-        model: Model = request.getfixturevalue(which)
+        model: Predictor = request.getfixturevalue(which)
         given = GivenMasks({0: video.mask}, probe(video.path), model)
         clock = StageClock(CPU)
         plain, clocked = (
@@ -95,8 +95,10 @@ class TestTimedModel:
 
 
 class TestReport:
-    def test_has_stages_that_sum_up_to_the_whole(self, video: Footage, model: Model) -> None:
-        stages = bench(job_of(video), model)["stages"]
+    def test_has_stages_that_sum_up_to_the_whole(
+        self, video: Footage, predictor: Predictor
+    ) -> None:
+        stages = bench(job_of(video), predictor)["stages"]
         assert set(stages) == {*STAGES, "other", "network", "media", "total"}
         assert all(milliseconds >= 0 for milliseconds in stages.values())
         inside = sum(stages[name] for name in (*STAGES, "other"))
@@ -104,7 +106,9 @@ class TestReport:
         assert inside == pytest.approx(stages["network"], abs=slack)
         assert stages["network"] + stages["media"] == pytest.approx(stages["total"], abs=slack)
 
-    def test_tells_of_no_correction_where_there_is_none(self, real: Model, video: Footage) -> None:
+    def test_tells_of_no_correction_where_there_is_none(
+        self, real: Predictor, video: Footage
+    ) -> None:
         report = bench(job_of(video, frames=3), replace(real, correction=None))
         assert report["stages"]["correct"] == 0
         assert report["options"]["correction"] is None
@@ -116,14 +120,20 @@ class TestReport:
             "objects": 1,
         }
 
-    def test_counts_the_frames_of_all_passes(self, video: Footage, model: Model) -> None:
+    def test_counts_the_frames_of_all_passes(self, video: Footage, predictor: Predictor) -> None:
         told: list[tuple[int, int | None]] = []
-        bench(job_of(video, frames=4), model, lambda done, total, words: told.append((done, total)))
+        bench(
+            job_of(video, frames=4),
+            predictor,
+            lambda done, total, words: told.append((done, total)),
+        )
         assert told == [(done, 12) for done in range(1, 13)]
 
-    def test_writes_nothing_that_stays(self, video: Footage, model: Model, tmp_path: Path) -> None:
+    def test_writes_nothing_that_stays(
+        self, video: Footage, predictor: Predictor, tmp_path: Path
+    ) -> None:
         before = set(tmp_path.rglob("*"))
-        bench(job_of(video), model)
+        bench(job_of(video), predictor)
         assert set(tmp_path.rglob("*")) == before
 
 
@@ -140,14 +150,14 @@ class TestObjects:
         assert cut[:, 2].tolist() == [0, 1, 1, 2, 2, 3, 3, 0]
         assert ((cut > 0) == (labels > 0)).all()
 
-    def test_are_followed_by_the_network(self, model: Model) -> None:
-        report = bench(BenchJob(objects=3, repeat=1), model)
+    def test_are_followed_by_the_network(self, predictor: Predictor) -> None:
+        report = bench(BenchJob(objects=3, repeat=1), predictor)
         assert report["clip"]["objects"] == 3
         assert report["clip"]["video"] is None
 
 
 class TestFlops:
-    def test_grow_with_the_objects_and_with_what_is_remembered(self, real: Model) -> None:
+    def test_grow_with_the_objects_and_with_what_is_remembered(self, real: Predictor) -> None:
         one, objects, frames = (
             frame_flops(real, (32, 48), objects, remembered)
             for objects, remembered in ((1, 1), (2, 1), (1, 3))
@@ -172,7 +182,7 @@ def test_a_ceiling_is_measured_in_every_precision(precision: torch.dtype) -> Non
 class TestCommand:
     @pytest.fixture
     def run(
-        self, real: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        self, real: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> Callable[..., tuple[int, str, str]]:  # fmt: skip
         assert isinstance(real.network, Stm)

@@ -15,8 +15,8 @@ from tests.datasets.making import (
 )
 from vostool.datasets.layout import clip_names
 from vostool.datasets.sequences import (
+    AnnotatedSequence,
     InMemory,
-    Sequence,
     keep,
     load_clips,
     load_coco,
@@ -141,7 +141,7 @@ class TestClips:
                 assert torch.equal(one, other)
 
 
-def facts(sequence: Sequence) -> tuple[str, int, tuple[int, ...]]:
+def facts(sequence: AnnotatedSequence) -> tuple[str, int, tuple[int, ...]]:
     return sequence.name, sequence.length, sequence.annotated
 
 

@@ -23,16 +23,16 @@ from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
 from vostool.evaluate.run import evaluate, holds
 from vostool.evaluate.state import RunFolder
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 
 
-def colour_model(weights: Path, network: ColourNetwork) -> Model:
-    return Model(cast(Stm, network), weights, torch.device("cpu"), torch.float32, size=HEIGHT)
+def colour_model(weights: Path, network: ColourNetwork) -> Predictor:
+    return Predictor(cast(Stm, network), weights, torch.device("cpu"), torch.float32, size=HEIGHT)
 
 
 @pytest.fixture
-def model(weights: Path) -> Model:
+def predictor(weights: Path) -> Predictor:
     return colour_model(weights, ColourNetwork())
 
 
@@ -43,10 +43,10 @@ def davis16(tmp_path: Path) -> Benchmark:
 
 class TestARun:
     def test_predicts_scores_and_reports(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        results = evaluate(davis16, model, out)
+        results = evaluate(davis16, predictor, out)
         assert list(results.objects) == ["a_1", "b_1"]
         assert summary(results.objects.values())["J-Mean"] > 0.95
         assert {path.name for path in out.iterdir()} == {
@@ -60,31 +60,31 @@ class TestARun:
         assert read_results(out) == results
 
     def test_writes_masks_as_the_benchmark_has_them(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
-        evaluate(davis16, model, tmp_path / "out")
+        evaluate(davis16, predictor, tmp_path / "out")
         masks = sorted((tmp_path / "out" / "masks" / "a").iterdir())
         assert [path.name for path in masks] == [f"{index:05d}.png" for index in range(COUNT)]
         assert set(np.unique(np.asarray(Image.open(masks[2])))) == {0, 255}
 
-    def test_keeps_the_ids_of_davis_2017(self, model: Model, tmp_path: Path) -> None:
+    def test_keeps_the_ids_of_davis_2017(self, predictor: Predictor, tmp_path: Path) -> None:
         root = write_davis17(tmp_path / "set", "a")
-        evaluate(open_benchmark("davis17", root, "val"), model, tmp_path / "out")
+        evaluate(open_benchmark("davis17", root, "val"), predictor, tmp_path / "out")
         mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a" / "00003.png"))
         assert set(np.unique(mask)) == {0, 1}
 
     def test_is_scored_just_as_its_masks_are(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
-        results = evaluate(davis16, model, tmp_path / "out")
+        results = evaluate(davis16, predictor, tmp_path / "out")
         assert score(davis16, tmp_path / "out" / "masks", None).clips == results.clips
 
     def test_follows_late_objects_and_keeps_those_already_followed(
-        self, model: Model, tmp_path: Path
+        self, predictor: Predictor, tmp_path: Path
     ) -> None:
         write_youtube(tmp_path / "valid", whole_truth=False)
         benchmark = open_benchmark("youtube-vos", tmp_path, "valid")
-        results = evaluate(benchmark, model, tmp_path / "out")
+        results = evaluate(benchmark, predictor, tmp_path / "out")
         assert results.clips == []
         for place in (5, 8):
             mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a" / f"{5 * place:05d}.png"))
@@ -93,8 +93,10 @@ class TestARun:
             assert set(np.unique(mask)) == {0, 1, 2}
         assert not (tmp_path / "out" / "report.html").exists()
 
-    def test_tells_what_made_it(self, davis16: Benchmark, model: Model, tmp_path: Path) -> None:
-        results = evaluate(davis16, model, tmp_path / "out")
+    def test_tells_what_made_it(
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        results = evaluate(davis16, predictor, tmp_path / "out")
         assert results.options["size"] == HEIGHT
         assert len(results.options["weights_sha256"]) == 64
         assert {"vostool", "torch", "av"} <= set(results.versions)
@@ -118,9 +120,9 @@ class TestARun:
         assert [clip["lowered"] for clip in state["done"].values()] == [[], [step]]
 
     def test_writes_the_official_tool_s_columns(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
-        results = evaluate(davis16, model, tmp_path / "out")
+        results = evaluate(davis16, predictor, tmp_path / "out")
         header, row = (tmp_path / "out" / "global_results-val.csv").read_text().splitlines()
         assert header == "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay"
         whole = summary(results.objects.values())
@@ -130,35 +132,39 @@ class TestARun:
         assert [line.split(",")[0] for line in lines[1:]] == ["a_1", "b_1"]
 
     def test_needs_the_frames_of_every_clip(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         first, second = davis16.clips
         lacking = replace(davis16, clips=(first, replace(second, source=None)))
         with pytest.raises(InputError, match="no frames of the clip 'b'"):
-            evaluate(lacking, model, tmp_path / "out")
+            evaluate(lacking, predictor, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_needs_as_many_frames_as_there_are_masks(self, model: Model, tmp_path: Path) -> None:
+    def test_needs_as_many_frames_as_there_are_masks(
+        self, predictor: Predictor, tmp_path: Path
+    ) -> None:
         root = write_davis16(tmp_path / "set", "a")
         film(root / "videos" / "a.mp4", tmp_path / "first.png", COUNT + 1)
         benchmark = open_benchmark("davis16", root, "val")
         with pytest.raises(InputError, match=rf"a\.mp4: has {COUNT + 1} frames, the truth {COUNT}"):
-            evaluate(benchmark, model, tmp_path / "out")
+            evaluate(benchmark, predictor, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_has_its_folder_for_itself(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         run = RunFolder(tmp_path / "out", {})
         with run.alone(), pytest.raises(OutputError, match="another vostool is at work"):
-            evaluate(davis16, model, tmp_path / "out")
+            evaluate(davis16, predictor, tmp_path / "out")
         assert not (tmp_path / "out").exists()
-        assert evaluate(davis16, model, tmp_path / "out").clips
+        assert evaluate(davis16, predictor, tmp_path / "out").clips
 
-    def test_of_youtube_vos_shows_its_worst_frames(self, model: Model, tmp_path: Path) -> None:
+    def test_of_youtube_vos_shows_its_worst_frames(
+        self, predictor: Predictor, tmp_path: Path
+    ) -> None:
         write_youtube(tmp_path / "train", whole_truth=True)
         benchmark = open_benchmark("youtube-vos", tmp_path, "train")
-        results = evaluate(benchmark, model, tmp_path / "out")
+        results = evaluate(benchmark, predictor, tmp_path / "out")
         assert [worst.clip for worst in worst_frames(results)] == ["a"]
 
 
@@ -218,39 +224,39 @@ class TestAnInterruptedRun:
 
 class TestAFinishedRun:
     def test_is_not_done_again_nor_taken_for_a_new_one(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
-        evaluate(davis16, model, tmp_path / "out")
+        evaluate(davis16, predictor, tmp_path / "out")
         with pytest.raises(OutputError, match="finished; choose another -o or give --overwrite"):
-            evaluate(davis16, model, tmp_path / "out")
+            evaluate(davis16, predictor, tmp_path / "out")
 
     def test_is_replaced_on_request_and_nothing_else_with_it(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        evaluate(davis16, model, out)
+        evaluate(davis16, predictor, out)
         (out / "notes.txt").write_text("mine")
         (out / "masks" / "a" / "99999.png").write_text("stale")
-        evaluate(davis16, replace(model, size=32), out, overwrite=True)
+        evaluate(davis16, replace(predictor, size=32), out, overwrite=True)
         assert read_results(out).options["size"] == 32
         assert (out / "notes.txt").exists()
         assert not (out / "masks" / "a" / "99999.png").exists()
 
     def test_is_known_by_its_options(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        assert not holds(out, davis16, model)
-        evaluate(davis16, model, out)
-        assert holds(out, davis16, model)
-        assert not holds(out, davis16, replace(model, size=32))
+        assert not holds(out, davis16, predictor)
+        evaluate(davis16, predictor, out)
+        assert holds(out, davis16, predictor)
+        assert not holds(out, davis16, replace(predictor, size=32))
 
     def test_of_something_else_is_left_alone(
-        self, davis16: Benchmark, model: Model, tmp_path: Path
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         (tmp_path / "out" / "masks").mkdir(parents=True)
         with pytest.raises(OutputError, match="holds results"):
-            evaluate(davis16, model, tmp_path / "out")
+            evaluate(davis16, predictor, tmp_path / "out")
 
     @pytest.mark.parametrize(
         "text",
@@ -263,14 +269,14 @@ class TestAFinishedRun:
         ],
     )
     def test_of_something_else_is_told(
-        self, davis16: Benchmark, model: Model, tmp_path: Path, text: str
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path, text: str
     ) -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "run.json").write_text(text)
         with pytest.raises(OutputError, match=r"run\.json: not a run of vostool"):
-            evaluate(davis16, model, tmp_path / "out")
+            evaluate(davis16, predictor, tmp_path / "out")
         with pytest.raises(OutputError, match=r"run\.json: not a run of vostool"):
-            holds(tmp_path / "out", davis16, model)
+            holds(tmp_path / "out", davis16, predictor)
 
 
 class TestMasksMadeElsewhere:
@@ -304,8 +310,10 @@ class TestMasksMadeElsewhere:
         assert summary(replaced.objects.values())["J&F-Mean"] == 0
         assert read_results(tmp_path / "out") == replaced
 
-    def test_never_replace_a_run(self, davis16: Benchmark, model: Model, tmp_path: Path) -> None:
-        run = evaluate(davis16, model, tmp_path / "out")
+    def test_never_replace_a_run(
+        self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        run = evaluate(davis16, predictor, tmp_path / "out")
         with pytest.raises(OutputError, match="holds a run"):
             score(davis16, tmp_path / "out" / "masks", tmp_path / "out", overwrite=True)
         assert read_results(tmp_path / "out") == run

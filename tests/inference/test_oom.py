@@ -24,8 +24,8 @@ from tests.conftest import (
 )
 from vostool.errors import DeviceError
 from vostool.evaluate.metrics import jaccard
-from vostool.inference.oom import SMALLEST, Limits, Lowered, Past
-from vostool.inference.predictor import Model
+from vostool.inference.oom import MIN_SHORT_SIDE, LimitChange, Limits, ReplayBuffer
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow, predict
 from vostool.media.frame import Frame
@@ -61,11 +61,11 @@ class Foreign(ColourSegmenter):
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.seen = 0  # frames: their grey tells them apart
+        self.prediction = 0  # frames: their grey tells them apart
 
     def encode(self, image: Tensor) -> Tensor:
-        self.seen += 1
-        if self.seen > self.room.start:
+        self.prediction += 1
+        if self.prediction > self.room.start:
             check(image.shape[2] * image.shape[3], self.room.pixels)
         return image
 
@@ -76,12 +76,12 @@ class Foreign(ColourSegmenter):
         memory: ColourMemory | None = None,
         annotated: bool = False,
     ) -> ColourMemory:
-        if self.seen > self.room.start:
+        if self.prediction > self.room.start:
             check(masks.shape[1] - 1, self.room.objects)
         return super().memorize(features, masks, memory)
 
     def segment(self, features: Tensor, memory: ColourMemory) -> Tensor:
-        if self.seen > self.room.start:
+        if self.prediction > self.room.start:
             check(len(memory), self.room.frames)
         return super().segment(features, memory)
 
@@ -103,9 +103,9 @@ class Own(Foreign):
         return longer[-self.memory_frames :]
 
 
-def model_of(network: Any, **more: Any) -> Model:
+def model_of(network: Any, **more: Any) -> Predictor:
     more = {"size": HEIGHT, "references": EVERY, "memory_frames": 8, **more}
-    return Model(network, None, CPU, torch.float32, **more)
+    return Predictor(network, None, CPU, torch.float32, **more)
 
 
 @pytest.fixture
@@ -116,15 +116,15 @@ def two(tmp_path: Path) -> Footage:
     return footage
 
 
-Run = tuple[list[tuple[Frame, Any]], list[Lowered]]
+Run = tuple[list[tuple[Frame, Any]], list[LimitChange]]
 
 
-def run(model: Model, footage: Footage) -> Run:
+def run(predictor: Predictor, footage: Footage) -> Run:
     """Follow the objects from `ARRIVAL` on."""
-    given = GivenMasks({ARRIVAL: footage.mask}, probe(footage.path), model, start=ARRIVAL)
-    lowered: list[Lowered] = []
+    given = GivenMasks({ARRIVAL: footage.mask}, probe(footage.path), predictor, start=ARRIVAL)
+    lowered: list[LimitChange] = []
     frames = read_frames(footage.path, ARRIVAL)
-    return list(follow(frames, given, model, Stopwatch(), lowered)), lowered
+    return list(follow(frames, given, predictor, Stopwatch(), lowered)), lowered
 
 
 def right(found: list[tuple[Frame, Any]], footage: Footage) -> bool:
@@ -142,7 +142,7 @@ class TestTheLadder:
         limits = Limits(240, 8, 8)
         steps = []
         while (lower := limits.lower(objects=10, frames=20)) is not None:
-            steps.append(lower.since(limits))
+            steps.append(lower.describe_change(limits))
             limits = lower
         assert steps == [
             "with at most 4 objects at a time",
@@ -165,7 +165,7 @@ class TestTheLadder:
         assert Limits(240, 1, None).lower(10, 20) == Limits(180, 1, None)
 
     def test_ends_before_frames_are_too_small_for_anything(self) -> None:
-        assert Limits(SMALLEST, 1, 2).lower(10, 20) is None
+        assert Limits(MIN_SHORT_SIDE, 1, 2).lower(10, 20) is None
 
 
 class TestWantOfMemory:
@@ -216,7 +216,7 @@ class TestWantOfMemory:
     def test_of_a_foreign_model_never_asks_it_to_remember_less(self, two: Footage) -> None:
         network = Foreign(Room(frames=3))
         with pytest.raises(torch.OutOfMemoryError):
-            run(model_of(network, size=2 * SMALLEST), two)
+            run(model_of(network, size=2 * MIN_SHORT_SIDE), two)
         assert not hasattr(network, "memory_frames")
 
     def test_with_a_correction_goes_on_with_it(self, two: Footage) -> None:
@@ -248,7 +248,7 @@ class TestWantOfMemory:
         [
             pytest.param("vostool.inference.oom.image_tensor", image_tensor, id="reading ahead"),
             pytest.param(
-                "vostool.inference.predictor.label_map", label_map, id="a label map, made in RAM"
+                "vostool.inference.video.label_map", label_map, id="a label map, made in RAM"
             ),
         ],
     )
@@ -313,52 +313,52 @@ def test_what_was_remembered_is_remembered_anew(
     write_mask(two.mask, two.labels[0])
     correction = GradientCorrection(2, steps=1, length=0.05, memory_only=memory_only)
 
-    def masks(cramped: Any, lowered: list[Lowered]) -> Iterator[Prediction[Any]]:
+    def masks(cramped: Any, lowered: list[LimitChange]) -> Iterator[Prediction[Any]]:
         references = References(every=2)
         model = model_of(
             cramped, correction=correction, memory_frames=3, size=96, references=references
         )
         given = GivenMasks({0: two.mask, 2: late}, probe(two.path), model)
         frames = read_frames(two.path)
-        for _, seen in predict(frames, given, model, Stopwatch(), lowered):
-            yield seen
+        for _, prediction in predict(frames, given, model, Stopwatch(), lowered):
+            yield prediction
 
-    lowered: list[Lowered] = []
+    lowered: list[LimitChange] = []
     expected = list(masks(network, []))
     found = list(masks(Cramped(network, FRAMES - 1), lowered))
     (step,) = lowered
     assert step.frame == FRAMES - 1
     assert found[-1].ids == (1, 3)
-    for seen, same in zip(found, expected, strict=True):
-        torch.testing.assert_close(seen.masks, same.masks, atol=2e-3, rtol=0)
+    for prediction, same in zip(found, expected, strict=True):
+        torch.testing.assert_close(prediction.masks, same.masks, atol=2e-3, rtol=0)
     assert (found[-1].masks - found[-2].masks).abs().max() > 0.01, "there is something to see"
 
 
 class TestThePast:
-    def seen(self, *ids: int) -> Prediction[None]:
+    def prediction(self, *ids: int) -> Prediction[None]:
         return Prediction(ids, torch.full((1, len(ids) + 1, 4, 4), 0.5), None)
 
-    def frames(self, past: Past) -> list[int]:
+    def frames(self, past: ReplayBuffer) -> list[int]:
         return [known.index for known in past.at((4, 4), CPU)]
 
     def test_holds_the_frames_in_memory_and_the_previous_one(self) -> None:
-        past = Past(References(every=5), 2)
+        past = ReplayBuffer(References(every=5), 2)
         for index in range(18):
-            past.add(torch.zeros(1, 3, 4, 4), self.seen(1), index == 0)
+            past.add(torch.zeros(1, 3, 4, 4), self.prediction(1), index == 0)
         assert self.frames(past) == [0, 10, 15, 17]
         assert len(past) == 4
 
     def test_does_not_forget_where_objects_entered(self) -> None:
-        past = Past(References(every=None), 2)
+        past = ReplayBuffer(References(every=None), 2)
         for index in range(30):
             ids = (1,) if index < 7 else (1, 2)
-            past.add(torch.zeros(1, 3, 4, 4), self.seen(*ids), annotated=index % 2 == 1)
+            past.add(torch.zeros(1, 3, 4, 4), self.prediction(*ids), annotated=index % 2 == 1)
         assert self.frames(past) == [0, 7, 25, 27, 29]
 
     def test_brings_frames_to_a_size(self) -> None:
-        past = Past(EVERY, 8)
+        past = ReplayBuffer(EVERY, 8)
         for _ in range(3):
-            past.add(torch.rand(1, 3, 4, 4), self.seen(1, 2), False)
+            past.add(torch.rand(1, 3, 4, 4), self.prediction(1, 2), False)
         for known in past.at((8, 12), CPU):
             assert known.image.shape == (1, 3, 8, 12)
             assert known.masks.shape == (1, 3, 8, 12)

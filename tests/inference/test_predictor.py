@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import TINY
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Model, load_model
+from vostool.inference.predictor import Predictor, load_predictor
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
 
@@ -18,8 +18,8 @@ class TestWhatTheWeightsSaySuitsThem:
         save_checkpoint(path, Stm(TINY.model_copy(update=advice)), {})
         return str(path)
 
-    def load(self, weights: str, **options: Any) -> Model:
-        return load_model(ModelOptions(weights=weights, device="cpu", **options))
+    def load(self, weights: str, **options: Any) -> Predictor:
+        return load_predictor(ModelOptions(weights=weights, device="cpu", **options))
 
     def test_is_done_unless_another_value_is_given(self, weights: str) -> None:
         model = self.load(weights, gc_every=5)

@@ -70,9 +70,9 @@ def follow(segmenter: Any, correction: GradientCorrection | None = None) -> list
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 30])
 def test_the_masks_are_those_of_all_objects_at_once(most: int, model: Stm) -> None:
     counting = Counting(model)
-    for seen, whole in zip(follow(InChunks(counting, most)), follow(model), strict=True):
-        assert seen.ids == whole.ids
-        torch.testing.assert_close(seen.masks, whole.masks, atol=1e-5, rtol=1e-4)
+    for prediction, whole in zip(follow(InChunks(counting, most)), follow(model), strict=True):
+        assert prediction.ids == whole.ids
+        torch.testing.assert_close(prediction.masks, whole.masks, atol=1e-5, rtol=1e-4)
     assert max(counting.counts) <= most
     assert len(set(follow(model)[-1].masks.argmax(dim=1).unique().tolist())) > 1
 
@@ -110,9 +110,13 @@ class TestTheCorrection:
     def test_is_the_same(self, model: Stm) -> None:
         correction = GradientCorrection(every=2, steps=2, rate=1000.0)
         whole = follow(model, correction)
-        for seen, expected in zip(follow(InChunks(model, 2), correction), whole, strict=True):
-            torch.testing.assert_close(seen.masks, expected.masks, atol=1e-4, rtol=1e-3)
-        assert any(seen.plain is not None and (seen.masks != seen.plain).any() for seen in whole)
+        for prediction, expected in zip(follow(InChunks(model, 2), correction), whole, strict=True):
+            torch.testing.assert_close(prediction.masks, expected.masks, atol=1e-4, rtol=1e-3)
+        assert any(
+            prediction.uncorrected is not None
+            and (prediction.masks != prediction.uncorrected).any()
+            for prediction in whole
+        )
 
     def test_keeps_less_for_the_way_back(self, model: Stm) -> None:
         features = model.encode(images(1)[0])

@@ -127,8 +127,8 @@ class TestStackedMemory:
             asked = query[b, g, :, y, x]
             keys = torch.cat([key[b, g].flatten(1).T for key, _, _ in frames])  # (T P, C)
             values = torch.cat([value[b, g].flatten(1).T for _, value, _ in frames])
-            alike = keys @ asked if similarity == "dot" else -(keys - asked).square().sum(dim=1)
-            weights = torch.exp(alike / C**0.5)
+            affinity = keys @ asked if similarity == "dot" else -(keys - asked).square().sum(dim=1)
+            weights = torch.exp(affinity / C**0.5)
             expected = (weights[:, None] * values).sum(dim=0) / weights.sum()
             torch.testing.assert_close(answer[b, g, :, y, x], expected)
 
@@ -163,9 +163,9 @@ class TestStackedMemory:
         for seed in range(3):
             memory = memory.add(*frame(seed))
         keys, values = torch.cat(memory.keys, dim=2), torch.cat(memory.values, dim=2)
-        alike = memory.similarities(keys, query)
-        fourth = alike.sort(dim=3, descending=True).values[..., 3:4]
-        weights = alike.masked_fill(alike < fourth, -math.inf).softmax(dim=3)
+        affinity = memory.similarities(keys, query)
+        fourth = affinity.sort(dim=3, descending=True).values[..., 3:4]
+        weights = affinity.masked_fill(affinity < fourth, -math.inf).softmax(dim=3)
         expected = (weights @ values).transpose(2, 3).unflatten(3, (H, W))
         torch.testing.assert_close(memory.read(query), expected)
 
@@ -234,13 +234,13 @@ def written_out(key: Tensor, query: Tensor, sigma: float, similarity: Similarity
     weights = torch.zeros(len(asked), len(keys))
     for p, one in enumerate(keys):
         if similarity == "dot":
-            alike = asked @ one / C**0.5
+            affinity = asked @ one / C**0.5
         else:
-            alike = -(asked - one).square().sum(dim=1) / C**0.5
-        best = places[int(alike.argmax())]
+            affinity = -(asked - one).square().sum(dim=1) / C**0.5
+        best = places[int(affinity.argmax())]
         for q, place in enumerate(places):
             apart = (place[0] - best[0]) ** 2 + (place[1] - best[1]) ** 2
-            weights[q, p] = alike[q].exp() * math.exp(-apart / (2 * sigma**2))
+            weights[q, p] = affinity[q].exp() * math.exp(-apart / (2 * sigma**2))
     return weights / weights.sum(dim=1, keepdim=True)
 
 
@@ -275,9 +275,9 @@ class TestKernelMemory:
     def test_lets_gradients_find_the_best_match_only_softly(self) -> None:
         places = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
         for temperature in (None, 0.5):
-            alike = torch.tensor([[[[0.2], [0.4]]]], requires_grad=True)
+            affinity = torch.tensor([[[[0.2], [0.4]]]], requires_grad=True)
             memory = KernelMemory(MemoryOptions(temperature=temperature))
-            best = memory.best_match(alike, places)
+            best = memory.best_match(affinity, places)
             assert best.requires_grad == (temperature is not None)
 
     def test_keeps_an_object_apart_from_its_double(self) -> None:

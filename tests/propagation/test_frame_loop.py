@@ -309,7 +309,7 @@ class TestCorrection:
         truth = {0: truth_of(clip, 0, 1), 4: truth_of(clip, 4, 1)}
         correction = Asked(every=2)
         seen = list(propagate(clip.images, truth, ColourSegmenter(), correction=correction))
-        assert [i for i, each in enumerate(seen) if each.plain is not None] == [2, 6]
+        assert [i for i, each in enumerate(seen) if each.uncorrected is not None] == [2, 6]
         assert len(correction.goals) == 2
 
     def test_goes_toward_the_frame_that_each_group_was_annotated_on(self) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import (
 )
 from vostool.errors import DeviceError, InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.evaluate.metrics import jaccard
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import COLOURS
 from vostool.media.video import probe, read_frames
@@ -41,8 +41,8 @@ CPU = torch.device("cpu")
 RIGHT = 0.9  # J of a mask found in a lossy video
 
 
-def model_of(network: ColourNetwork, weights: Path) -> Model:
-    return Model(cast(Stm, network), weights, CPU, torch.float32, size=HEIGHT)
+def model_of(network: ColourNetwork, weights: Path) -> Predictor:
+    return Predictor(cast(Stm, network), weights, CPU, torch.float32, size=HEIGHT)
 
 
 def fail() -> None:
@@ -50,7 +50,7 @@ def fail() -> None:
 
 
 @pytest.fixture
-def model(weights: Path) -> Model:
+def predictor(weights: Path) -> Predictor:
     return model_of(ColourNetwork(), weights)
 
 
@@ -80,43 +80,43 @@ def names(*frames: int) -> set[str]:
 
 class TestMasks:
     def test_follow_the_object_through_every_frame(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
-        segment(job, model)
+        segment(job, predictor)
         found = masks_of(job)
         assert list(found) == [f"{index:05d}.png" for index in range(FRAMES)]
         for labels, truth in zip(found.values(), video.labels, strict=True):
             assert jaccard(truth == 1, labels == 1) > RIGHT
 
     def test_have_the_size_of_the_video_whatever_the_network_s(
-        self, job: Job, model: Model
+        self, job: Job, predictor: Predictor
     ) -> None:
-        segment(job, replace(model, size=33))
+        segment(job, replace(predictor, size=33))
         assert {labels.shape for labels in masks_of(job).values()} == {(HEIGHT, WIDTH)}
 
-    def test_keep_the_ids_given(self, job: Job, model: Model, video: Footage) -> None:
+    def test_keep_the_ids_given(self, job: Job, predictor: Predictor, video: Footage) -> None:
         write_mask(video.mask, video.labels[0] * 200)
-        report = segment(job, model)
+        report = segment(job, predictor)
         assert report["objects"] == [200]
         assert all(np.unique(labels).tolist() == [0, 200] for labels in masks_of(job).values())
 
     def test_on_the_annotated_frame_are_those_given(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         shifted = np.roll(video.labels[0], 11, axis=1)
         write_mask(video.mask, shifted)
-        segment(job, model)
+        segment(job, predictor)
         assert (masks_of(job)["00000.png"] == shifted).all()
 
     def test_follow_an_object_from_the_frame_it_is_shown_on(
-        self, tmp_path: Path, model: Model
+        self, tmp_path: Path, predictor: Predictor
     ) -> None:
         two = film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
         late = np.where(two.labels[ARRIVAL] == 2, 2, 0).astype(np.uint8)
         write_mask(tmp_path / "late.png", late)
         masks = (str(two.mask), f"{ARRIVAL}:{tmp_path / 'late.png'}")
         job = Job(two.path, masks, tmp_path / "out")
-        assert segment(job, model)["objects"] == [1, 2]
+        assert segment(job, predictor)["objects"] == [1, 2]
         for index, (labels, truth) in enumerate(
             zip(masks_of(job).values(), two.labels, strict=True)
         ):
@@ -127,10 +127,10 @@ class TestMasks:
                     assert jaccard(truth == id_, labels == id_) > RIGHT
 
     def test_are_all_background_before_the_first_one_given(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         write_mask(video.mask, video.labels[5])
-        segment(replace(job, masks=(f"5:{video.mask}",)), model)
+        segment(replace(job, masks=(f"5:{video.mask}",)), predictor)
         areas = [np.count_nonzero(labels) for labels in masks_of(job).values()]
         assert areas[:5] == [0] * 5
         assert min(areas[5:]) > 0
@@ -138,10 +138,10 @@ class TestMasks:
 
 class TestRanges:
     def test_are_numbered_as_in_the_whole_video(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         write_mask(video.mask, video.labels[2])
-        report = segment(replace(job, start=2, end=6), model)
+        report = segment(replace(job, start=2, end=6), predictor)
         found = masks_of(job)
         assert list(found) == [f"{index:05d}.png" for index in range(2, 6)]
         for labels, truth in zip(found.values(), video.labels[2:], strict=False):
@@ -150,28 +150,34 @@ class TestRanges:
         assert len(list(read_frames(job.output / "overlay.mp4"))) == 4
 
     def test_count_late_masks_from_the_beginning_of_the_video(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         write_mask(video.mask, video.labels[4])
-        segment(replace(job, masks=(f"4:{video.mask}",), start=3), model)
+        segment(replace(job, masks=(f"4:{video.mask}",), start=3), predictor)
         found = masks_of(job)
         assert not found["00003.png"].any()
         assert jaccard(found["00004.png"] == 1, video.labels[4] == 1) == 1
 
     @pytest.mark.parametrize(("frame", "start", "end"), [(1, 2, None), (6, 2, 6), (7, 0, 3)])
     def test_that_leave_a_mask_out_are_refused(
-        self, frame: int, start: int, end: int | None, job: Job, model: Model, video: Footage
+        self,
+        frame: int,
+        start: int,
+        end: int | None,
+        job: Job,
+        predictor: Predictor,
+        video: Footage,
     ) -> None:
         wrong = replace(job, masks=(f"{frame}:{video.mask}",), start=start, end=end)
         with pytest.raises(
             UsageError, match=f"is for frame {frame}, outside of the range {start} "
         ):
-            segment(wrong, model)
+            segment(wrong, predictor)
         assert not job.output.exists()
 
-    def test_beyond_the_end_are_refused(self, job: Job, model: Model) -> None:
+    def test_beyond_the_end_are_refused(self, job: Job, predictor: Predictor) -> None:
         with pytest.raises(InputError, match=f"cannot start at frame 50, it has {FRAMES} frames"):
-            segment(replace(job, start=50), model)
+            segment(replace(job, start=50), predictor)
         assert not job.output.exists()
 
 
@@ -184,35 +190,37 @@ class TestFolders:
             Image.fromarray(draw(index)[0]).save(folder / f"img_{10 * index}.png")
         return folder
 
-    def test_are_read_as_a_video(self, frames: Path, job: Job, model: Model) -> None:
-        report = segment(replace(job, video=frames), model)
+    def test_are_read_as_a_video(self, frames: Path, job: Job, predictor: Predictor) -> None:
+        report = segment(replace(job, video=frames), predictor)
         assert list(masks_of(job)) == [f"{index:05d}.png" for index in range(4)]
         for index, labels in enumerate(masks_of(job).values()):
             assert (labels == draw(index)[1]).all()
         assert report["input"]["codec"] == "png"
 
     def test_find_their_masks_by_the_names_of_the_frames(
-        self, frames: Path, job: Job, model: Model, tmp_path: Path
+        self, frames: Path, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:
         masks = tmp_path / "masks"
         masks.mkdir()
         write_mask(masks / "img_20.png", draw(2)[1])
-        segment(replace(job, video=frames, masks=(str(masks),)), model)
+        segment(replace(job, video=frames, masks=(str(masks),)), predictor)
         assert [labels.any() for labels in masks_of(job).values()] == [False, False, True, True]
 
 
 class TestTheOverlay:
-    def test_shows_every_frame_at_its_time(self, job: Job, model: Model, video: Footage) -> None:
-        segment(job, model)
+    def test_shows_every_frame_at_its_time(
+        self, job: Job, predictor: Predictor, video: Footage
+    ) -> None:
+        segment(job, predictor)
         frames = list(read_frames(job.output / "overlay.mp4"))
         assert [frame.time for frame in frames] == [index / RATE for index in range(FRAMES)]
         info = probe(job.output / "overlay.mp4")
         assert (info.width, info.height, info.rate) == (WIDTH, HEIGHT, RATE)
 
     def test_tints_the_object_and_nothing_else(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
-        segment(job, model)
+        segment(job, predictor)
         for shown, plain, truth in zip(
             read_frames(job.output / "overlay.mp4"),
             read_frames(video.path),
@@ -225,13 +233,15 @@ class TestTheOverlay:
             assert np.abs(shown.rgb[inside] - mixed).mean() < 10
             assert np.abs(shown.rgb[:20].astype(float) - plain.rgb[:20]).mean() < 5
 
-    def test_may_be_left_out(self, job: Job, model: Model) -> None:
-        report = segment(replace(job, overlay=False), model)
+    def test_may_be_left_out(self, job: Job, predictor: Predictor) -> None:
+        report = segment(replace(job, overlay=False), predictor)
         assert content(job.output) == {"run.json", *names(*range(FRAMES))}
         assert report["overlay"] is None
 
-    def test_may_be_joined_by_cut_outs(self, job: Job, model: Model, video: Footage) -> None:
-        report = segment(replace(job, cutouts=True), model)
+    def test_may_be_joined_by_cut_outs(
+        self, job: Job, predictor: Predictor, video: Footage
+    ) -> None:
+        report = segment(replace(job, cutouts=True), predictor)
         cuts = sorted((job.output / "cutouts").iterdir())
         assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
         assert report["cutouts"] == str(job.output / "cutouts")
@@ -241,36 +251,36 @@ class TestTheOverlay:
             rgba = np.array(Image.open(cut))
             assert (rgba[..., 3] == np.where(labels > 0, 255, 0)).all()
             assert (rgba[labels > 0, :3] == frame.rgb[labels > 0]).all()
-        segment(replace(job, end=3, overwrite=True), model)
+        segment(replace(job, end=3, overwrite=True), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1, 2)}
         assert not (job.output / "cutouts").exists(), "cut-outs of the result before"
 
-    def test_leaves_pictures_that_are_not_of_a_result(self, job: Job, model: Model) -> None:
+    def test_leaves_pictures_that_are_not_of_a_result(self, job: Job, predictor: Predictor) -> None:
         for folder in ("masks", "cutouts"):
             (job.output / folder).mkdir(parents=True)
             (job.output / folder / "logo.png").write_bytes(b"mine")
-        segment(replace(job, overwrite=True), model)
+        segment(replace(job, overwrite=True), predictor)
         for folder in ("masks", "cutouts"):
             assert (job.output / folder / "logo.png").read_bytes() == b"mine"
 
-    def test_may_be_all_there_is(self, job: Job, model: Model) -> None:
-        report = segment(replace(job, save_masks=False), model)
+    def test_may_be_all_there_is(self, job: Job, predictor: Predictor) -> None:
+        report = segment(replace(job, save_masks=False), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4"}
         assert not (job.output / "masks").exists()
         assert report["masks"] is None
 
 
 class TestTheReport:
-    def test_is_returned_and_written_alike(self, job: Job, model: Model) -> None:
-        report = segment(job, model)
+    def test_is_returned_and_written_alike(self, job: Job, predictor: Predictor) -> None:
+        report = segment(job, predictor)
         assert json.loads(json.dumps(report, default=str)) == report_of(job)
 
     def test_tells_all_that_is_needed_to_repeat_the_run(
-        self, job: Job, model: Model, weights: Path, video: Footage
+        self, job: Job, predictor: Predictor, weights: Path, video: Footage
     ) -> None:
         segment(
             replace(job, start=1, end=7),
-            replace(model, references=References(every=3), memory_frames=4),
+            replace(predictor, references=References(every=3), memory_frames=4),
         )
         report = report_of(job)
         assert report["schema_version"] == 1
@@ -288,23 +298,23 @@ class TestTheReport:
         assert (report["input"]["width"], report["input"]["height"]) == (WIDTH, HEIGHT)
         assert (report["status"], report["error"], report["warnings"]) == ("done", None, [])
 
-    def test_tells_how_fast_it_was(self, job: Job, model: Model) -> None:
-        report = segment(job, model)
+    def test_tells_how_fast_it_was(self, job: Job, predictor: Predictor) -> None:
+        report = segment(job, predictor)
         seconds, speed = report["seconds"], report["fps"]
         assert 0 < seconds["network"] <= seconds["total"]
         assert speed["network"] >= speed["end_to_end"] > 0
         assert speed["end_to_end"] == pytest.approx(FRAMES / seconds["total"], rel=0.1)
 
     def test_warns_of_a_mask_that_the_video_never_reached(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
-        report = segment(replace(job, masks=(*job.masks, f"99:{video.mask}")), model)
+        report = segment(replace(job, masks=(*job.masks, f"99:{video.mask}")), predictor)
         assert report["warnings"] == ["the video ended before frame 99, which has a mask"]
 
 
-def test_progress_is_told_frame_by_frame(job: Job, model: Model) -> None:
+def test_progress_is_told_frame_by_frame(job: Job, predictor: Predictor) -> None:
     told: list[tuple[int, int | None]] = []
-    segment(replace(job, end=5), model, lambda done, all_, words: told.append((done, all_)))
+    segment(replace(job, end=5), predictor, lambda done, all_, words: told.append((done, all_)))
     assert told == [(done, 5) for done in range(1, 6)]
 
 
@@ -312,36 +322,38 @@ class TestAnOlderResult:
     @pytest.mark.parametrize(
         "name", ["overlay.mp4", "run.json", "masks/00000.png", "cutouts/00000.png"]
     )
-    def test_is_not_overwritten(self, name: str, job: Job, model: Model) -> None:
+    def test_is_not_overwritten(self, name: str, job: Job, predictor: Predictor) -> None:
         (job.output / name).parent.mkdir(parents=True, exist_ok=True)
         (job.output / name).write_bytes(b"precious")
         with pytest.raises(OutputError, match="exists already; choose another -o or give --over"):
-            segment(job, model)
+            segment(job, predictor)
         assert content(job.output) == {name}
         assert (job.output / name).read_bytes() == b"precious"
 
-    def test_is_replaced_as_a_whole_on_request(self, job: Job, model: Model) -> None:
-        segment(job, model)
-        segment(replace(job, end=3, overlay=False, overwrite=True), model)
+    def test_is_replaced_as_a_whole_on_request(self, job: Job, predictor: Predictor) -> None:
+        segment(job, predictor)
+        segment(replace(job, end=3, overlay=False, overwrite=True), predictor)
         assert content(job.output) == {"run.json", *names(0, 1, 2)}
 
-    def test_stays_if_there_is_nothing_to_put_in_its_place(self, job: Job, model: Model) -> None:
-        segment(job, model)
+    def test_stays_if_there_is_nothing_to_put_in_its_place(
+        self, job: Job, predictor: Predictor
+    ) -> None:
+        segment(job, predictor)
         before = content(job.output)
         with pytest.raises(InputError):
-            segment(replace(job, start=FRAMES, overwrite=True), model)
+            segment(replace(job, start=FRAMES, overwrite=True), predictor)
         assert content(job.output) == before
 
-    def test_may_lie_beside_other_files(self, job: Job, model: Model) -> None:
+    def test_may_lie_beside_other_files(self, job: Job, predictor: Predictor) -> None:
         job.output.mkdir()
         (job.output / "notes.txt").write_text("mine")
-        segment(job, model)
+        segment(job, predictor)
         assert (job.output / "notes.txt").read_text() == "mine"
 
     def test_is_not_destroyed_where_the_new_one_is_made_from_it(
-        self, job: Job, model: Model, weights: Path
+        self, job: Job, predictor: Predictor, weights: Path
     ) -> None:
-        segment(job, model)
+        segment(job, predictor)
         slow = model_of(ColourNetwork(2, lambda: time.sleep(0.2)), weights)
         given = job.output / "masks" / "00004.png"  # mended by hand, say
         before = given.read_bytes()
@@ -349,23 +361,23 @@ class TestAnOlderResult:
             segment(replace(job, masks=(*job.masks, f"4:{given}"), overwrite=True), slow)
         assert given.read_bytes() == before
 
-    def test_is_not_destroyed_where_it_is_the_input(self, job: Job, model: Model) -> None:
-        segment(job, model)
+    def test_is_not_destroyed_where_it_is_the_input(self, job: Job, predictor: Predictor) -> None:
+        segment(job, predictor)
         overlay = job.output / "overlay.mp4"
         before = overlay.read_bytes()
         with suppress(VostoolError):
-            segment(replace(job, video=overlay, overwrite=True), model)
+            segment(replace(job, video=overlay, overwrite=True), predictor)
         assert overlay.read_bytes() == before
 
     def test_is_not_destroyed_where_it_holds_the_frames(
-        self, job: Job, model: Model, tmp_path: Path
+        self, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:
         frames = job.output / "masks"
         frames.mkdir(parents=True)
         for index in range(3):
             Image.fromarray(draw(index)[0]).save(frames / f"f{index}.png")
         with suppress(VostoolError):
-            segment(replace(job, video=frames, overwrite=True), model)
+            segment(replace(job, video=frames, overwrite=True), predictor)
         assert {path.name for path in frames.iterdir()} >= {"f0.png", "f1.png", "f2.png"}
 
 
@@ -402,24 +414,24 @@ class TestWhatGoesWrong:
         assert "out of memory; try" in report_of(job)["error"]
 
     def test_before_the_first_frame_leaves_nothing(
-        self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
+        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("vostool.inference.oom.image_tensor", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
-            segment(job, model)
+            segment(job, predictor)
         assert not job.output.exists()
 
     def test_before_the_first_frame_leaves_a_folder_that_was_there(
-        self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
+        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job.output.mkdir()
         monkeypatch.setattr("vostool.inference.oom.image_tensor", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
-            segment(job, model)
+            segment(job, predictor)
         assert list(job.output.iterdir()) == []
 
     def test_on_a_full_disk_is_told_and_leaves_no_overlay(
-        self, job: Job, model: Model, monkeypatch: pytest.MonkeyPatch
+        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def write(path: Path, labels: Picture) -> None:
             if path.name == "00003.png":
@@ -428,13 +440,13 @@ class TestWhatGoesWrong:
 
         monkeypatch.setattr("vostool.segment.job.write_mask", write)
         with pytest.raises(OutputError, match="No space left on device"):
-            segment(job, model)
+            segment(job, predictor)
         assert content(job.output) >= {"run.json", "overlay.part.mp4", *names(0, 1, 2)}
         assert not (job.output / "overlay.mp4").exists()
         assert report_of(job)["status"] == "failed"
 
     def test_where_a_video_is_cut_off_keeps_the_frames_before(
-        self, tmp_path: Path, model: Model
+        self, tmp_path: Path, predictor: Predictor
     ) -> None:
         path, noise = tmp_path / "long.mp4", np.random.default_rng(0)
         with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
@@ -446,7 +458,7 @@ class TestWhatGoesWrong:
         path.write_bytes(data[: len(data) * 3 // 4])
         job = Job(path, (str(tmp_path / "long.png"),), tmp_path / "out")
         with pytest.raises(InputError, match="breaks off after frame"):
-            segment(job, model)
+            segment(job, predictor)
         report = report_of(job)
         assert report["status"] == "failed"
         assert 0 < report["frames"] < 8
@@ -454,18 +466,18 @@ class TestWhatGoesWrong:
         assert kept == {"run.json", "overlay.part.mp4", *names(*range(report["frames"]))}
 
     def test_in_a_mask_is_told_before_anything_is_written(
-        self, job: Job, model: Model, tmp_path: Path
+        self, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:
         write_mask(tmp_path / "late.png", np.ones((9, 9), np.uint8))
         with pytest.raises(MaskError, match=r"late\.png: mask is 9x9, video is 64x48"):
-            segment(replace(job, masks=(*job.masks, f"6:{tmp_path / 'late.png'}")), model)
+            segment(replace(job, masks=(*job.masks, f"6:{tmp_path / 'late.png'}")), predictor)
         assert not job.output.exists()
 
     def test_where_no_mask_is_ever_reached_is_an_error(
-        self, job: Job, model: Model, video: Footage
+        self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         with pytest.raises(MaskError, match="is for frame 99, the video has 8"):
-            segment(replace(job, masks=(f"99:{video.mask}",)), model)
+            segment(replace(job, masks=(f"99:{video.mask}",)), predictor)
         assert not (job.output / "overlay.mp4").exists()
 
     @pytest.mark.parametrize("act", [fail, interrupt, lambda: None])

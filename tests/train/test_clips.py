@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from tests.datasets.making import photograph, sequence, square_clip
-from vostool.datasets.sequences import InMemory, Sequence
+from vostool.datasets.sequences import AnnotatedSequence, InMemory
 from vostool.train.clips import CAMERA as CAMERA_MOTION
 from vostool.train.clips import (
-    SMALLEST,
+    MIN_OBJECT_AREA,
     Clip,
     ClipPlan,
     add_noise,
@@ -36,11 +36,15 @@ def plan_of(count: int = 1, **others: Any) -> ClipPlan:
     return ClipPlan(SIZE, **({"frames": 3, "objects": count, "max_interval": 2} | others))
 
 
-def make(source: Sequence, seed: int, *donors: Sequence, count: int = 1) -> Clip | None:
+def make(
+    source: AnnotatedSequence, seed: int, *donors: AnnotatedSequence, count: int = 1
+) -> Clip | None:
     return make_clip(source, donors, plan_of(count), Random(seed))
 
 
-def made(source: Sequence, *donors: Sequence, count: int = 1, **others: Any) -> list[Clip]:
+def made(
+    source: AnnotatedSequence, *donors: AnnotatedSequence, count: int = 1, **others: Any
+) -> list[Clip]:
     """Return the clips that some seeds give."""
     clips = [make_clip(source, donors, plan_of(count, **others), Random(seed)) for seed in SEEDS]
     found = [clip for clip in clips if clip is not None]
@@ -60,7 +64,7 @@ def two_squares() -> InMemory:
 
 class TestAClip:
     @pytest.mark.parametrize("source", [square_clip(), photograph()], ids=["video", "photograph"])
-    def test_is_images_with_masks_of_one_object_or_another(self, source: Sequence) -> None:
+    def test_is_images_with_masks_of_one_object_or_another(self, source: AnnotatedSequence) -> None:
         for clip in made(source):
             assert clip.images.shape == (3, 3, *SIZE)
             assert clip.masks.shape == (3, 2, *SIZE)
@@ -71,7 +75,7 @@ class TestAClip:
             assert clip.known.all()
 
     @pytest.mark.parametrize("source", [square_clip(), photograph()], ids=["video", "photograph"])
-    def test_is_a_function_of_its_seed(self, source: Sequence) -> None:
+    def test_is_a_function_of_its_seed(self, source: AnnotatedSequence) -> None:
         for seed in SEEDS:
             one, again = (make(source, seed, photograph(BLUE)) for _ in range(2))
             if one is None or again is None:
@@ -83,7 +87,7 @@ class TestAClip:
         assert not torch.equal(different[0].images, different[1].images)
 
     @pytest.mark.parametrize("source", [square_clip(), photograph(WHITE)], ids=["video", "still"])
-    def test_moves_image_and_mask_together(self, source: Sequence) -> None:
+    def test_moves_image_and_mask_together(self, source: AnnotatedSequence) -> None:
         for clip in made(source):
             brightness = clip.images.mean(dim=1)  # the object is the brighter part
             middle = (brightness.amax(dim=(1, 2)) + brightness.amin(dim=(1, 2))) / 2
@@ -94,7 +98,7 @@ class TestAClip:
 
     def test_shows_enough_of_every_object_on_its_first_frame(self) -> None:
         for clip in made(two_squares(), count=2):
-            assert clip.masks[0, 1:].sum(dim=(1, 2)).min() >= SMALLEST
+            assert clip.masks[0, 1:].sum(dim=(1, 2)).min() >= MIN_OBJECT_AREA
         rgb, labels = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8)
         labels[20:24, 30:34] = 1  # 16 pixels, at the largest zoom of e^0.4 still only 36
         assert all(make(sequence((rgb, labels)), seed) is None for seed in SEEDS)
@@ -233,12 +237,12 @@ class TestAFrameWithoutLabels:
 class TestALateObject:
     @pytest.mark.parametrize("source", [square_clip(), two_squares()], ids=["one", "two"])
     def test_is_the_last_shows_from_the_second_frame_on_and_was_pasted(
-        self, source: Sequence
+        self, source: AnnotatedSequence
     ) -> None:
         for clip in made(source, photograph(BLUE), count=2, late=True):
             assert clip.masks.shape == (3, 3, *SIZE)
             assert not clip.masks[0, 2].any()
-            assert clip.masks[1, 2].sum() >= SMALLEST
+            assert clip.masks[1, 2].sum() >= MIN_OBJECT_AREA
             assert (clip.masks.sum(dim=1) == 1).all()
             if (clip.images.amax(dim=1) - clip.images.amin(dim=1)).max() < 0.01:
                 continue  # a clip without colour, of which there are some
@@ -255,7 +259,7 @@ class TestALateObject:
         for clip in made(square_clip(), *donors, count=2, late=True):
             assert clip.masks.shape[1] == 3
             assert not clip.masks[0, 2].any()
-            assert clip.masks[1, 2].sum() >= SMALLEST
+            assert clip.masks[1, 2].sum() >= MIN_OBJECT_AREA
 
 
 def blue(image: Tensor) -> Tensor:
@@ -378,7 +382,7 @@ class TestMaps:
             maps = view(target, False, plan, Random(seed))
             assert torch.equal(maps[0], maps[2]), "a video moves by itself"
             shown = warp(target[None, None].float(), maps[:1], (32, 32), "nearest")
-            assert shown.sum() >= SMALLEST
+            assert shown.sum() >= MIN_OBJECT_AREA
             moving = view(target, True, plan, Random(seed))
             assert not torch.equal(moving[0], moving[2]), "a photograph does not"
 

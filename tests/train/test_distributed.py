@@ -45,10 +45,10 @@ class TestOneProcess:
 
     def test_has_all_clips_speaks_and_adds_nothing_up(self) -> None:
         assert ALONE.first
-        assert range(7)[ALONE.share] == range(7)
+        assert range(7)[ALONE.shard] == range(7)
         weight = torch.nn.Parameter(torch.ones(2))
         weight.grad = gradient = torch.tensor([1.0, 2.0])
-        ALONE.add_up([weight])
+        ALONE.all_reduce_gradients([weight])
         assert weight.grad is gradient
         assert ALONE.total(torch.tensor(3.0)) == 3
 
@@ -56,8 +56,8 @@ class TestOneProcess:
 class TestSeveralProcesses:
     @pytest.mark.parametrize("count", [2, 3, 4])
     def test_share_all_clips_none_twice(self, count: int) -> None:
-        shares = [range(10)[Processes(rank, count).share] for rank in range(count)]
-        assert sorted(number for share in shares for number in share) == list(range(10))
+        shares = [range(10)[Processes(rank, count).shard] for rank in range(count)]
+        assert sorted(number for shard in shares for number in shard) == list(range(10))
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert [Processes(rank, count).first for rank in range(count)] == [True] + [False] * (
             count - 1
@@ -75,7 +75,7 @@ class TestSeveralProcesses:
         held.data = held.data.contiguous(memory_format=torch.channels_last)
         mine = torch.arange(18.0).view(1, 2, 3, 3)
         held.grad = mine.contiguous(memory_format=torch.channels_last)
-        Processes(0, 2).add_up([held, frozen, unused])
+        Processes(0, 2).all_reduce_gradients([held, frozen, unused])
         assert held.grad is not None
         assert unused.grad is not None
         assert torch.equal(held.grad, mine + 10)

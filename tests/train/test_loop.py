@@ -595,8 +595,8 @@ class TestARun:
         with pytest.raises(Killed):
             train(recipe, tmp_path, device=CPU, report=kill_at(4))
         train(recipe, tmp_path, device=CPU, resume=True)
-        told = [(entry["step"], entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry]
-        assert told == [(2, 1.5), (4, 3.5), (6, 5.5)]
+        logged = [(entry["step"], entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry]
+        assert logged == [(2, 1.5), (4, 3.5), (6, 5.5)]
 
     def test_that_is_to_stop_saves_and_resumes_to_the_very_same(
         self, whole: Path, data: Path, tmp_path: Path

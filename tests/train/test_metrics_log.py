@@ -85,7 +85,7 @@ class TestALog:
 
     def test_of_another_process_says_nothing(self, board: Kept, tmp_path: Path) -> None:
         told: list[dict[str, Any]] = []
-        with Log(tmp_path, told.append, speaks=False) as log:
+        with Log(tmp_path, told.append, enabled=False) as log:
             log.write(1, loss=1.0)
             log.show(1, "clip", picture)
         assert told == []

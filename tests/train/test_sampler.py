@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.datasets.making import photograph, recipe_of, square_clip, write_coco, write_library
-from vostool.datasets.sequences import InMemory, Sequence
+from vostool.datasets.sequences import AnnotatedSequence, InMemory
 from vostool.errors import InputError, UsageError
-from vostool.train.clips import SMALLEST, Clip
+from vostool.train.clips import MIN_OBJECT_AREA, Clip
 from vostool.train.sampler import Library, draw_batch, load_library
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_library(tmp_path_factory.mktemp("data"))
 
 
-def names(pool: list[Sequence]) -> list[str]:
+def names(pool: list[AnnotatedSequence]) -> list[str]:
     return [sequence.name for sequence in pool]
 
 
@@ -177,9 +177,9 @@ class TestABatch:
         recipe = recipe_of(several=0.0, objects=5)
         whole, count, late = draw_batch(POOLS, recipe, 3, CPU)
         for rank in range(team):
-            share = slice(rank, None, team)
-            part, told, late_too = draw_batch(POOLS, recipe, 3, CPU, share)
-            assert same(part, of(whole, share))
+            shard = slice(rank, None, team)
+            part, told, late_too = draw_batch(POOLS, recipe, 3, CPU, shard)
+            assert same(part, of(whole, shard))
             assert (told, late_too) == (count, late) == (5, False)
 
     def test_that_is_too_small_to_share_is_an_error(self) -> None:
@@ -230,10 +230,10 @@ class TestABatch:
             first, second = (areas(clip.masks[frame]) for frame in (0, 1))
             if late:
                 assert (first[:, -1] == 0).all()
-                assert (second[:, -1] >= SMALLEST).all()
-                assert (first[:, :-1] >= SMALLEST).all()
+                assert (second[:, -1] >= MIN_OBJECT_AREA).all()
+                assert (first[:, :-1] >= MIN_OBJECT_AREA).all()
             else:
-                assert (first >= SMALLEST).all()
+                assert (first >= MIN_OBJECT_AREA).all()
         assert told == {(False, False), (True, False), (True, True)}
 
     @pytest.mark.parametrize(("unknown", "cycle"), [(True, True), (True, False), (False, True)])

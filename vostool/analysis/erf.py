@@ -30,10 +30,10 @@ from vostool.analysis.figures import (
     save_json,
     top_of_scale,
 )
-from vostool.device import out_of_memory_is_told
+from vostool.device import oom_as_device_error
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
@@ -72,7 +72,7 @@ class ErfJob:
 
 
 @dataclass(frozen=True)
-class Look:
+class ErfInputs:
     """The frames to look into, each with where its object is."""
 
     reference: Frame
@@ -93,7 +93,7 @@ class Response:
 
 
 def erf(
-    job: ErfJob, models: Sequence[Model], progress: Progress = lambda *_: None
+    job: ErfJob, predictors: Sequence[Predictor], progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
     """Look into a video with one model or several, and return the report, also in erf.json.
 
@@ -109,39 +109,41 @@ def erf(
     if not 0 <= job.rate < math.inf:
         raise UsageError(f"--rate {job.rate}: expected a finite number from 0 up")
     with output_folder(job.output):
-        look, found = look_into(job, models, info, mask_frame, path, frames, truth, progress)
-        report = describe(job, models, info, mask_frame, found, set(truth))
-        write(job, models, look, found, report)
+        inputs, responses = run_models(
+            job, predictors, info, mask_frame, path, frames, truth, progress
+        )
+        report = describe(job, predictors, info, mask_frame, responses, set(truth))
+        write(job, predictors, inputs, responses, report)
     return report
 
 
-def look_into(
+def run_models(
     job: ErfJob,
-    models: Sequence[Model],
+    predictors: Sequence[Predictor],
     info: VideoInfo,
     mask_frame: int,
     path: Path,
     frames: Sequence[int],
     truth: dict[int, Path],
     progress: Progress,
-) -> tuple[Look, list[list[Response]]]:
+) -> tuple[ErfInputs, list[list[Response]]]:
     """Return the frames, and of every model the response of each."""
-    total = len(models) * len(frames) * job.steps
-    found: list[list[Response]] = []
-    for model in models:
+    total = len(predictors) * len(frames) * job.steps
+    responses: list[list[Response]] = []
+    for predictor in predictors:
         only = None if job.object_id is None else {mask_frame: [job.object_id]}
-        given = GivenMasks({mask_frame: path}, info, model, start=mask_frame, only=only)
+        given = GivenMasks({mask_frame: path}, info, predictor, start=mask_frame, only=only)
         if not given.ids[mask_frame]:
             raise MaskError(f"{path}: has no object {job.object_id}")
-        done = len(found) * len(frames) * job.steps
-        with out_of_memory_is_told(model.device):
-            look = take(job, info, model, given, frames, truth)
-            steps = respond(job, model, given, look)
-            found.append([])
+        done = len(responses) * len(frames) * job.steps
+        with oom_as_device_error(predictor.device):
+            inputs = read_inputs(job, info, predictor, given, frames, truth)
+            steps = compute_responses(job, predictor, given, inputs)
+            responses.append([])
             for number, response in enumerate(steps, start=1):
-                found[-1].append(response)
+                responses[-1].append(response)
                 progress(done + number * job.steps, total, f"frame {response.frame.index}")
-    return look, found
+    return inputs, responses
 
 
 def given_mask(job: ErfJob) -> tuple[int, Path]:
@@ -175,14 +177,14 @@ def choose_frames(job: ErfJob, info: VideoInfo, mask_frame: int) -> tuple[int, l
     return main, sorted({main, *(frame for frame in spread if frame > mask_frame)})
 
 
-def take(
+def read_inputs(
     job: ErfJob,
     info: VideoInfo,
-    model: Model,
+    predictor: Predictor,
     given: GivenMasks,
     frames: Sequence[int],
     truth: dict[int, Path],
-) -> Look:
+) -> ErfInputs:
     """Read the frames; where their objects are says the truth, or else the model itself."""
     (mask_frame,) = given.paths
     pictures = read_undamaged(job.video, mask_frame, frames[-1] + 1)
@@ -190,7 +192,7 @@ def take(
     if set(frames) <= set(truth):
         labelled = ((frame, None) for frame in pictures)
     else:
-        labelled = iter(follow(pictures, given, model, Stopwatch()))
+        labelled = iter(follow(pictures, given, predictor, Stopwatch()))
     wanted = {mask_frame, *frames}
     taken = {frame.index: (frame, labels) for frame, labels in labelled if frame.index in wanted}
     missing = wanted - set(taken)
@@ -205,23 +207,25 @@ def take(
         assert labels is not None
         objects[frame] = np.where(np.isin(labels, ids), labels, 0).astype(np.uint8)
     shown = {frame: taken[frame][0] for frame in frames}
-    return Look(taken[mask_frame][0], given.labels(mask_frame), shown, objects)
+    return ErfInputs(taken[mask_frame][0], given.labels(mask_frame), shown, objects)
 
 
 @torch.no_grad()
-def respond(job: ErfJob, model: Model, given: GivenMasks, look: Look) -> Iterator[Response]:
+def compute_responses(
+    job: ErfJob, predictor: Predictor, given: GivenMasks, inputs: ErfInputs
+) -> Iterator[Response]:
     """Yield the cycle-ERF of frame after frame."""
     size = given.size
 
     def encode(frame: Frame) -> Any:
-        return model.segmenter.encode(image_tensor(frame.rgb, size, model.device))
+        return predictor.segmenter.encode(image_tensor(frame.rgb, size, predictor.device))
 
     annotation = given[0]
-    reference = Reference(encode(look.reference), annotation.masks(annotation.ids))
-    for index, frame in look.frames.items():
-        steps = receptive_field(model.segmenter, encode(frame), reference, job.rate)
+    reference = Reference(encode(inputs.reference), annotation.masks(annotation.ids))
+    for index, frame in inputs.frames.items():
+        steps = receptive_field(predictor.segmenter, encode(frame), reference, job.rate)
         history = [field[0].amax(dim=0).cpu().numpy() for field in islice(steps, job.steps)]
-        labels = look.objects[index]
+        labels = inputs.objects[index]
         inside = object_tensor((labels > 0).astype(np.uint8), [1], size, torch.device("cpu"))
         covered = inside[0, 0].numpy() > 0 if labels.any() else np.zeros(size, bool)
         total = float(history[-1].sum())
@@ -232,22 +236,22 @@ def respond(job: ErfJob, model: Model, given: GivenMasks, look: Look) -> Iterato
 
 def describe(
     job: ErfJob,
-    models: Sequence[Model],
+    predictors: Sequence[Predictor],
     info: VideoInfo,
     mask_frame: int,
-    found: Sequence[Sequence[Response]],
+    responses: Sequence[Sequence[Response]],
     truth: set[int],
 ) -> dict[str, Any]:
     """Return the report: what was looked into, and how much of the response is on the object."""
     return {
         "schema_version": SCHEMA_VERSION,
         "versions": {"vostool": __version__, "torch": torch.__version__},
-        "networks": [model.identity for model in models],
+        "networks": [predictor.identity for predictor in predictors],
         "options": {
             **asdict(job),
-            "device": str(models[0].device),
-            "precision": str(models[0].precision).removeprefix("torch."),
-            "size": models[0].size,
+            "device": str(predictors[0].device),
+            "precision": str(predictors[0].precision).removeprefix("torch."),
+            "size": predictors[0].size,
         },
         "input": asdict(info),
         "mask_frame": mask_frame,
@@ -260,7 +264,7 @@ def describe(
                 "area": each.area,
                 "highest": float(each.field.max()),
             }
-            for title, responses in zip(name_models(models), found, strict=True)
+            for title, responses in zip(name_models(predictors), responses, strict=True)
             for each in responses
         ],
         "picture": str(job.output / "erf.png"),
@@ -272,38 +276,42 @@ def describe(
 
 def write(
     job: ErfJob,
-    models: Sequence[Model],
-    look: Look,
-    found: Sequence[Sequence[Response]],
+    predictors: Sequence[Predictor],
+    inputs: ErfInputs,
+    responses: Sequence[Sequence[Response]],
     report: dict[str, Any],
 ) -> None:
     """Write all files; the report comes last."""
     (job.output / "erf.json").unlink(missing_ok=True)  # it belongs to the files as they were
-    titles = name_models(models)
-    mains = [each for row in found for each in row if each.frame.index == job.frame]
+    titles = name_models(predictors)
+    mains = [each for row in responses for each in row if each.frame.index == job.frame]
     highest = top_of_scale(each.field for each in mains)
-    shown = Panel(f"mask, frame {look.reference.index}", paint(look.reference.rgb, look.given))
+    shown = Panel(
+        f"mask, frame {inputs.reference.index}", paint(inputs.reference.rgb, inputs.given)
+    )
     panels = [shown]
     for title, each in zip(titles, mains, strict=True):
         panels.append(panel(f"{title}, frame {each.frame.index}", each, highest))
     save_figure(job.output / "erf.png", draw_panels([panels], highest, LABEL))
     if job.strip:
-        most = top_of_scale(each.field for row in found for each in row)
+        most = top_of_scale(each.field for row in responses for each in row)
         rows = [
             [panel(f"{title}, frame {each.frame.index}", each, most) for each in row]
-            for title, row in zip(titles, found, strict=True)
+            for title, row in zip(titles, responses, strict=True)
         ]
         save_figure(job.output / "strip.png", draw_panels(rows, most, LABEL))
     else:
         (job.output / "strip.png").unlink(missing_ok=True)
     animate(job.output / "steps.mp4", mains, highest)
-    save_array(job.output / "erf.npy", np.array([[each.field for each in row] for row in found]))
+    save_array(
+        job.output / "erf.npy", np.array([[each.field for each in row] for row in responses])
+    )
     save_json(job.output / "erf.json", report)
 
 
-def name_models(models: Sequence[Model]) -> list[str]:
+def name_models(predictors: Sequence[Predictor]) -> list[str]:
     """Return what each model is called: by its file, or by folder and file if that says more."""
-    files = [model.weights or Path(model.name) for model in models]
+    files = [predictor.weights or Path(predictor.name) for predictor in predictors]
     names = [file.stem for file in files]
     if len(set(names)) == len(names):
         return names

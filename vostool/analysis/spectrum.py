@@ -22,10 +22,10 @@ from torch.nn import functional
 from vostool import __version__
 from vostool.analysis.figures import refuse_to_replace, save_array, save_figure, save_json
 from vostool.datasets.layout import clip_names, clip_source, masks_root
-from vostool.device import out_of_memory_is_told
+from vostool.device import oom_as_device_error
 from vostool.errors import InputError, UsageError
 from vostool.files import output_folder
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import natural_key
@@ -60,7 +60,7 @@ class SpectrumJob:
 
 def spectrum(
     job: SpectrumJob,
-    model: Model,
+    predictor: Predictor,
     progress: Callable[[int, int | None, str], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Correct the frames of a clip or several, and return the report, also in spectrum.json.
@@ -68,24 +68,24 @@ def spectrum(
     `progress` is called with the number of frames corrected so far.
     Raises UsageError, InputError, MaskError, OutputError or DeviceError.
     """
-    if model.correction is None or not model.correction.moves:
+    if predictor.correction is None or not predictor.correction.moves:
         raise UsageError("expected a correction with steps and a rate: there is none to look at")
-    if model.correction.memory_only:
+    if predictor.correction.memory_only:
         raise UsageError("--gc-memory-only: leaves the masks as they were, with nothing to see")
     clips = list_clips(job)
     refuse_to_replace(job.output, FILES, job.overwrite)
     total: Map = np.zeros((0, 0, 0))
     count = 0
-    with output_folder(job.output), out_of_memory_is_told(model.device):
+    with output_folder(job.output), oom_as_device_error(predictor.device):
         for name, video, mask in clips:
-            for maps in measure(video, mask, model, job.end):
+            for maps in measure(video, mask, predictor, job.end):
                 total = total + fit(maps, total.shape[1:]) if count else maps
                 count += 1
                 progress(count, None, name)
         if not count:
             raise InputError(f"{job.source}: no frame was corrected; too short for --gc-every?")
         means = dict(zip(MAPS, total / count, strict=True))
-        report = describe(job, model, [name for name, _, _ in clips], count, means)
+        report = describe(job, predictor, [name for name, _, _ in clips], count, means)
         (job.output / "spectrum.json").unlink(missing_ok=True)  # it belongs to the older files
         save_figure(job.output / "spectrum.png", draw(means))
         for name, values in means.items():
@@ -111,14 +111,19 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
     return clips
 
 
-def measure(video: Path, mask: str, model: Model, end: int | None) -> Iterator[Map]:
+def measure(video: Path, mask: str, predictor: Predictor, end: int | None) -> Iterator[Map]:
     """Yield before, after and ratio, (3, h, w), of every corrected mask of a clip."""
-    given = GivenMasks(parse_mask_options([mask]), probe(video), model)
+    given = GivenMasks(parse_mask_options([mask]), probe(video), predictor)
     frames = read_undamaged(video, 0, end)
-    with closing(predict(frames, given, model, Stopwatch())) as predictions:
-        for frame, seen in predictions:  # noqa: B007
-            if seen.plain is not None:
-                yield from amplitudes(seen.plain[0, 1:], seen.masks[0, 1:]).cpu().double().numpy()
+    with closing(predict(frames, given, predictor, Stopwatch())) as predictions:
+        for frame, prediction in predictions:  # noqa: B007
+            if prediction.uncorrected is not None:
+                yield from (
+                    amplitudes(prediction.uncorrected[0, 1:], prediction.masks[0, 1:])
+                    .cpu()
+                    .double()
+                    .numpy()
+                )
     given.check_reached(frame.index + 1)
 
 
@@ -161,20 +166,20 @@ def bands(means: dict[str, Map]) -> dict[str, dict[str, float]]:
 
 
 def describe(
-    job: SpectrumJob, model: Model, clips: Sequence[str], count: int, means: dict[str, Map]
+    job: SpectrumJob, predictor: Predictor, clips: Sequence[str], count: int, means: dict[str, Map]
 ) -> dict[str, Any]:
     """Return the report: what was corrected how, and the response by band."""
-    assert model.correction is not None
+    assert predictor.correction is not None
     return {
         "schema_version": SCHEMA_VERSION,
         "versions": {"vostool": __version__, "torch": torch.__version__},
-        "network": model.identity,
+        "network": predictor.identity,
         "options": {
             **asdict(job),
-            "device": str(model.device),
-            "precision": str(model.precision).removeprefix("torch."),
-            "size": model.size,
-            "correction": asdict(model.correction),
+            "device": str(predictor.device),
+            "precision": str(predictor.precision).removeprefix("torch."),
+            "size": predictor.size,
+            "correction": asdict(predictor.correction),
         },
         "clips": list(clips),
         "masks": count,

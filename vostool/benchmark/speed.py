@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vostool.benchmark.peak import Ceiling, measure_ceiling
 from vostool.benchmark.timing import StageClock, timed
-from vostool.device import choose_precision, out_of_memory_is_told
+from vostool.device import choose_precision, oom_as_device_error
 from vostool.errors import UsageError
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.preprocess import Size, working_size
@@ -60,34 +60,40 @@ class BenchJob:
             )
 
 
-def bench(job: BenchJob, model: Model, progress: Progress = lambda *_: None) -> dict[str, Any]:
+def bench(
+    job: BenchJob, predictor: Predictor, progress: Progress = lambda *_: None
+) -> dict[str, Any]:
     """Measure, and return the report; all that is written is temporary.
 
     `progress` is called with the number of frames done, if known of all, and which pass it is.
     Speeds are in frames per second, stages in milliseconds per frame, memory in MB (10^6 bytes).
     Raises InputError, MaskError, OutputError, DeviceError or UsageError.
     """
-    clock = StageClock(model.device)
-    passes = [("warm-up", model), *[("speed", model)] * job.repeat, ("stages", timed(model, clock))]
+    clock = StageClock(predictor.device)
+    passes = [
+        ("warm-up", predictor),
+        *[("speed", predictor)] * job.repeat,
+        ("stages", timed(predictor, clock)),
+    ]
     reports = []
     with TemporaryDirectory(prefix="vostool-bench-") as folder:
         video, masks = clip_of(job, Path(folder))
-        if model.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(model.device)
+        if predictor.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(predictor.device)
         for number, (words, each) in enumerate(passes):
             run = Job(video, masks, Path(folder) / f"pass-{number}", end=job.frames)
             shown = counted(progress, number, len(passes), words)
             reports.append(segment(run, each, shown))
-    memory = peak_memory(model.device)
+    memory = peak_memory(predictor.device)
     _, *runs, last = reports
-    with out_of_memory_is_told(model.device):
+    with oom_as_device_error(predictor.device):
         report = {
             "schema_version": SCHEMA_VERSION,
             "versions": last["versions"],
-            "device": {"name": str(model.device), "hardware": hardware(model.device)},
+            "device": {"name": str(predictor.device), "hardware": hardware(predictor.device)},
             "threads": torch.get_num_threads(),
-            "network": model.identity,
-            "options": model.options,
+            "network": predictor.identity,
+            "options": predictor.options,
             "limits": last["limits"],  # other than the options say where memory ran out
             "clip": {
                 "video": job.video and str(job.video),  # None: the demo clip
@@ -100,7 +106,7 @@ def bench(job: BenchJob, model: Model, progress: Progress = lambda *_: None) -> 
             "memory": memory,
             "warnings": last["warnings"],
         }
-        return report | efficiency(model, report)
+        return report | efficiency(predictor, report)
 
 
 def clip_of(job: BenchJob, folder: Path) -> tuple[Path, tuple[str, ...]]:
@@ -189,7 +195,7 @@ def hardware(device: torch.device) -> str:
     return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def efficiency(model: Model, report: dict[str, Any]) -> dict[str, Any]:
+def efficiency(predictor: Predictor, report: dict[str, Any]) -> dict[str, Any]:
     """Return the network's FLOPs, the machine's ceiling, and the share of it that was reached.
 
     Corrected frames count without their correction. All frames count as full ones, though the
@@ -197,12 +203,12 @@ def efficiency(model: Model, report: dict[str, Any]) -> dict[str, Any]:
     few frames the share comes out too high, by 7 % on one of 8, by 1 % on one of 50 (measured).
     """
     clip, stages = report["clip"], report["stages"]
-    size = working_size(clip["height"], clip["width"], model.size, model.network.stride)
-    remembered = frames_remembered(model.references, clip["frames"], model.memory_frames)
-    flops = frame_flops(model, size, clip["objects"], remembered)
+    size = working_size(clip["height"], clip["width"], predictor.size, predictor.network.stride)
+    remembered = frames_remembered(predictor.references, clip["frames"], predictor.memory_frames)
+    flops = frame_flops(predictor, size, clip["objects"], remembered)
     plain = 1 - min(1.0, stages["correct"] / stages["network"])  # share of the network's time
     reached = flops / 1e9 * report["fps"]["network"] / plain if plain else 0.0
-    ceilings = ceilings_of(model)
+    ceilings = ceilings_of(predictor)
     convolution = ceilings[report["options"]["precision"]].convolution
     return {
         "frame": {
@@ -229,14 +235,14 @@ def frames_remembered(references: References, frames: int, most: int | None) -> 
 
 
 @torch.no_grad()
-def frame_flops(model: Model, size: Size, objects: int, remembered: int) -> int:
+def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int) -> int:
     """Count the FLOPs of a frame without correction: encoded, segmented and memorized once.
 
     A multiplication and an addition are two. `size` is that at which the network works.
     """
-    network = model.segmenter
-    image = torch.rand(1, 3, *size, device=model.device)
-    masks = torch.full((1, objects + 1, *size), 1 / (objects + 1), device=model.device)
+    network = predictor.segmenter
+    image = torch.rand(1, 3, *size, device=predictor.device)
+    masks = torch.full((1, objects + 1, *size), 1 / (objects + 1), device=predictor.device)
     features, memory = network.encode(image), None
     for _ in range(remembered):
         memory = network.memorize(features, masks, memory)
@@ -246,11 +252,11 @@ def frame_flops(model: Model, size: Size, objects: int, remembered: int) -> int:
     return counter.get_total_flops()
 
 
-def ceilings_of(model: Model) -> dict[str, Ceiling]:
+def ceilings_of(predictor: Predictor) -> dict[str, Ceiling]:
     """Measure the device in fp32, in what it computes fastest, and as the model runs."""
-    fast = choose_precision("auto", model.device)
-    precisions = dict.fromkeys((torch.float32, fast, model.precision))
+    fast = choose_precision("auto", predictor.device)
+    precisions = dict.fromkeys((torch.float32, fast, predictor.precision))
     return {
-        str(precision).removeprefix("torch."): measure_ceiling(model.device, precision)
+        str(precision).removeprefix("torch."): measure_ceiling(predictor.device, precision)
         for precision in precisions
     }

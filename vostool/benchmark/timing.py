@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vostool.device import synchronize
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.model.interface import Features, Memory, Segmenter
 from vostool.propagation.correction import Goal, GradientCorrection
 
@@ -93,9 +93,11 @@ class TimedCorrection(GradientCorrection):
             return super().__call__(segmenter, features, masks, goals)
 
 
-def timed(model: Model, clock: StageClock) -> Model:
+def timed(predictor: Predictor, clock: StageClock) -> Predictor:
     """Return a model that makes the very same masks, by the clock."""
-    correction = model.correction
+    correction = predictor.correction
     if correction is not None:
         correction = TimedCorrection(**asdict(correction), clock=clock)
-    return replace(model, network=TimedSegmenter(model.network, clock), correction=correction)
+    return replace(
+        predictor, network=TimedSegmenter(predictor.network, clock), correction=correction
+    )

@@ -53,11 +53,11 @@ def bench(
 
     from vostool.benchmark.speed import BenchJob
     from vostool.benchmark.speed import bench as run
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     job = BenchJob(video, tuple(mask or ()), objects, frames, repeat)
-    ready = load_model(model)
+    ready = load_predictor(model)
     with show_progress(f"bench on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
     for warning in report["warnings"]:

@@ -95,13 +95,13 @@ def erf(
     from vostool.analysis.erf import ErfJob
     from vostool.analysis.erf import erf as run
     from vostool.inference.options import ModelOptions
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
-    first = load_model(options.changed({"weights": weights[0]}))
+    first = load_predictor(options.changed({"weights": weights[0]}))
     alike = options.changed({"size": first.size})  # they are shown side by side
-    models = [first, *(load_model(alike.changed({"weights": each})) for each in weights[1:])]
+    models = [first, *(load_predictor(alike.changed({"weights": each})) for each in weights[1:])]
     job = ErfJob(
         video=video,
         mask=mask,

@@ -165,10 +165,10 @@ def run_benchmark(
     from vostool.evaluate.output import MASKS
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.run import evaluate
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
-    model = load_model(options)
+    model = load_predictor(options)
     with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
         results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
     if pack is not None:
@@ -190,14 +190,14 @@ def run_sweep(
     from vostool.evaluate.results import read_results, summary
     from vostool.evaluate.run import describe, evaluate, holds
     from vostool.evaluate.sweep import grid, write_sweep
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run
     results: dict[Point, Results] = {}
     same: dict[str, Results] = {}  # some options change nothing: what comes out is known
     for point, changed in points.items():
-        model, place = load_model(changed), folder / point.name
+        model, place = load_predictor(changed), folder / point.name
         key = json.dumps(describe(benchmark, model))
         if key not in same:
             if not overwrite and holds(place, benchmark, model):

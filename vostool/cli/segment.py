@@ -93,13 +93,13 @@ def segment(
     if not (overlay or masks or cutouts):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
 
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
     from vostool.segment.demo import render_demo
     from vostool.segment.job import Job, default_output
     from vostool.segment.job import segment as run
 
-    pattern = Job(
+    template = Job(
         video=Path(),
         masks=(),
         output=output or Path(),
@@ -111,14 +111,14 @@ def segment(
         overwrite=overwrite,
     )
     if batch is not None:
-        segment_batch(batch, pattern, model, as_json, quiet)
+        segment_batch(batch, template, model, as_json, quiet)
         return
-    ready = load_model(model)
+    ready = load_predictor(model)
     if demo or video is None:
         output = output or Path("vostool-demo")
         video, mask = render_demo(output)
     output = output or default_output(video)
-    job = replace(pattern, video=video, masks=tuple(mask or ()), output=output)
+    job = replace(template, video=video, masks=tuple(mask or ()), output=output)
     with show_progress(f"{video.name} on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
     tell_of(report, quiet)
@@ -126,15 +126,15 @@ def segment(
 
 
 def segment_batch(
-    table: Path, pattern: "Job", options: "ModelOptions", as_json: bool, quiet: bool
+    table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
 ) -> None:
     """Segment the videos of a table; raises the first error once all have been tried."""
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
     from vostool.segment.batch import read_batch, segment_all
 
-    jobs = read_batch(table, pattern)
-    model = load_model(options)
+    jobs = read_batch(table, template)
+    model = load_predictor(options)
     reports, errors = [], []
     with show_progress(f"{table.name} on {model.device}", quiet) as progress:
         for job, outcome in segment_all(jobs, model, progress):

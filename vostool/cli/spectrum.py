@@ -68,10 +68,10 @@ def spectrum(
     """
     from vostool.analysis.spectrum import SpectrumJob
     from vostool.analysis.spectrum import spectrum as run
-    from vostool.inference.predictor import load_model
+    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
-    ready = load_model(model)
+    ready = load_predictor(model)
     job = SpectrumJob(
         source=source,
         output=output or Path(f"{source.resolve().stem}-spectrum"),

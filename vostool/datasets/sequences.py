@@ -17,8 +17,7 @@ Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both
 """
 
 import sys
-from collections.abc import Iterator
-from collections.abc import Sequence as Several
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +36,10 @@ from vostool.media.masks import read_mask
 from vostool.media.video import read_frames
 
 IMAGES = (".jpg", ".jpeg", ".png")
-SMALLEST_COCO_AREA = 900  # pixels; COCO marks objects down to a few
+MIN_COCO_AREA = 900  # pixels; COCO marks objects down to a few
 
 
-class Sequence(Protocol):
+class AnnotatedSequence(Protocol):
     """Frames with masks: several of a clip, one of a photograph."""
 
     @property
@@ -55,7 +54,7 @@ class Sequence(Protocol):
     def annotated(self) -> tuple[int, ...]:
         """The frames whose labels are known, ascending."""
 
-    def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
+    def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return images and labels of some frames; labels are 0 where they are not known."""
 
 
@@ -70,11 +69,11 @@ class InMemory:
 
     @property
     def length(self) -> int:
-        """See `Sequence`."""
+        """See `AnnotatedSequence`."""
         return len(self.images)
 
-    def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
-        """See `Sequence`."""
+    def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `AnnotatedSequence`."""
         chosen = list(frames)
         return self.images[chosen], self.labels[chosen]
 
@@ -90,16 +89,16 @@ class ClipFolder:
 
     @property
     def length(self) -> int:
-        """See `Sequence`."""
+        """See `AnnotatedSequence`."""
         return len(self.frames)
 
     @property
     def annotated(self) -> tuple[int, ...]:
-        """See `Sequence`."""
+        """See `AnnotatedSequence`."""
         return tuple(i for i, frame in enumerate(self.frames) if frame.stem in self.masks)
 
-    def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
-        """See `Sequence`."""
+    def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `AnnotatedSequence`."""
         pairs = [
             load_pair(self.frames[i], self.masks.get(self.frames[i].stem), self.short_side)
             for i in frames
@@ -122,8 +121,8 @@ class Photograph:
     length: int = 1
     annotated: tuple[int, ...] = (0,)
 
-    def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
-        """See `Sequence`."""
+    def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `AnnotatedSequence`."""
         if self.binary:
             rgb = load_picture(self.image)
             white = load_picture(self.mask).max(axis=2) >= 128
@@ -152,8 +151,8 @@ class CocoPhotograph:
     length: int = 1
     annotated: tuple[int, ...] = (0,)
 
-    def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
-        """See `Sequence`."""
+    def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `AnnotatedSequence`."""
         rgb = load_picture(self.image)
         labels = np.zeros(rgb.shape[:2], np.uint8)
         for id_, entry in enumerate(self.objects, start=1):
@@ -162,7 +161,7 @@ class CocoPhotograph:
         return repeat(image, shrink_labels(labels, image.shape[1:]), len(frames))
 
 
-def keep(sequence: Sequence, device: torch.device) -> InMemory:
+def keep(sequence: AnnotatedSequence, device: torch.device) -> InMemory:
     """Hold a sequence in a device's memory."""
     if isinstance(sequence, InMemory):
         images, labels = sequence.images, sequence.labels
@@ -171,7 +170,9 @@ def keep(sequence: Sequence, device: torch.device) -> InMemory:
     return InMemory(sequence.name, images.to(device), labels.to(device), sequence.annotated)
 
 
-def load_clips(root: Path, short_side: int, split: Path | None = None) -> Iterator[Sequence]:
+def load_clips(
+    root: Path, short_side: int, split: Path | None = None
+) -> Iterator[AnnotatedSequence]:
     """Read the clips of a set one by one; a video is decoded at once, a folder is not."""
     for name in clip_names(root, split):
         source = clip_source(root, name)
@@ -234,14 +235,14 @@ def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoP
     empty = True
     for number in sorted(coco.getImgIds()):
         entries = coco.loadAnns(coco.getAnnIds(imgIds=number, iscrowd=False))
-        entries = [entry for entry in entries if entry["area"] >= SMALLEST_COCO_AREA]
+        entries = [entry for entry in entries if entry["area"] >= MIN_COCO_AREA]
         largest = sorted(entries, key=lambda entry: -entry["area"])[:254]
         if largest:
             empty = False
             path = root / split.stem / coco.loadImgs(number)[0]["file_name"]
             yield CocoPhotograph(f"coco/{number}", path, coco, tuple(largest), short_side)
     if empty:
-        raise InputError(f"{root / split}: holds no object of {SMALLEST_COCO_AREA} pixels or more")
+        raise InputError(f"{root / split}: holds no object of {MIN_COCO_AREA} pixels or more")
 
 
 def load_pair(image: Path, mask: Path | None, short_side: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
 from vostool.evaluate.scoring import read_prediction
-from vostool.files import written_whole
+from vostool.files import atomic_write
 from vostool.media.folder import list_images
 from vostool.media.frame import frame_name
 from vostool.media.masks import read_values
@@ -28,7 +28,7 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
         for clip in benchmark.clips
         for file in check_masks(clip, predictions / clip.name)
     }
-    with written_whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for file, name in files.items():
             archive.write(file, name)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from vostool import __version__
-from vostool.device import out_of_memory_is_told
+from vostool.device import oom_as_device_error
 from vostool.errors import InputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
 from vostool.evaluate.output import MASKS, STATE, make_results, write_results
@@ -27,8 +27,8 @@ from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import Scorer
 from vostool.evaluate.state import Done, RunFolder, read_state
 from vostool.files import make_folder
-from vostool.inference.oom import Lowered
-from vostool.inference.predictor import Model
+from vostool.inference.oom import LimitChange
+from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
@@ -42,7 +42,7 @@ Progress = Callable[[int, int | None, str], None]
 
 def evaluate(
     benchmark: Benchmark,
-    model: Model,
+    predictor: Predictor,
     folder: Path,
     *,
     overwrite: bool = False,
@@ -54,7 +54,7 @@ def evaluate(
     what predicting and scoring raise; clips that are done by then are not done again.
     """
     total = count_frames(benchmark)
-    run = RunFolder(folder, describe(benchmark, model))
+    run = RunFolder(folder, describe(benchmark, predictor))
     scores: dict[str, Future[ClipScores]] = {}
     with run.alone(), Scorer() as scorer:
         run.claim(overwrite)
@@ -66,13 +66,13 @@ def evaluate(
                 progress(before + done, total, words)
 
             if clip.name not in run.done:
-                run.finish(clip.name, predict(clip, model, folder / MASKS / clip.name, tell))
+                run.finish(clip.name, predict(clip, predictor, folder / MASKS / clip.name, tell))
             frames += int(run.done[clip.name]["frames"])
             if clip.objects:
                 scores[clip.name] = scorer.submit(clip, folder / MASKS / clip.name)
         progress(frames, frames, "scoring")
         clips = [future.result() for future in scores.values()]
-        speed = total_speed(run.done, model)
+        speed = total_speed(run.done, predictor)
         lowered = {name: done["lowered"] for name, done in run.done.items() if done["lowered"]}
         results = make_results(benchmark, folder / MASKS, clips, run.description, speed, lowered)
         write_results(folder, results)
@@ -96,9 +96,9 @@ def count_frames(benchmark: Benchmark) -> int | None:
     return total
 
 
-def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
+def describe(benchmark: Benchmark, predictor: Predictor) -> dict[str, Any]:
     """Return all that decides about the masks of a run, as JSON has it."""
-    network = model.identity
+    network = predictor.identity
     description = {
         "vostool": __version__,
         "benchmark": benchmark.name,
@@ -106,7 +106,7 @@ def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
         "split": benchmark.split,
         "clips": [clip.name for clip in benchmark.clips],
         "options": {
-            **model.options,
+            **predictor.options,
             "model": network["model"],
             "weights_sha256": network["sha256"],  # wherever the file lies
             "settings": network["settings"],
@@ -115,17 +115,20 @@ def describe(benchmark: Benchmark, model: Model) -> dict[str, Any]:
     return json.loads(json.dumps(description))
 
 
-def holds(folder: Path, benchmark: Benchmark, model: Model) -> bool:
+def holds(folder: Path, benchmark: Benchmark, predictor: Predictor) -> bool:
     """Return whether a folder holds this very run, finished; raises OutputError."""
     if not (folder / STATE).exists():
         return False
     state = read_state(folder / STATE)
-    same = state.description == describe(benchmark, model)
+    same = state.description == describe(benchmark, predictor)
     return same and state.status == "done" and (folder / FILE).exists()
 
 
 def predict(
-    clip: BenchmarkClip, model: Model, folder: Path, tell: Callable[[int], None] = lambda _: None
+    clip: BenchmarkClip,
+    predictor: Predictor,
+    folder: Path,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> Done:
     """Write a mask for every frame of a clip; return what it took."""
     if clip.source is None:
@@ -137,19 +140,19 @@ def predict(
     given = GivenMasks(
         {numbers[frame]: mask.path for frame, mask in clip.given.items()},
         info,
-        model,
+        predictor,
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         doubt=False,
     )
-    watch, lowered = Stopwatch(), list[Lowered]()
+    watch, lowered = Stopwatch(), list[LimitChange]()
     frames, started = 0, time.perf_counter()
 
     def write(name: str, labels: LabelMap) -> None:
         write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
 
-    with out_of_memory_is_told(model.device), WriteBehind() as behind:
+    with oom_as_device_error(predictor.device), WriteBehind() as behind:
         pictures = read_undamaged(clip.source)
-        for frame, labels in follow(pictures, given, model, watch, lowered):
+        for frame, labels in follow(pictures, given, predictor, watch, lowered):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             tell(frames)
@@ -169,14 +172,14 @@ def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
     return numbers
 
 
-def total_speed(done: dict[str, Done], model: Model) -> Speed:
+def total_speed(done: dict[str, Done], predictor: Predictor) -> Speed:
     """Add up the clips of a run."""
     return Speed(
         frames=sum(int(entry["frames"]) for entry in done.values()),
         network_seconds=sum(entry["network"] for entry in done.values()),
         total_seconds=sum(entry["total"] for entry in done.values()),
-        device=device_name(model.device),
-        precision=str(model.precision).removeprefix("torch."),
+        device=device_name(predictor.device),
+        precision=str(predictor.precision).removeprefix("torch."),
     )
 
 

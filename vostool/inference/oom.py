@@ -2,8 +2,8 @@
 
 First fewer objects at a time, which changes no mask; then fewer remembered frames; then smaller
 ones. A memory belongs to the limits it was made in, so that after each step the frames that it
-held are remembered anew: `Past` keeps their pictures and masks for that, in RAM. It has as many
-as --memory-frames says; a memory that holds more, as gcm's mean over all frames, loses the others.
+held are remembered anew: `ReplayBuffer` keeps their pictures and masks for that, in RAM. It has
+as many as --memory-frames says; a memory of more, as gcm's mean over all, loses the others.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from vostool.media.frame import Frame
 from vostool.preprocess import Size, image_tensor, resize
 from vostool.propagation.frame_loop import Known, Prediction, References
 
-SMALLEST = 96  # pixels, short side; in smaller frames objects are lost anyway
+MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames objects are lost anyway
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Limits:
         if frames > 2:
             return replace(self, memory_frames=max(2, frames // 2))
         size = self.size * 3 // 4
-        return replace(self, size=size) if size >= SMALLEST else None
+        return replace(self, size=size) if size >= MIN_SHORT_SIDE else None
 
-    def since(self, higher: "Limits") -> str:
+    def describe_change(self, higher: "Limits") -> str:
         """Say what is lower than before."""
         if self.size < higher.size:
             return f"at a size of {self.size} pixels"
@@ -56,7 +56,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LimitChange:
     """A step down: on which frame of the video, to which limits, and in words."""
 
     frame: int
@@ -69,7 +69,7 @@ class Lowered:
         return {"frame": self.frame, **asdict(self.limits)}
 
 
-class Past:
+class ReplayBuffer:
     """The frames to remember anew: their pictures and masks, as the network takes them.
 
     They are those that stay in memory, the latest `most` of them; the latest `most` that were
@@ -85,14 +85,14 @@ class Past:
         self._latest: Known | None = None
         self._kind: deque[Known] | None = None  # where the latest one goes, if it stays
 
-    def add(self, image: Tensor, seen: Prediction[Any], annotated: bool) -> None:
+    def add(self, image: Tensor, prediction: Prediction[Any], annotated: bool) -> None:
         """Add the next frame, image (1, 3, h, w)."""
         last = self._latest
         number = last.index + 1 if last else 0
         if last and self._kind is not None:
-            self._kind.append(replace(last, image=spare(last.image), masks=spare(last.masks)))
-        self._latest = Known(number, image, seen.ids, seen.remembered)
-        entered, self.objects = len(seen.ids) > self.objects, len(seen.ids)
+            self._kind.append(replace(last, image=offload(last.image), masks=offload(last.masks)))
+        self._latest = Known(number, image, prediction.ids, prediction.remembered)
+        entered, self.objects = len(prediction.ids) > self.objects, len(prediction.ids)
         if entered:
             self._kind = self._entries
         elif annotated:
@@ -112,7 +112,7 @@ class Past:
             yield replace(known, image=image, masks=masks)
 
 
-class Supply:
+class PendingFrames:
     """Frames as the network takes them, read ahead; each comes again until it is done.
 
     `size` may be changed on the way.
@@ -161,7 +161,7 @@ class Supply:
         self._ready.close()
 
 
-def spare(tensor: Tensor) -> Tensor:
+def offload(tensor: Tensor) -> Tensor:
     """Return colours or probabilities in RAM; 16 bits hold all that a picture of 8 has."""
     return tensor.half().cpu()
 

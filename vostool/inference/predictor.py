@@ -13,7 +13,7 @@ from torch import nn
 from vostool.device import (
     choose_device,
     choose_precision,
-    out_of_memory_is_told,
+    oom_as_device_error,
 )
 from vostool.errors import UsageError
 from vostool.inference.oom import Limits
@@ -34,7 +34,7 @@ from vostool.propagation.frame_loop import (
 
 
 @dataclass(frozen=True)
-class Model:
+class Predictor:
     """A network, ready to run, and how."""
 
     network: Segmenter[Any, Any]
@@ -98,7 +98,7 @@ class Model:
         }
 
 
-def load_model(options: ModelOptions) -> Model:
+def load_predictor(options: ModelOptions) -> Predictor:
     """Load weights onto a device.
 
     Raises WeightsError, DeviceError or UsageError, and ContractError for a foreign model that
@@ -121,14 +121,14 @@ def load_model(options: ModelOptions) -> Model:
         path = None if options.weights == "default" else find_weights(options.weights)
         network = load_foreign(options.model, path)
     if isinstance(network, nn.Module):
-        with out_of_memory_is_told(device):
+        with oom_as_device_error(device):
             network.requires_grad_(False).eval().to(device, precision)
     if options.model != OWN_MODEL:
         images, masks = random_frames(network.stride)
         check_segmenter(network, images.to(device), masks.to(device))
     # a foreign model has none: the papers' size and rate
     advice = network.settings if isinstance(network, Stm) else StmSettings()
-    return Model(
+    return Predictor(
         network=network,
         weights=path,
         device=device,

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from vostool.errors import MaskError
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
@@ -29,7 +29,7 @@ class GivenMasks(Mapping[int, Annotation]):
         self,
         paths: Mapping[int, Path],
         info: VideoInfo,
-        model: Model,
+        predictor: Predictor,
         *,
         start: int = 0,
         only: Mapping[int, Collection[int]] | None = None,
@@ -37,16 +37,18 @@ class GivenMasks(Mapping[int, Annotation]):
     ) -> None:
         """Read and check every mask; raises MaskError."""
         self.paths = paths
-        self._start, self._info, self._device = start, info, model.device
-        self.size = self.size_for(model)
+        self._start, self._info, self._device = start, info, predictor.device
+        self.size = self.size_for(predictor)
         self._only, self._doubt = only or {}, doubt
         self.ids = {
             frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths
         }
 
-    def size_for(self, model: Model) -> Size:
+    def size_for(self, predictor: Predictor) -> Size:
         """Return the size at which a model sees the frames."""
-        return working_size(self._info.height, self._info.width, model.size, model.network.stride)
+        return working_size(
+            self._info.height, self._info.width, predictor.size, predictor.network.stride
+        )
 
     def at(self, size: Size) -> Self:
         """Return the same masks for frames that are seen at another size."""

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from vostool.device import (
-    is_want_of_memory,
+    is_out_of_memory,
     release_memory,
     synchronize,
 )
-from vostool.inference.oom import Lowered, Past, Supply
-from vostool.inference.predictor import Model
+from vostool.inference.oom import LimitChange, PendingFrames, ReplayBuffer
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -55,38 +55,42 @@ class Stopwatch:
 def predict(
     frames: Iterable[Frame],
     given: GivenMasks,
-    model: Model,
+    predictor: Predictor,
     watch: Stopwatch,
-    lowered: list[Lowered] | None = None,
+    lowered: list[LimitChange] | None = None,
 ) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
     """Yield every frame with what the network makes of it, at the size at which it works.
 
     Where memory runs out, it goes on with less, says so in the log, and adds that to
     `lowered`. Raises what PyTorch does once nothing is left to lower.
     """
-    past = Past(model.references, model.memory_frames)
-    with closing(Supply(frames, given.size, model.device)) as supply:
+    past = ReplayBuffer(predictor.references, predictor.memory_frames)
+    with closing(PendingFrames(frames, given.size, predictor.device)) as supply:
         while True:
             try:
-                yield from attempt(supply, given.at(supply.size), model, watch, past)
+                yield from attempt(supply, given.at(supply.size), predictor, watch, past)
                 return
             except (RuntimeError, MemoryError) as error:
-                limits = model.limits.lower(past.objects, len(past))
-                if limits is None or supply.at_work is None or not is_want_of_memory(error):
+                limits = predictor.limits.lower(past.objects, len(past))
+                if limits is None or supply.at_work is None or not is_out_of_memory(error):
                     raise
             # behind the block, where the error holds nothing any more of what did not fit
-            release_memory(model.device)
-            frame, words = supply.at_work.index, limits.since(model.limits)
-            kind = " GPU" if model.device.type == "cuda" else ""
+            release_memory(predictor.device)
+            frame, words = supply.at_work.index, limits.describe_change(predictor.limits)
+            kind = " GPU" if predictor.device.type == "cuda" else ""
             log.warning("frame %d: out of%s memory: going on %s", frame, kind, words)
             if lowered is not None:
-                lowered.append(Lowered(frame, limits, words))
-            model = model.within(limits)
-            supply.size = given.size_for(model)
+                lowered.append(LimitChange(frame, limits, words))
+            predictor = predictor.within(limits)
+            supply.size = given.size_for(predictor)
 
 
 def attempt(
-    supply: Supply, given: GivenMasks, model: Model, watch: Stopwatch, past: Past
+    supply: PendingFrames,
+    given: GivenMasks,
+    predictor: Predictor,
+    watch: Stopwatch,
+    past: ReplayBuffer,
 ) -> Iterator[tuple[Frame, Prediction[Any]]]:
     """Follow the frames from the one at work on, behind those of the past; adds to these."""
 
@@ -95,31 +99,31 @@ def attempt(
             watch.start()
             yield image
 
-    known = past.at(supply.size, model.device)
-    for seen in propagate(
-        images(), given, model.segmenter, model.references, model.correction, known
+    known = past.at(supply.size, predictor.device)
+    for prediction in propagate(
+        images(), given, predictor.segmenter, predictor.references, predictor.correction, known
     ):
-        synchronize(model.device)
+        synchronize(predictor.device)
         watch.stop()
         frame, image = supply.done()
-        past.add(image, seen, frame.index in given.paths)
-        yield frame, seen
+        past.add(image, prediction, frame.index in given.paths)
+        yield frame, prediction
 
 
 def follow(
     frames: Iterable[Frame],
     given: GivenMasks,
-    model: Model,
+    predictor: Predictor,
     watch: Stopwatch,
-    lowered: list[Lowered] | None = None,
+    lowered: list[LimitChange] | None = None,
 ) -> Iterator[tuple[Frame, LabelMap]]:
     """Yield every frame with its label map, at the frame's own size; `lowered` as for `predict`.
 
     Where a mask is given, its objects come out just as they went in.
     """
-    with closing(predict(frames, given, model, watch, lowered)) as predictions:
-        for frame, seen in predictions:
-            labels = labels_of(seen, frame.rgb.shape[:2])
+    with closing(predict(frames, given, predictor, watch, lowered)) as predictions:
+        for frame, prediction in predictions:
+            labels = labels_of(prediction, frame.rgb.shape[:2])
             if frame.index in given.paths:
                 truth = given.labels(frame.index)
                 labels[np.isin(labels, given.ids[frame.index])] = 0
@@ -127,10 +131,10 @@ def follow(
             yield frame, labels
 
 
-def labels_of(seen: Prediction[Any], size: Size) -> LabelMap:
+def labels_of(prediction: Prediction[Any], size: Size) -> LabelMap:
     """Return a prediction's label map (H, W); made in RAM if its device has no room for that."""
     try:
-        return label_map(seen.masks, seen.ids, size)
+        return label_map(prediction.masks, prediction.ids, size)
     except torch.OutOfMemoryError:
-        masks = seen.masks.cpu()
-    return label_map(masks, seen.ids, size)
+        masks = prediction.masks.cpu()
+    return label_map(masks, prediction.ids, size)

@@ -22,7 +22,7 @@ from vostool.model.stm import Stm, StmSettings
 FORMAT = 1
 KEY = "vostool"
 # these may change in training
-FREE = {
+CHANGEABLE_IN_TRAINING = {
     "values",
     "memory",
     "top_k",
@@ -115,13 +115,13 @@ def load_checkpoint(
 
 
 def begin_from(path: Path, settings: StmSettings) -> Stm:
-    """Build a network to be trained on from weights, which may differ in `FREE` settings.
+    """Build a network to be trained from weights; settings in `CHANGEABLE_IN_TRAINING` may differ.
 
-    It keeps the weights that it has in common with the file; those it does not start anew.
+    Layers that the file lacks start anew.
     Raises WeightsError as `load_checkpoint` does, or if another setting differs.
     """
     source = load_checkpoint(path)
-    for name, value in settings.model_dump(exclude=FREE).items():
+    for name, value in settings.model_dump(exclude=CHANGEABLE_IN_TRAINING).items():
         found = getattr(source.settings, name)
         if found != value:
             raise WeightsError(f"{path}: {name} {found}; the recipe's network has {value}")

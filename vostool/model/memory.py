@@ -95,11 +95,11 @@ class StackedMemory:
         keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
         # half precision is too coarse for similarities, whatever autocast thinks
         with torch.autocast(query.device.type, enabled=False):
-            alike = self.similarities(keys, query)
-            if 0 < self.options.top < alike.shape[3] and len(self.keys) > 1:
-                answer = best_of(alike, values, self.options.top)
+            affinity = self.similarities(keys, query)
+            if 0 < self.options.top < affinity.shape[3] and len(self.keys) > 1:
+                answer = best_of(affinity, values, self.options.top)
             else:
-                answer = alike.softmax(dim=3).to(values.dtype) @ values
+                answer = affinity.softmax(dim=3).to(values.dtype) @ values
         return answer.transpose(2, 3).unflatten(3, query.shape[3:])  # of (B, G, h w, D)
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
@@ -119,24 +119,24 @@ class KernelMemory(StackedMemory):
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
         """Return STM's similarities plus the logarithm of the kernel."""
-        alike = super().similarities(keys, query)  # (B, G, h w, T h w)
+        affinity = super().similarities(keys, query)  # (B, G, h w, T h w)
         height, width = query.shape[3:]
-        places = grid(height, width, alike)  # (h w, 2)
-        best = self.best_match(alike, places)  # (B, G, T h w, 2)
+        places = grid(height, width, affinity)  # (h w, 2)
+        best = self.best_match(affinity, places)  # (B, G, T h w, 2)
         # of -|place - best|^2 / 2 sigma^2, less what all remembered positions have in common; one
         # product, which is added where it arises: the tensors are large
         spread = self.options.sigma**2
         asked = torch.cat([places, torch.ones_like(places[:, :1])], dim=1) / spread
         told = torch.cat([best, best.square().sum(dim=3, keepdim=True) / -2], dim=3)
-        pairs = alike.flatten(0, 1)
+        pairs = affinity.flatten(0, 1)
         kernel = asked.expand(len(pairs), -1, -1), told.flatten(0, 1).transpose(1, 2)
-        return torch.baddbmm(pairs, *kernel).view_as(alike)
+        return torch.baddbmm(pairs, *kernel).view_as(affinity)
 
-    def best_match(self, alike: Tensor, places: Tensor) -> Tensor:
+    def best_match(self, affinity: Tensor, places: Tensor) -> Tensor:
         """Return the place in the present frame that each remembered position is most like."""
         if self.options.temperature is None:
-            return places[alike.argmax(dim=2)]
-        chances = (alike / self.options.temperature).softmax(dim=2)
+            return places[affinity.argmax(dim=2)]
+        chances = (affinity / self.options.temperature).softmax(dim=2)
         return chances.transpose(2, 3) @ places
 
 
@@ -169,20 +169,20 @@ class ContextMemory:
         return answer.to(query.dtype).transpose(2, 3).unflatten(3, query.shape[3:])
 
 
-def best_of(alike: Tensor, values: Tensor, top: int) -> Tensor:
+def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:
     """Return the values (B, G, M, D) of the `top` logits in each row, weighted by their softmax.
 
-    `alike` (B, G, Q, M); returns (B, G, Q, D). Only what counts is read, which is little: the
+    `affinity` (B, G, Q, M); returns (B, G, Q, D). Only what counts is read, which is little: the
     product of all weights and values is most of the cost of a large memory.
     """
-    best, places = alike.topk(top, dim=3, sorted=False)
+    best, places = affinity.topk(top, dim=3, sorted=False)
     pairs, held = values.flatten(0, 1).shape[:2]
     table = values.flatten(0, 2)  # (B G M, D)
     start = held * torch.arange(pairs, device=places.device).view(-1, 1, 1)
     rows = (places.flatten(0, 1) + start).flatten(0, 1)  # (B G Q, top)
     weights = best.softmax(dim=3).to(table.dtype).flatten(0, 2)
     answer = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
-    return answer.view(*alike.shape[:3], -1)
+    return answer.view(*affinity.shape[:3], -1)
 
 
 def positions(grid: Tensor) -> Tensor:

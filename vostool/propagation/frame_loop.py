@@ -67,7 +67,7 @@ class Prediction(Generic[Features]):
     ids: tuple[int, ...]  # of the objects, in the order of the mask channels
     masks: Tensor  # (B, len(ids) + 1, H, W)
     features: Features
-    plain: Tensor | None = None  # the masks before the correction, where there was one
+    uncorrected: Tensor | None = None  # the masks before the correction, where there was one
     corrected: Tensor | None = None  # those after it, where they are not the result
 
     @property
@@ -98,7 +98,7 @@ class Group(Generic[Features, Memory]):
     def remember(
         self,
         segmenter: Segmenter[Features, Memory],
-        seen: Prediction[Features],
+        prediction: Prediction[Features],
         references: References,
         index: int,
         annotated: bool,
@@ -107,15 +107,15 @@ class Group(Generic[Features, Memory]):
         keep = references.keep(index, annotated)
         if not keep and not references.previous:
             return self
-        channels = self.channels(seen)
-        every = len(channels) == seen.remembered.shape[1]
-        masks = seen.remembered if every else seen.remembered[:, channels]
-        recent = segmenter.memorize(seen.features, masks, self.bank, annotated)
+        channels = self.channels(prediction)
+        every = len(channels) == prediction.remembered.shape[1]
+        masks = prediction.remembered if every else prediction.remembered[:, channels]
+        recent = segmenter.memorize(prediction.features, masks, self.bank, annotated)
         return replace(self, recent=recent, bank=recent if keep else self.bank)
 
-    def channels(self, seen: Prediction[Features]) -> tuple[int, ...]:
+    def channels(self, prediction: Prediction[Features]) -> tuple[int, ...]:
         """Return which of a frame's masks are the background and this group's."""
-        return (0, *(1 + seen.ids.index(id_) for id_ in self.ids))
+        return (0, *(1 + prediction.ids.index(id_) for id_ in self.ids))
 
     def annotate(self, annotation: Annotation, features: Features) -> Self:
         """Return this group with a frame for its reference, if that shows all its objects."""
@@ -144,26 +144,27 @@ def propagate(
     all on which objects entered, and the last one. They are not yielded again.
     """
     groups: list[Group[Features, Memory]] = []
-    seen: Prediction[Features] | None = None
+    prediction: Prediction[Features] | None = None
     before = 0  # the number of the frame that was seen
     for index, image, known in numbered(past, images):
-        if seen is not None:
+        if prediction is not None:
             annotated = before in annotations
             groups = [
-                group.remember(segmenter, seen, references, before, annotated) for group in groups
+                group.remember(segmenter, prediction, references, before, annotated)
+                for group in groups
             ]
         features, before = segmenter.encode(image), index
         if known is None:
-            seen = Prediction(*join(segmenter, features, groups, image), features)
+            prediction = Prediction(*join(segmenter, features, groups, image), features)
         else:
-            seen = Prediction(known.ids, known.masks, features)
+            prediction = Prediction(known.ids, known.masks, features)
         if index in annotations:
-            seen = overwrite(seen, annotations[index])
-            groups = enter(groups, seen, annotations[index])
+            prediction = overwrite(prediction, annotations[index])
+            groups = enter(groups, prediction, annotations[index])
         elif known is None and groups and correction is not None and correction.due(index):
-            seen = correct(segmenter, seen, groups, correction)
+            prediction = correct(segmenter, prediction, groups, correction)
         if known is None:
-            yield seen
+            yield prediction
 
 
 def numbered(
@@ -194,38 +195,40 @@ def join(
     return ids, aggregate(torch.cat(logits, dim=1))
 
 
-def overwrite(seen: Prediction[Features], truth: Annotation) -> Prediction[Features]:
+def overwrite(prediction: Prediction[Features], truth: Annotation) -> Prediction[Features]:
     """Put an annotation over a prediction: its objects as given, the others where it is 0."""
     free = 1 - truth.objects.amax(dim=1, keepdim=True)  # (B, 1, H, W)
     known = dict(zip(truth.ids, truth.objects.unbind(dim=1), strict=True))
-    predicted = dict(zip(seen.ids, (seen.masks[:, 1:] * free).unbind(dim=1), strict=True))
+    predicted = dict(
+        zip(prediction.ids, (prediction.masks[:, 1:] * free).unbind(dim=1), strict=True)
+    )
     objects = {**predicted, **known}  # ids already followed keep their place
     stacked = torch.stack(list(objects.values()), dim=1)
     background = (1 - stacked.sum(dim=1, keepdim=True)).clamp(0, 1)
     masks = torch.cat([background, stacked], dim=1)
-    return replace(seen, ids=tuple(objects), masks=masks)
+    return replace(prediction, ids=tuple(objects), masks=masks)
 
 
 def enter(
-    groups: list[Group[Features, Memory]], seen: Prediction[Features], annotation: Annotation
+    groups: list[Group[Features, Memory]], prediction: Prediction[Features], annotation: Annotation
 ) -> list[Group[Features, Memory]]:
     """Return the groups with their references renewed, and the new objects as one more."""
-    renewed = [group.annotate(annotation, seen.features) for group in groups]
-    entered = seen.ids[sum(len(group.ids) for group in groups) :]
+    renewed = [group.annotate(annotation, prediction.features) for group in groups]
+    entered = prediction.ids[sum(len(group.ids) for group in groups) :]
     if not entered:
         return renewed
-    return [*renewed, Group(entered, Reference(seen.features, annotation.masks(entered)))]
+    return [*renewed, Group(entered, Reference(prediction.features, annotation.masks(entered)))]
 
 
 def correct(
     segmenter: Segmenter[Features, Memory],
-    seen: Prediction[Features],
+    prediction: Prediction[Features],
     groups: list[Group[Features, Memory]],
     correction: GradientCorrection,
 ) -> Prediction[Features]:
     """Move a frame's masks so that each group's explain its reference better."""
-    goals = [Goal(group.channels(seen), group.reference) for group in groups]
-    masks = correction(segmenter, seen.features, seen.masks, goals)
+    goals = [Goal(group.channels(prediction), group.reference) for group in groups]
+    masks = correction(segmenter, prediction.features, prediction.masks, goals)
     if correction.memory_only:
-        return replace(seen, plain=seen.masks, corrected=masks)
-    return replace(seen, masks=masks, plain=seen.masks)
+        return replace(prediction, uncorrected=prediction.masks, corrected=masks)
+    return replace(prediction, masks=masks, uncorrected=prediction.masks)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
-from vostool.inference.predictor import Model
+from vostool.inference.predictor import Predictor
 from vostool.segment.job import Job, options_of, segment
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -22,11 +22,11 @@ BETWEEN_MASKS = ";"
 Outcome = dict[str, Any] | VostoolError  # the report of a job, or what went wrong
 
 
-def read_batch(path: Path, pattern: Job) -> list[Job]:
+def read_batch(path: Path, template: Job) -> list[Job]:
     """Return the jobs of a CSV file with the columns video and mask, and output, start, end.
 
     Paths count from the file's own folder; several masks stand with ";" between them. Where
-    the table says nothing a job is as `pattern`, whose output is the folder for all of them.
+    the table says nothing a job is as `template`, whose output is the folder for all of them.
     Raises InputError for a file that is no such table, UsageError for jobs at odds.
     """
     try:
@@ -42,7 +42,7 @@ def read_batch(path: Path, pattern: Job) -> list[Job]:
         if column not in COLUMNS:
             raise InputError(f"{path}: expected columns {', '.join(COLUMNS)}, found {column!r}")
     jobs = [
-        read_row(f"{path}:{line}", path.parent, row, pattern) for line, row in enumerate(rows, 2)
+        read_row(f"{path}:{line}", path.parent, row, template) for line, row in enumerate(rows, 2)
     ]
     places: dict[Path, Path] = {}
     for job in jobs:
@@ -52,7 +52,7 @@ def read_batch(path: Path, pattern: Job) -> list[Job]:
     return jobs
 
 
-def read_row(where: str, folder: Path, row: dict[str, str | None], pattern: Job) -> Job:
+def read_row(where: str, folder: Path, row: dict[str, str | None], template: Job) -> Job:
     """Return the job of a line; raises InputError."""
     values = {name: value.strip() for name, value in row.items() if value and value.strip()}
     for name in NEEDED:
@@ -60,15 +60,15 @@ def read_row(where: str, folder: Path, row: dict[str, str | None], pattern: Job)
             raise InputError(f"{where}: expected a {name}, found none")
     video = folder / values["video"]
     masks = tuple(in_folder(spec, folder) for spec in values["mask"].split(BETWEEN_MASKS))
-    output = folder / values["output"] if "output" in values else pattern.output / video.stem
+    output = folder / values["output"] if "output" in values else template.output / video.stem
     start, end = (read_number(where, name, values.get(name)) for name in ("start", "end"))
     job = replace(
-        pattern,
+        template,
         video=video,
         masks=masks,
         output=output,
-        start=pattern.start if start is None else start,
-        end=pattern.end if end is None else end,
+        start=template.start if start is None else start,
+        end=template.end if end is None else end,
     )
     if job.end is not None and job.end <= job.start:
         raise InputError(f"{where}: start {job.start}, end {job.end}: the range is empty")
@@ -94,7 +94,7 @@ def in_folder(spec: str, folder: Path) -> str:
 
 def segment_all(
     jobs: Sequence[Job],
-    model: Model,
+    predictor: Predictor,
     progress: Callable[[int, int | None, str], None] = lambda *_: None,
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs one after the other, and yield each with what came of it.
@@ -108,19 +108,19 @@ def segment_all(
             progress(done, total, words)
 
         try:
-            yield job, finished(job, model) or segment(job, model, tell)
+            yield job, finished(job, predictor) or segment(job, predictor, tell)
         except VostoolError as error:
             yield job, error
 
 
-def finished(job: Job, model: Model) -> dict[str, Any] | None:
+def finished(job: Job, predictor: Predictor) -> dict[str, Any] | None:
     """Return the report of a job that is done already, by the same options, if it is."""
     if job.overwrite:
         return None
     try:
         report = json.loads((job.output / "run.json").read_text(encoding="utf-8"))
-        same = report["options"] == json.loads(json.dumps(options_of(job, model), default=str))
-        done = report["status"] == "done" and report["network"] == model.identity
+        same = report["options"] == json.loads(json.dumps(options_of(job, predictor), default=str))
+        done = report["status"] == "done" and report["network"] == predictor.identity
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return report if same and done else None

@@ -20,11 +20,11 @@ from typing import Any, Self
 import torch
 
 from vostool import __version__
-from vostool.device import out_of_memory_is_told
+from vostool.device import oom_as_device_error
 from vostool.errors import OutputError, UsageError
 from vostool.files import write_text
-from vostool.inference.oom import Lowered
-from vostool.inference.predictor import Model
+from vostool.inference.oom import LimitChange
+from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
@@ -163,7 +163,9 @@ class Result:
 
 
 def segment(
-    job: Job, model: Model, progress: Callable[[int, int | None, str], None] = lambda *_: None
+    job: Job,
+    predictor: Predictor,
+    progress: Callable[[int, int | None, str], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Run a job and return its report, which is also written as run.json.
 
@@ -173,16 +175,16 @@ def segment(
     report that says so.
     """
     info = probe(job.video)
-    given = GivenMasks(mask_paths(job), info, model, start=job.start)
+    given = GivenMasks(mask_paths(job), info, predictor, start=job.start)
     expected = expected_frames(job, info)
     result = Result(job, info, given.paths.values())
-    watch, warnings, lowered = Stopwatch(), list[str](), list[Lowered]()
+    watch, warnings, lowered = Stopwatch(), list[str](), list[LimitChange]()
     started = time.perf_counter()
     status, problem = "done", None
     try:
-        with out_of_memory_is_told(model.device), result:
+        with oom_as_device_error(predictor.device), result:
             frames = read_frames(job.video, job.start, job.end, warnings)
-            for frame, labels in follow(frames, given, model, watch, lowered):
+            for frame, labels in follow(frames, given, predictor, watch, lowered):
                 result.add(frame, labels)
                 progress(frame.index - job.start + 1, expected, "")
             given.check_reached(frame.index + 1)
@@ -197,8 +199,8 @@ def segment(
         end = job.start + result.frames if status == "done" else math.inf
         late = [frame for frame in given.paths if frame >= end]
         warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
-        report = describe(job, model, info, given, result, watch)
-        report["limits"] = describe_limits(model, lowered)
+        report = describe(job, predictor, info, given, result, watch)
+        report["limits"] = describe_limits(predictor, lowered)
         report |= {"status": status, "error": problem, "warnings": warnings + result.warnings}
         if result.frames:
             write_report(result.report, report)
@@ -228,7 +230,7 @@ def expected_frames(job: Job, info: VideoInfo) -> int | None:
 
 def describe(
     job: Job,
-    model: Model,
+    predictor: Predictor,
     info: VideoInfo,
     given: GivenMasks,
     result: Result,
@@ -243,8 +245,8 @@ def describe(
             "torch": torch.__version__,
             "av": version("av"),
         },
-        "network": model.identity,
-        "options": options_of(job, model),
+        "network": predictor.identity,
+        "options": options_of(job, predictor),
         "input": asdict(info),
         "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
         "frames": result.frames,
@@ -259,15 +261,15 @@ def describe(
     }
 
 
-def describe_limits(model: Model, lowered: Sequence[Lowered]) -> dict[str, Any]:
+def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> dict[str, Any]:
     """Return the limits at the end of a run, and how want of memory led there from the options."""
-    limits = lowered[-1].limits if lowered else model.limits
+    limits = lowered[-1].limits if lowered else predictor.limits
     return {**asdict(limits), "lowered": [step.report for step in lowered]}
 
 
-def options_of(job: Job, model: Model) -> dict[str, Any]:
+def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     """Return all that was chosen for a run, but the network."""
-    return {**asdict(job), **model.options}
+    return {**asdict(job), **predictor.options}
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

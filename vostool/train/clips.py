@@ -13,7 +13,7 @@ Shapes: T frames, N objects, H x W pixels of the clip.
 """
 
 import math
-from collections.abc import Sequence as Several
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vostool.datasets.sequences import Sequence
+from vostool.datasets.sequences import AnnotatedSequence
 
-SMALLEST = 60  # pixels of the clip that an object must show when it enters
+MIN_OBJECT_AREA = 60  # pixels of the clip that an object must show when it enters
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ OBJECT = Motion(turn=20, shear=8, scale=0.20, shift=0.30)
 
 
 def make_clip(
-    sequence: Sequence, donors: Several[Sequence], plan: ClipPlan, random: Random
+    sequence: AnnotatedSequence, donors: Sequence[AnnotatedSequence], plan: ClipPlan, random: Random
 ) -> Clip | None:
     """Draw a clip, or None if the draw shows fewer objects than planned.
 
@@ -92,7 +92,10 @@ def make_clip(
     if objects.shape[1] < plan.objects:
         return None
     entries = [plan.late and place == plan.objects - 1 for place in range(plan.objects)]
-    if min(int(objects[int(late), place].sum()) for place, late in enumerate(entries)) < SMALLEST:
+    if (
+        min(int(objects[int(late), place].sum()) for place, late in enumerate(entries))
+        < MIN_OBJECT_AREA
+    ):
         return None
     masks = torch.cat([~objects.any(dim=1, keepdim=True), objects], dim=1)
     known = torch.tensor([frame in sequence.annotated for frame in chosen], device=masks.device)
@@ -100,7 +103,7 @@ def make_clip(
     return Clip(add_noise(images, plan.noise, random), masks.float(), known)
 
 
-def choose_frames(sequence: Sequence, plan: ClipPlan, random: Random) -> list[int]:
+def choose_frames(sequence: AnnotatedSequence, plan: ClipPlan, random: Random) -> list[int]:
     """Draw an annotated frame and others, all later or all earlier, at random intervals.
 
     The others are annotated too unless the plan allows unknown ones, or there are too few.
@@ -153,7 +156,7 @@ def view(target: Tensor, drifts: bool, plan: ClipPlan, random: Random) -> Tensor
 
 
 def paste(
-    images: Tensor, objects: Tensor, donor: Sequence, plan: ClipPlan, random: Random
+    images: Tensor, objects: Tensor, donor: AnnotatedSequence, plan: ClipPlan, random: Random
 ) -> tuple[Tensor, Tensor]:
     """Lay an object of another sequence over a clip, on a path of its own.
 
@@ -173,7 +176,7 @@ def paste(
 
 
 def pasted_layer(
-    donor: Sequence, plan: ClipPlan, random: Random, device: torch.device
+    donor: AnnotatedSequence, plan: ClipPlan, random: Random, device: torch.device
 ) -> Tensor | None:
     """Cut an object out of a sequence and move it: colour and opacity, (T, 4, H, W)."""
     still = ClipPlan(plan.size, plan.frames, max_interval=plan.max_interval)

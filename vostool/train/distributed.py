@@ -27,11 +27,11 @@ class Processes:
         return self.rank == 0
 
     @property
-    def share(self) -> slice:
+    def shard(self) -> slice:
         """The numbers of this process's clips."""
         return slice(self.rank, None, self.count)
 
-    def add_up(self, parameters: Iterable[Tensor]) -> None:
+    def all_reduce_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each gradient by its sum over all processes."""
         if self.count == 1:
             return

@@ -47,7 +47,7 @@ from vostool.train.state import (
     start_run,
 )
 
-WAY_ON = "--export what there is, and begin a run from it with a lower learning_rate"
+RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
 def unroll(
@@ -62,12 +62,12 @@ def unroll(
     frames = forward(network, clip, late)
     reference = Reference(next(frames).features, clip.masks[0])
     total = torch.zeros(clip.images.shape[1], device=clip.images.device)
-    for seen, masks, known in zip(frames, clip.masks[1:], clip.known[1:], strict=True):
-        total = total + known * mask_loss(seen.masks, masks, gamma)
+    for prediction, masks, known in zip(frames, clip.masks[1:], clip.known[1:], strict=True):
+        total = total + known * mask_loss(prediction.masks, masks, gamma)
         if cycle and not late:
-            visible = torch.where(known.view(-1, 1, 1, 1), masks, seen.masks.detach()) > 0.5
+            visible = torch.where(known.view(-1, 1, 1, 1), masks, prediction.masks.detach()) > 0.5
             shown = visible[:, 1:].flatten(2).any(dim=2).all(dim=1)  # (B,)
-            back = cycle_loss(network, seen.features, seen.masks, reference, gamma)
+            back = cycle_loss(network, prediction.features, prediction.masks, reference, gamma)
             total = total + shown * back
     return total / (len(clip.images) - 1)
 
@@ -121,9 +121,9 @@ def score_sequence(
     given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
     images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
     scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
-    for index, seen in enumerate(propagate(images, given, network)):
+    for index, prediction in enumerate(propagate(images, given, network)):
         if index in sequence.annotated and 0 < index < sequence.length - 1:
-            labels = label_map(seen.masks, seen.ids, (height, width))
+            labels = label_map(prediction.masks, prediction.ids, (height, width))
             scores.append(score_frame(truth[index], labels, ids))
     return [
         ObjectScores(j=[j for j, _ in values], f=[f for _, f in values])
@@ -135,8 +135,8 @@ def score_sequence(
 def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
     """Return the first clip with its predictions in red and green, (3, H, T W)."""
     frames = []
-    for image, seen in zip(clip.images, forward(network, clip, late), strict=True):
-        mask = torch.nn.functional.pad(seen.masks[0, 1:3], (0, 0, 0, 0, 0, 1))[:2]
+    for image, prediction in zip(clip.images, forward(network, clip, late), strict=True):
+        mask = torch.nn.functional.pad(prediction.masks[0, 1:3], (0, 0, 0, 0, 0, 1))[:2]
         tint = torch.cat([mask, torch.zeros_like(mask[:1])])
         frames.append(image[0] * (1 - 0.5 * mask.amax(dim=0)) + 0.5 * tint)
     return torch.cat(frames, dim=2)
@@ -195,18 +195,18 @@ def take_step(
         else:
             losses = unroll(run.network, clip, late=late, cycle=phase.cycle, gamma=recipe.gamma)
     loss = losses.sum() / count
-    told = team.total(loss.detach()).item()
-    if not math.isfinite(told):
-        raise VostoolError(f"the loss is {told} at step {run.step}; {WAY_ON}")
+    loss_value = team.total(loss.detach()).item()
+    if not math.isfinite(loss_value):
+        raise VostoolError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    team.add_up(run.network.parameters())
+    team.all_reduce_gradients(run.network.parameters())
     longest = recipe.clip_norm or math.inf
     length = float(torch.nn.utils.clip_grad_norm_(run.network.parameters(), longest))
     if not math.isfinite(length):
-        raise VostoolError(f"the gradient is {length} at step {run.step}; {WAY_ON}")
+        raise VostoolError(f"the gradient is {length} at step {run.step}; {RECOVERY_HINT}")
     run.optimizer.step()
     run.step += 1
     # a young average must not hold on to its random start
@@ -214,7 +214,7 @@ def take_step(
     with torch.no_grad():
         for mean, now in zip(run.average.parameters(), run.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
-    return told
+    return loss_value
 
 
 def train(
@@ -257,11 +257,11 @@ def train(
         if not resume:
             run.save(checkpoint)
     with Log(folder, report, team.first, run.step) as log:
-        course = Course(folder, library, log, team, device, teacher, run.step)
+        context = TrainContext(folder, library, log, team, device, teacher, run.step)
         while run.step < recipe.steps:
-            advance(run, course)
+            advance(run, context)
             if team.any(stop(), device):
-                course.save(run)
+                context.save(run)
                 raise KeyboardInterrupt
     weights = folder / WEIGHTS
     if team.first and not library.held_out:
@@ -270,7 +270,7 @@ def train(
 
 
 @dataclass
-class Course:
+class TrainContext:
     """All about a run that is not its state."""
 
     folder: Path
@@ -279,7 +279,7 @@ class Course:
     team: Processes
     device: torch.device
     teacher: Stm | None = None
-    told: int = 0  # the step of the last entry of the log, or that it goes on from
+    last_logged_step: int = 0  # the step of the last entry of the log, or that it goes on from
     since: float = field(default_factory=time.perf_counter)  # when that was
 
     def save(self, run: Run[Stm]) -> None:
@@ -294,35 +294,35 @@ class Course:
             run.step,
             loss=sum(run.losses) / len(run.losses),
             learning_rate=run.optimizer.param_groups[0]["lr"],
-            seconds_per_step=(now - self.since) / (run.step - self.told),
+            seconds_per_step=(now - self.since) / (run.step - self.last_logged_step),
         )
-        run.losses, self.told, self.since = [], run.step, now
+        run.losses, self.last_logged_step, self.since = [], run.step, now
 
 
-def advance(run: Run[Stm], course: Course) -> None:
+def advance(run: Run[Stm], context: TrainContext) -> None:
     """Take one step, and where it is time log, validate and save."""
-    recipe, team = run.recipe, course.team
-    batch = draw_batch(course.library, recipe, run.step, course.device, team.share)
-    imitation = course.teacher and partial(imitate, run.network, course.teacher)
+    recipe, team = run.recipe, context.team
+    batch = draw_batch(context.library, recipe, run.step, context.device, team.shard)
+    imitation = context.teacher and partial(imitate, run.network, context.teacher)
     run.losses.append(take_step(run, batch, team, imitation))
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
-        course.tell(run)
+        context.tell(run)
     if team.first and (run.step % recipe.validate_every == 0 or last):
-        course.log.show(run.step, "clip", lambda: picture(run.average, batch[0], batch[2]))
-        judge(run, course)
+        context.log.show(run.step, "clip", lambda: picture(run.average, batch[0], batch[2]))
+        judge(run, context)
     if run.step % recipe.save_every == 0 or last:
-        course.save(run)
+        context.save(run)
 
 
-def judge(run: Run[Stm], course: Course) -> None:
+def judge(run: Run[Stm], context: TrainContext) -> None:
     """Score the averaged weights on the clips held out; write them if they are the best."""
-    held_out = course.library.held_out
+    held_out = context.library.held_out
     if not held_out:
         return
-    score = validate(run.average, held_out, run.recipe.validate_size, course.device)
+    score = validate(run.average, held_out, run.recipe.validate_size, context.device)
     best = max(run.scores.values(), default=-1.0)
     run.scores[str(run.step)] = score
-    course.log.write(run.step, held_out_j_and_f=score)
+    context.log.write(run.step, held_out_j_and_f=score)
     if score > best:
-        export(run, course.folder / WEIGHTS)
+        export(run, context.folder / WEIGHTS)

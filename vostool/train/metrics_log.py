@@ -28,23 +28,23 @@ class Board(Protocol):
 
 
 class Log:
-    """Entries of a run, a context manager; says nothing unless `speaks`."""
+    """Entries of a run, a context manager; says nothing unless `enabled`."""
 
     def __init__(
-        self, folder: Path, report: Report, speaks: bool = True, step: int | None = None
+        self, folder: Path, report: Report, enabled: bool = True, step: int | None = None
     ) -> None:
         """Append to `folder`/log.jsonl and `folder`/tensorboard; `report` gets each entry too.
 
         What they hold of steps after `step`, from which the run goes on, is dropped.
         """
-        self._file, self._report, self._speaks = folder / LOG, report, speaks
-        if speaks and step is not None:
+        self._file, self._report, self._enabled = folder / LOG, report, enabled
+        if enabled and step is not None:
             drop_after(self._file, step)
-        self._board = open_board(folder / "tensorboard", step) if speaks else None
+        self._board = open_board(folder / "tensorboard", step) if enabled else None
 
     def write(self, step: int, **values: float) -> None:
         """Add an entry for a step."""
-        if not self._speaks:
+        if not self._enabled:
             return
         entry = {"step": step, **{name: float(f"{v:.6g}") for name, v in values.items()}}
         with self._file.open("a", encoding="utf-8") as file:

@@ -10,8 +10,8 @@ from random import Random
 import torch
 
 from vostool.datasets.sequences import (
+    AnnotatedSequence,
     InMemory,
-    Sequence,
     keep,
     load_clips,
     load_coco,
@@ -21,16 +21,16 @@ from vostool.errors import InputError, UsageError
 from vostool.train.clips import Clip, ClipPlan, make_clip
 from vostool.train.recipe import Recipe, Source
 
-DRAWS = 50  # clips drawn in vain before a run gives up
+MAX_DRAWS = 50  # clips drawn in vain before a run gives up
 
 
 @dataclass(frozen=True)
 class Library:
     """The sequences to train on, by what they are for."""
 
-    videos: list[Sequence] = field(default_factory=list)
-    photographs: list[Sequence] = field(default_factory=list)
-    donors: list[Sequence] = field(default_factory=list)  # of objects to paste
+    videos: list[AnnotatedSequence] = field(default_factory=list)
+    photographs: list[AnnotatedSequence] = field(default_factory=list)
+    donors: list[AnnotatedSequence] = field(default_factory=list)  # of objects to paste
     held_out: list[InMemory] = field(default_factory=list)  # to choose weights by
     counts: dict[str, int] = field(default_factory=dict)  # of what each data set gives
 
@@ -55,7 +55,7 @@ def load_library(recipe: Recipe, device: torch.device) -> Library:
     return library
 
 
-def check_annotated(sequence: Sequence, source: Source, recipe: Recipe) -> None:
+def check_annotated(sequence: AnnotatedSequence, source: Source, recipe: Recipe) -> None:
     """Raise InputError for a clip from which nothing could be learnt."""
     if not sequence.annotated:
         raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
@@ -67,7 +67,7 @@ def check_annotated(sequence: Sequence, source: Source, recipe: Recipe) -> None:
         )
 
 
-def place(library: Library, source: Source, sequence: Sequence) -> None:
+def place(library: Library, source: Source, sequence: AnnotatedSequence) -> None:
     """Put a sequence where it is of use."""
     if source.use in ("all", "clips"):
         pool = library.videos if sequence.length > 1 else library.photographs
@@ -76,7 +76,7 @@ def place(library: Library, source: Source, sequence: Sequence) -> None:
         library.donors.append(sequence)
 
 
-def hold_out(sequence: Sequence) -> InMemory:
+def hold_out(sequence: AnnotatedSequence) -> InMemory:
     """Keep a clip to choose weights by; raises InputError if it gives nothing to follow."""
     held = keep(sequence, torch.device("cpu"))
     if not held.labels[0].any():
@@ -86,7 +86,7 @@ def hold_out(sequence: Sequence) -> InMemory:
     return held
 
 
-def load_source(recipe: Recipe, source: Source) -> list[Sequence]:
+def load_source(recipe: Recipe, source: Source) -> list[AnnotatedSequence]:
     """List the sequences of one data set."""
     root, side = recipe.data_root / source.root, recipe.data_short_side
     if source.layout == "clips":
@@ -101,14 +101,14 @@ def draw_batch(
     recipe: Recipe,
     step: int,
     device: torch.device,
-    share: slice = slice(None),
+    shard: slice = slice(None),
 ) -> tuple[Clip, int, bool]:
     """Return clips of a step, side by side at dim 1, the number of all, and if one is late.
 
-    `share` selects the clips of one process, by their numbers; without it, all.
+    `shard` selects the clips of one process, by their numbers; without it, all.
     """
     plan, count = plan_step(recipe, step)
-    numbers = range(count)[share]
+    numbers = range(count)[shard]
     if not numbers:
         raise UsageError(f"a step has {count} clips, too few to share among the processes")
     clips = [draw_clip(library, recipe, plan, step, number).to(device) for number in numbers]
@@ -142,7 +142,7 @@ def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
 def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, number: int) -> Clip:
     """Draw one clip; raises InputError if the data has none such."""
     random, phase = Random(f"{recipe.seed}-{step}-{number}"), recipe.phase(step)
-    for _ in range(DRAWS):
+    for _ in range(MAX_DRAWS):
         from_video = random.random() < phase.videos
         pool = library.videos if from_video else library.photographs
         sequence = random.choice(pool or library.videos or library.photographs)
@@ -152,4 +152,4 @@ def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, numbe
         clip = make_clip(sequence, donors, plan, random)
         if clip is not None:
             return clip
-    raise InputError(f"found no clip with {plan.objects} objects in {DRAWS} draws")
+    raise InputError(f"found no clip with {plan.objects} objects in {MAX_DRAWS} draws")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vostool.errors import InputError, OutputError, UsageError, WeightsError
-from vostool.files import first_line, written_whole
+from vostool.files import atomic_write, first_line
 from vostool.inference.options import ModelOptions
 from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
 from vostool.model.interface import Segmenter
@@ -29,8 +29,8 @@ from vostool.train.recipe import Recipe
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 # what of a recipe may change while its run goes on: where things lie and how often it speaks
-FREE = ("data_root", "teacher", "log_every", "save_every", "validate_every")
-OF_THE_START = ("start", "begin")  # of no use once it has begun
+CHANGEABLE_ON_RESUME = ("data_root", "teacher", "log_every", "save_every", "validate_every")
+INIT_ONLY = ("start", "begin")  # of no use once it has begun
 
 
 class Trainable(Segmenter[Any, Any], Protocol):
@@ -74,7 +74,7 @@ class Run(Generic[Network]):
             "scores": self.scores,
             "data": self.data,
         }
-        with written_whole(path, RuntimeError) as part:
+        with atomic_write(path, RuntimeError) as part:
             torch.save(state, part)
 
     def load(self, state: dict[str, Any], path: Path) -> None:
@@ -130,10 +130,10 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
     """Return the recipe with which a run of `old` that has taken `step` steps goes on.
 
-    `new` may differ in `FREE` entries, and in how many steps its last phase has; it need not say
-    what the run began from. Raises UsageError if it differs in anything else.
+    `new` may differ in `CHANGEABLE_ON_RESUME` entries, and in how many steps its last phase has;
+    it need not say what the run began from. Raises UsageError if it differs in anything else.
     """
-    free = {*FREE, *OF_THE_START, "phases"}
+    free = {*CHANGEABLE_ON_RESUME, *INIT_ONLY, "phases"}
     if "network" not in new.model_fields_set:
         free.add("network")
     before, now = old.model_dump(exclude=free), new.model_dump(exclude=free)
@@ -148,7 +148,9 @@ def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
         )
     if new.steps < step:
         raise UsageError(f"{folder}: its run has taken {step} steps, the recipe has {new.steps}")
-    return old.model_copy(update={name: getattr(new, name) for name in (*FREE, "phases")})
+    return old.model_copy(
+        update={name: getattr(new, name) for name in (*CHANGEABLE_ON_RESUME, "phases")}
+    )
 
 
 def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
