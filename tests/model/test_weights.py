@@ -58,7 +58,9 @@ class TestPaths:
 def test_an_installation_without_weights_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vostool.model.weights.__file__", str(tmp_path / "vostool" / "model" / "weights.py"))
+    monkeypatch.setattr(
+        "vostool.model.weights.__file__", str(tmp_path / "vostool" / "model" / "weights.py")
+    )
     with pytest.raises(WeightsError, match="the installed weights are missing"):
         weights_folder()
 
@@ -66,7 +68,9 @@ def test_an_installation_without_weights_is_told(
 def test_weights_are_found_in_a_checkout_and_rather_where_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vostool.model.weights.__file__", str(tmp_path / "vostool" / "model" / "weights.py"))
+    monkeypatch.setattr(
+        "vostool.model.weights.__file__", str(tmp_path / "vostool" / "model" / "weights.py")
+    )
     for folder in (tmp_path / "weights", tmp_path / "vostool" / "_weights"):
         folder.mkdir(parents=True)
         (folder / "weights.toml").write_text(TABLE)
