@@ -36,8 +36,8 @@ class TestTheScene:
     def test_shows_objects_in_colours_of_their_own(self) -> None:
         rgb, labels = render_frame(0.0)
         means = [rgb[labels == id_].mean(axis=0) for id_ in (0, BALL, KITE)]
-        assert means[1][0] > means[1][2] + 50, "the ball is red and yellow"
-        assert means[2][2] > means[2][0] + 50, "the kite is blue"
+        assert means[1][2] > means[1][1] + 50, "the ball is violet"
+        assert means[2][0] > means[2][2] + 50, "the kite is yellow"
 
     def test_moves(self) -> None:
         places = [np.argwhere(render_frame(moment)[1] == BALL).mean(axis=0) for moment in (0, 0.5)]

@@ -1,7 +1,8 @@
 """A short clip for `--demo`, rendered here: a ball and a kite over moving hills.
 
-The clip has what makes following hard (motion, turning, crossing, one passing behind a
-tree) and comes with a mask of its first frame, so that a newcomer needs no data.
+The clip has what makes following hard (motion, turning, one object passing behind a tree) and
+comes with a mask of its first frame, so that a new user needs no data. The colours are chosen so
+that the red and green of the overlay show on them.
 """
 
 from fractions import Fraction
@@ -47,7 +48,7 @@ def render_frame(moment: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     picture = backdrop(x + 120 * moment, y)
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    layers = (  # back to front: the ball passes behind the tree, the kite before it
+    layers = (  # back to front: the ball passes behind the tree
         (BALL, ball(x, y, moment)),
         (0, tree(x + 120 * moment, y)),
         (KITE, kite(x, y, moment)),
@@ -74,7 +75,7 @@ def backdrop(x: Array, y: Array) -> Array:
 
 
 def ball(x: Array, y: Array, moment: float) -> tuple[Array, Array]:
-    """A striped ball that hops from left to right."""
+    """A striped violet ball that hops from left to right."""
     radius = 44.0
     middle = (90 + 460 * moment, 255 - 110 * abs(np.sin(3.0 * np.pi * moment)))
     right, down = (x - middle[0]) / radius, (y - middle[1]) / radius
@@ -82,22 +83,22 @@ def ball(x: Array, y: Array, moment: float) -> tuple[Array, Array]:
     turn = 5 * moment
     across = right * np.cos(turn) + down * np.sin(turn)
     stripe = smooth(np.sin(5.5 * across), 0.15)[..., None]
-    colour = stripe * np.array([0.92, 0.20, 0.12]) + (1 - stripe) * np.array([0.98, 0.85, 0.30])
+    colour = stripe * np.array([0.72, 0.42, 0.92]) + (1 - stripe) * np.array([0.93, 0.78, 0.98])
     light = np.clip(1.05 - 0.45 * np.hypot(right + 0.4, down + 0.5), 0.35, 1.1)[..., None]
     return smooth((1 - distance) * radius), colour * light
 
 
 def kite(x: Array, y: Array, moment: float) -> tuple[Array, Array]:
-    """A kite that sways and comes nearer."""
+    """A yellow kite that sways and comes nearer."""
     scale = 46 + 20 * moment
-    middle = (500 - 260 * moment, 95 + 28 * np.sin(2 * np.pi * moment))
+    middle = (560 - 200 * moment, 95 + 28 * np.sin(2 * np.pi * moment))
     turn = 0.5 * np.sin(2 * np.pi * moment)
     right, down = (x - middle[0]) / scale, (y - middle[1]) / scale
     u = right * np.cos(turn) + down * np.sin(turn)
     v = down * np.cos(turn) - right * np.sin(turn)
     inside = 1 - (np.abs(u) / 0.8 + np.abs(v) / 1.2)
     half = smooth(u * scale)[..., None]
-    colour = half * np.array([0.10, 0.30, 0.75]) + (1 - half) * np.array([0.15, 0.70, 0.75])
+    colour = half * np.array([0.98, 0.80, 0.20]) + (1 - half) * np.array([0.93, 0.42, 0.10])
     return smooth(inside * scale), colour
 
 
