@@ -1,4 +1,5 @@
 import copy
+import itertools
 from typing import Literal, get_args
 
 import pytest
@@ -83,6 +84,54 @@ class TestShapes:
         assert features.key.shape == (1, TINY.key_channels, 2, 4)
         assert features.value.shape == (1, TINY.value_channels, 2, 4)
         assert features.scene.shape == (1, 64, 16, 32)
+
+
+def answer_after_two_frames(network: Stm, count: int) -> Tensor:
+    """Return the log-odds of objects in a frame, read from a memory of two others."""
+    first, second, third = (network.encode(image) for image in random_images(3, 1))
+    masks = random_masks(1, count)
+    memory = network.memorize(second, masks, network.memorize(first, masks, None, True))
+    return network.segment(third, memory)
+
+
+def distance(got: Tensor, expected: Tensor) -> float:
+    """Return how far a tensor is from another one, as a share of its length."""
+    return float((got.detach() - expected.detach()).norm() / expected.detach().norm())
+
+
+@pytest.mark.parametrize(
+    ("memory", "keys", "values", "count"),
+    [
+        *itertools.product(["gcm"], get_args(Own), get_args(Own), [1, 2]),
+        *itertools.product(["stm", "kmn"], ["shared"], ["shared"], [2]),
+    ],
+)
+class TestInBf16:
+    def test_a_network_with_bf16_weights_gives_the_answers_of_float32(
+        self, memory: str, keys: Own, values: Own, count: int
+    ) -> None:
+        torch.manual_seed(0)
+        network = Stm(variant(keys, values, "l2", memory)).eval().requires_grad_(False)
+        expected = answer_after_two_frames(network, count)
+        got = answer_after_two_frames(network.to(torch.bfloat16), count)
+        assert got.dtype == torch.float32
+        assert distance(got, expected) < 0.05
+
+    def test_training_under_autocast_gives_the_answers_and_gradients_of_float32(
+        self, memory: str, keys: Own, values: Own, count: int
+    ) -> None:
+        torch.manual_seed(0)
+        network = Stm(variant(keys, values, "l2", memory)).train()
+        answers, gradients = [], []
+        for half in (False, True):
+            network.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                answers.append(answer_after_two_frames(network, count))
+            answers[-1].square().mean().backward()
+            assert network.memory_value.weight.grad is not None
+            gradients.append(network.memory_value.weight.grad)
+        assert distance(answers[1], answers[0]) < 0.05
+        assert distance(gradients[1], gradients[0]) < 0.1
 
 
 class TestGradients:
