@@ -19,9 +19,27 @@ Own = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]
 
 
-def variant(keys: Own, values: Own, similarity: Similarity, memory: str) -> StmSettings:
-    changes = {"keys": keys, "values": values, "similarity": similarity, "memory": memory}
+def variant(
+    keys: Own, values: Own, similarity: Similarity, memory: str, output: str = "quarter"
+) -> StmSettings:
+    changes = {
+        "keys": keys,
+        "values": values,
+        "similarity": similarity,
+        "memory": memory,
+        "output_stride": {"quarter": 4, "half": 2}[output],
+    }
     return TINY.model_copy(update=changes)
+
+
+def build(settings: StmSettings) -> Stm:
+    """Return a network as it may be after training: no part of it is without effect."""
+    torch.manual_seed(0)
+    network = Stm(settings)
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter.data, std=0.1)
+    return network
 
 
 @pytest.fixture(
@@ -31,12 +49,13 @@ def variant(keys: Own, values: Own, similarity: Similarity, memory: str) -> StmS
         *((keys, "shared", "l2", "stm") for keys in get_args(Own)),
         *(("shared", "shared", "l2", design) for design in MEMORIES if design != "stm"),
         *(("own", "own", "dot", design) for design in MEMORIES if design != "stm"),
+        ("own", "own", "dot", "stm", "half"),
+        ("shared", "shared", "l2", "kmn", "half"),
     ],
     ids="-".join,
 )
 def any_network(request: pytest.FixtureRequest) -> Stm:
-    torch.manual_seed(0)
-    return Stm(variant(*request.param)).eval()
+    return build(variant(*request.param)).eval()
 
 
 def random_masks(batch: int, count: int, height: int = 32, width: int = 48) -> Tensor:
@@ -94,34 +113,42 @@ def answer_after_two_frames(network: Stm, count: int) -> Tensor:
     return network.segment(third, memory)
 
 
+def written(settings: StmSettings) -> list[str]:
+    """Return what names a network of `variant`."""
+    stride = f"1/{settings.output_stride}"
+    return [settings.memory, settings.keys, settings.values, stride]
+
+
 def distance(got: Tensor, expected: Tensor) -> float:
     """Return how far a tensor is from another one, as a share of its length."""
     return float((got.detach() - expected.detach()).norm() / expected.detach().norm())
 
 
 @pytest.mark.parametrize(
-    ("memory", "keys", "values", "count"),
+    ("settings", "count"),
     [
-        *itertools.product(["gcm"], get_args(Own), get_args(Own), [1, 2]),
-        *itertools.product(["stm", "kmn"], ["shared"], ["shared"], [2]),
+        *itertools.product(
+            [variant(k, v, "l2", "gcm") for k in get_args(Own) for v in get_args(Own)],
+            [1, 2],
+        ),
+        *((variant("shared", "shared", "l2", memory, "half"), 2) for memory in MEMORIES),
     ],
+    ids=lambda case: str(case) if isinstance(case, int) else "-".join(written(case)),
 )
 class TestInBf16:
     def test_a_network_with_bf16_weights_gives_the_answers_of_float32(
-        self, memory: str, keys: Own, values: Own, count: int
+        self, settings: StmSettings, count: int
     ) -> None:
-        torch.manual_seed(0)
-        network = Stm(variant(keys, values, "l2", memory)).eval().requires_grad_(False)
+        network = build(settings).eval().requires_grad_(False)
         expected = answer_after_two_frames(network, count)
         got = answer_after_two_frames(network.to(torch.bfloat16), count)
         assert got.dtype == torch.float32
         assert distance(got, expected) < 0.05
 
     def test_training_under_autocast_gives_the_answers_and_gradients_of_float32(
-        self, memory: str, keys: Own, values: Own, count: int
+        self, settings: StmSettings, count: int
     ) -> None:
-        torch.manual_seed(0)
-        network = Stm(variant(keys, values, "l2", memory)).train()
+        network = build(settings).train()
         answers, gradients = [], []
         for half in (False, True):
             network.zero_grad(set_to_none=True)

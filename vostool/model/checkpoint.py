@@ -23,6 +23,7 @@ FORMAT = 1
 KEY = "vostool"
 # these may change in training
 FREE = {
+    "output_stride",
     "values",
     "memory",
     "top_k",

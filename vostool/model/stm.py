@@ -14,9 +14,8 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vostool.model.decoder import Decoder, ResidualBlock
+from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
@@ -34,6 +33,11 @@ class StmSettings(BaseModel):
     value_channels: int = Field(default=256, ge=1)
     decoder_channels: tuple[int, int, int] = Field(
         default=(256, 128, 64), description="widths at 1/16, 1/8 and 1/4 of the image"
+    )
+    output_stride: OutputStride = Field(
+        default=4,
+        description="pixels of the image per log-odds of the decoder, which are enlarged to the "
+        "image; 2 adds a stage at 1/2 for finer outlines",
     )
     keys: Literal["own", "shared"] = Field(
         default="own",
@@ -71,7 +75,7 @@ class StmFeatures:
 
     key: Tensor  # (B, C, h, w)
     value: Tensor  # (B, D, h, w)
-    skips: tuple[Tensor, Tensor]  # (B, ., 2h, 2w), (B, ., 4h, 4w)
+    skips: tuple[Tensor, ...]  # (B, ., 2h, 2w), (B, ., 4h, 4w); output_stride 2: (B, ., 8h, 8w)
     scene: Tensor  # the memory encoder's part that no mask changes, at 1/2 or 1/16
 
 
@@ -116,7 +120,10 @@ class Stm(nn.Module):
         if settings.keys == "own":
             self.memory_key = nn.Conv2d(memory_top, settings.key_channels, 3, padding=1)
         self.decoder = Decoder(
-            2 * settings.value_channels, (eighth, quarter), settings.decoder_channels
+            2 * settings.value_channels,
+            (eighth, quarter),
+            settings.decoder_channels,
+            settings.output_stride,
         )
 
     @property
@@ -192,8 +199,6 @@ class Stm(nn.Module):
         own = features.value.unsqueeze(1).expand_as(answer)
         read = torch.cat([answer, own], dim=2).flatten(0, 1)
         logits = self.decoder(read.contiguous(memory_format=torch.channels_last), features.skips)
-        size = [side * self.stride for side in features.key.shape[2:]]
-        logits = functional.interpolate(logits.float(), size=size, mode="bilinear")
         return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
 
 
