@@ -1,9 +1,10 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from vostool.model.decoder import Decoder, OutputStride
-from vostool.model.encoders import STEM_CHANNELS, Pyramid
+from vostool.model.encoders import STEM_CHANNELS, Pyramid, ResNetBody, normalize, resnet
 
 
 def build(output_stride: OutputStride) -> Decoder:
@@ -84,3 +85,43 @@ def test_the_residual_at_a_half_depends_on_object_and_edges_together(
     change_for_others = residual(-read, pyramid) - residual(-read, other_edges)
     assert change.abs().max() > 0.1
     assert (change - change_for_others).abs().max() > 0.1
+
+
+def thin_bars() -> tuple[Tensor, Tensor, Tensor]:
+    """Return an image of bright bars 2 pixels wide; the masks of two objects, which are those of
+    its left half and those of its right one; and that half at 1/16, (2, 1, ., .)."""
+    rows, columns = torch.arange(64), torch.arange(96)
+    within = (rows >= 8) & (rows < 56)
+    bars = ((columns % 8 < 2) & within[:, None]).float()
+    halves = torch.stack([columns < 48, columns >= 48]).float()
+    halves = halves[:, None, None].expand(2, 1, 64, 96)
+    image = (0.2 + 0.6 * bars).expand(1, 3, 64, 96)
+    return image, bars * halves, functional.avg_pool2d(halves, 16)
+
+
+def test_the_stage_at_a_half_learns_outlines_too_fine_for_a_quarter() -> None:
+    image, masks, read = thin_bars()
+    torch.manual_seed(0)
+    network = resnet("resnet18")
+    with torch.no_grad():
+        stem = network.conv1(normalize(image, torch.float32))
+        pyramid = ResNetBody(network).pyramid(stem)
+
+    def fit(decoder: Decoder, parameters: list[nn.Parameter]) -> float:
+        """Train some weights; return the intersection over union of all masks."""
+        optimizer = torch.optim.Adam(parameters, lr=3e-3)
+        for _ in range(70):
+            logits = decoder(read, decoder.skips(pyramid))
+            loss = functional.binary_cross_entropy_with_logits(logits, masks)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found, true = logits.detach() > 0, masks > 0
+        return float((found & true).sum() / (found | true).sum())
+
+    quarter, half = (Decoder(1, (128, 64), (16, 8, 8), stride) for stride in (4, 2))
+    assert fit(quarter, list(quarter.parameters())) < 0.5
+    half.load_state_dict(quarter.state_dict(), strict=False)
+    new = [weight for name, weight in half.named_parameters() if "half" in name]
+    assert fit(half, new) > 0.8
+    assert fit(quarter, list(quarter.parameters())) < 0.5  # as many steps more

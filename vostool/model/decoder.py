@@ -84,8 +84,8 @@ class Decoder(nn.Module):
         """Return log-odds (BN, 1, 16h, 16w), float32, of what was read, (BN, D, h, w)."""
         x = self.block(self.fuse(read))
         x = self.refine_eighth(x, skips[0])
-        x = self.refine_quarter(x, skips[1])
-        logits = enlarge(self.head(x.relu()), 4)
+        x = self.refine_quarter(x, skips[1]).relu()
+        logits = enlarge(self.head(x), 4)
         if self.output_stride == 2:
             x = self.refine_half(x, skips[2])
             # enlarged apart: a residual of zero leaves the log-odds as they are to the last bit
