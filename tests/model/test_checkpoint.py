@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import TINY, Scene
 from vostool.errors import WeightsError
 from vostool.model.checkpoint import begin_from, load_checkpoint, read_header, save_checkpoint
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmSettings
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 
@@ -146,18 +146,20 @@ class TestBeginning:
     """A network with parts that its weights lack, which change nothing until they are trained."""
 
     finer = TINY.model_copy(update={"output_stride": 2})
+    located = TINY.model_copy(update={"location_cue": True})
 
+    @pytest.mark.parametrize("settings", [finer, located], ids=["half", "located"])
     @pytest.mark.parametrize("count", [1, 2])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-    def test_output_at_a_half_from_weights_of_a_quarter_gives_the_same_log_odds(
-        self, dtype: torch.dtype, count: int, saved: Path, clip: Scene
+    def test_from_weights_without_a_part_gives_the_same_log_odds_to_the_last_bit(
+        self, dtype: torch.dtype, count: int, settings: StmSettings, saved: Path, clip: Scene
     ) -> None:
         masks = torch.cat([clip.masks[0], clip.masks[2][:, 1:]], dim=1)[:, : count + 1]
         answers = []
         with torch.no_grad():
-            for network in (load_checkpoint(saved), begin_from(saved, self.finer)):
+            for network in (load_checkpoint(saved), begin_from(saved, settings)):
                 network.eval().to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-                memory = network.memorize(network.encode(clip.images[0]), masks)
+                memory = network.memorize(network.encode(clip.images[0]), masks, None, True)
                 answers.append(network.segment(network.encode(clip.images[1]), memory))
         assert torch.equal(answers[1], answers[0])
 
@@ -176,15 +178,14 @@ class TestBeginning:
                 kept = again.state_dict()[name]
                 torch.testing.assert_close(kept, weight, rtol=1e-3, atol=1e-6)
 
-    def test_settings_without_the_output_s_stride_are_of_a_quarter(
+    def test_old_settings_are_of_a_network_without_these_parts(
         self, saved: Path, tmp_path: Path
     ) -> None:
-        path = altered(
-            saved,
-            tmp_path / "w",
-            lambda header, state: header["settings"].pop("output_stride"),
-        )
-        assert load_checkpoint(path).settings.output_stride == 4
+        def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            del header["settings"]["output_stride"], header["settings"]["location_cue"]
+
+        settings = load_checkpoint(altered(saved, tmp_path / "w", change)).settings
+        assert (settings.output_stride, settings.location_cue) == (4, False)
 
     @pytest.mark.parametrize("name", ["decoder.head.weight", "memory_value.bias"])
     def test_from_weights_that_lack_another_layer_is_refused(

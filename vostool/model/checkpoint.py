@@ -24,6 +24,7 @@ KEY = "vostool"
 # these may change in training
 FREE = {
     "output_stride",
+    "location_cue",
     "values",
     "memory",
     "top_k",

@@ -6,7 +6,8 @@ an object. Widths taper towards the fine end, where pixels are many.
 
 With `output_stride` 2 one more stage refines the log-odds at 1/4 by a residual at 1/2, which
 sees the object and the edges of the frame together. It starts at zero: a decoder begun from
-weights without that stage gives the very log-odds that it gave before.
+weights without that stage gives the very log-odds that it gave before. The same holds for
+`location_cue`, a term of where the object was.
 
 Shapes: BN = B N objects of B clips; h x w positions at 1/16 of the image.
 """
@@ -59,6 +60,7 @@ class Decoder(nn.Module):
         skips: tuple[int, int],
         widths: tuple[int, int, int],
         output_stride: OutputStride = 4,
+        location_cue: bool = False,
     ) -> None:
         super().__init__()
         coarse, middle, fine = widths
@@ -74,15 +76,26 @@ class Decoder(nn.Module):
             self.skip_half = nn.Conv2d(STEM_CHANNELS, HALF_CHANNELS, 3, padding=1)
             self.refine_half = Refine(fine, HALF_CHANNELS)
             self.head_half = zeroed(nn.Conv2d(HALF_CHANNELS, 1, 3, padding=1))
+        if location_cue:
+            # without a bias: an unknown location, which adds nothing, is zero in both channels
+            self.locate = zeroed(nn.Conv2d(2, coarse, 3, padding=1, bias=False))
 
     def skips(self, pyramid: Pyramid) -> tuple[Tensor, ...]:
         """Return the frame's own part of the finer stages, at 1/8, 1/4 and, if used, 1/2."""
         skips = self.skip_eighth(pyramid.eighth), self.skip_quarter(pyramid.quarter)
         return (*skips, self.skip_half(pyramid.half)) if self.output_stride == 2 else skips
 
-    def forward(self, read: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
-        """Return log-odds (BN, 1, 16h, 16w), float32, of what was read, (BN, D, h, w)."""
-        x = self.block(self.fuse(read))
+    def forward(
+        self, read: Tensor, skips: tuple[Tensor, ...], location: Tensor | None = None
+    ) -> Tensor:
+        """Return log-odds (BN, 1, 16h, 16w), float32, of what was read, (BN, D, h, w).
+
+        `location` (BN, 2, h, w) is where the object was and where it was not, if that is known.
+        """
+        x = self.fuse(read)
+        if location is not None:
+            x = x + self.locate(location)
+        x = self.block(x)
         x = self.refine_eighth(x, skips[0])
         x = self.refine_quarter(x, skips[1]).relu()
         logits = enlarge(self.head(x), 4)
