@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import Scene
+from tests.conftest import TINY, Scene
 from vostool.errors import WeightsError
-from vostool.model.checkpoint import load_checkpoint, read_header, save_checkpoint
-from vostool.model.stm import Stm
+from vostool.model.checkpoint import begin_from, load_checkpoint, read_header, save_checkpoint
+from vostool.model.stm import Stm, StmSettings
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 
@@ -140,3 +140,75 @@ class TestRefusals:
         message = refusal(altered(saved, tmp_path / "w", change))
         assert "do not fit their settings" in message
         assert len(message.splitlines()) == 1
+
+
+class TestBeginning:
+    """A network with parts that its weights lack, which change nothing until they are trained."""
+
+    finer = TINY.model_copy(update={"output_stride": 2})
+    located = TINY.model_copy(update={"location_cue": True})
+
+    @pytest.mark.parametrize("settings", [finer, located], ids=["half", "located"])
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_from_weights_without_a_part_gives_the_same_log_odds_to_the_last_bit(
+        self, dtype: torch.dtype, count: int, settings: StmSettings, saved: Path, clip: Scene
+    ) -> None:
+        masks = torch.cat([clip.masks[0], clip.masks[2][:, 1:]], dim=1)[:, : count + 1]
+        answers = []
+        with torch.no_grad():
+            for network in (load_checkpoint(saved), begin_from(saved, settings)):
+                network.eval().to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                memory = network.memorize(network.encode(clip.images[0]), masks, None, True)
+                answers.append(network.segment(network.encode(clip.images[1]), memory))
+        assert torch.equal(answers[1], answers[0])
+
+    def test_output_at_a_half_is_kept_in_the_weights_once_it_is_there(
+        self, saved: Path, tmp_path: Path
+    ) -> None:
+        network = begin_from(saved, self.finer)
+        torch.nn.init.normal_(network.decoder.head_half.weight)
+        save_checkpoint(tmp_path / "finer.safetensors", network, {})
+        for again in (
+            load_checkpoint(tmp_path / "finer.safetensors"),
+            begin_from(tmp_path / "finer.safetensors", self.finer),
+        ):
+            assert again.settings == self.finer
+            for name, weight in network.state_dict().items():
+                kept = again.state_dict()[name]
+                torch.testing.assert_close(kept, weight, rtol=1e-3, atol=1e-6)
+
+    def test_old_settings_are_of_a_network_without_these_parts(
+        self, saved: Path, tmp_path: Path
+    ) -> None:
+        def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            del header["settings"]["output_stride"], header["settings"]["location_cue"]
+
+        settings = load_checkpoint(altered(saved, tmp_path / "w", change)).settings
+        assert (settings.output_stride, settings.location_cue) == (4, False)
+
+    @pytest.mark.parametrize("name", ["decoder.head.weight", "memory_value.bias"])
+    def test_from_weights_that_lack_another_layer_is_refused(
+        self, name: str, saved: Path, tmp_path: Path
+    ) -> None:
+        path = altered(saved, tmp_path / "w", lambda header, state: state.pop(name))
+        with pytest.raises(WeightsError, match=name):
+            begin_from(path, self.finer)
+
+    def test_from_weights_of_another_shape_is_refused(self, saved: Path, tmp_path: Path) -> None:
+        def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            state["decoder.head.weight"] = torch.zeros(1, 9, 3, 3)
+
+        with pytest.raises(WeightsError, match="do not fit their settings"):
+            begin_from(altered(saved, tmp_path / "w", change), self.finer)
+
+    def test_output_at_a_half_without_its_layers_is_no_weights_file(
+        self, saved: Path, tmp_path: Path
+    ) -> None:
+        def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            header["settings"]["output_stride"] = 2
+
+        path = altered(saved, tmp_path / "w", change)
+        assert "do not fit their settings" in refusal(path)
+        with pytest.raises(WeightsError, match="do not fit their settings"):
+            begin_from(path, self.finer)

@@ -65,20 +65,22 @@ def test_weights_given_are_taken_up_even_without_the_last_stage(
         quarter = original.layer1(x)
         eighth = original.layer2(quarter)
         sixteenth = original.layer3(eighth)
-    for got, expected in zip(pyramid, (quarter, eighth, sixteenth), strict=True):
+    half = original.bn1(original.conv1(images)).detach()
+    for got, expected in zip(pyramid, (half, quarter, eighth, sixteenth), strict=True):
         assert (got - expected).norm() < 1e-5 * expected.norm()
 
 
 @pytest.mark.parametrize(
-    ("backbone", "channels"), [("resnet18", (64, 128, 256)), ("resnet50", (256, 512, 1024))]
+    ("backbone", "channels"),
+    [("resnet18", (64, 64, 128, 256)), ("resnet50", (64, 256, 512, 1024))],
 )
-def test_the_pyramid_is_at_a_quarter_an_eighth_and_a_sixteenth(
-    backbone: str, channels: tuple[int, int, int], images: torch.Tensor
+def test_the_pyramid_is_at_a_half_a_quarter_an_eighth_and_a_sixteenth(
+    backbone: str, channels: tuple[int, ...], images: torch.Tensor
 ) -> None:
     network = resnet(backbone)
     with torch.no_grad():
         pyramid = ResNetBody(network).pyramid(network.conv1(images))
-    sizes = [(8, 12), (4, 6), (2, 3)]
+    sizes = [(16, 24), (8, 12), (4, 6), (2, 3)]
     assert [tuple(x.shape) for x in pyramid] == [
         (2, depth, *size) for depth, size in zip(channels, sizes, strict=True)
     ]

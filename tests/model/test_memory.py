@@ -310,6 +310,18 @@ class TestContextMemory:
         expected = torch.einsum("bgcp,bgcd->bgdp", query.softmax(dim=2).flatten(3), mean)
         torch.testing.assert_close(memory.read(query).flatten(3), expected)
 
+    def test_keeps_its_mean_in_float32_under_autocast(self, query: Tensor) -> None:
+        memory = half = ContextMemory()
+        for number in range(4):
+            memory = memory.add(*frame(number))
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                half = half.add(*frame(number))
+                answer = half.read(query)
+        assert memory.context is not None
+        assert half.context is not None
+        assert torch.equal(half.context, memory.context)
+        assert torch.equal(answer, memory.read(query))
+
     def test_knows_nothing_before_its_first_frame(self, query: Tensor) -> None:
         with pytest.raises(ValueError, match="nothing is remembered"):
             ContextMemory().read(query)

@@ -1,4 +1,5 @@
 import copy
+import itertools
 from typing import Literal, get_args
 
 import pytest
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from tests.conftest import TINY, Scene, scene
 from vostool.model.interface import Reference
-from vostool.model.memory import MEMORIES, FrameMemory, StackedMemory
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.memory import MEMORIES, StackedMemory
+from vostool.model.stm import Stm, StmMemory, StmSettings
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import Annotation, References, propagate
 from vostool.propagation.losses import mask_loss
@@ -18,9 +19,29 @@ Own = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]
 
 
-def variant(keys: Own, values: Own, similarity: Similarity, memory: str) -> StmSettings:
-    changes = {"keys": keys, "values": values, "similarity": similarity, "memory": memory}
+def variant(
+    keys: Own, values: Own, similarity: Similarity, memory: str, *parts: str
+) -> StmSettings:
+    """Return settings of a network, whose optional `parts` are "half" and "located"."""
+    changes = {
+        "keys": keys,
+        "values": values,
+        "similarity": similarity,
+        "memory": memory,
+        "output_stride": 2 if "half" in parts else 4,
+        "location_cue": "located" in parts,
+    }
     return TINY.model_copy(update=changes)
+
+
+def build(settings: StmSettings) -> Stm:
+    """Return a network as it may be after training: no part of it is without effect."""
+    torch.manual_seed(0)
+    network = Stm(settings)
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter.data, std=0.1)
+    return network
 
 
 @pytest.fixture(
@@ -30,12 +51,14 @@ def variant(keys: Own, values: Own, similarity: Similarity, memory: str) -> StmS
         *((keys, "shared", "l2", "stm") for keys in get_args(Own)),
         *(("shared", "shared", "l2", design) for design in MEMORIES if design != "stm"),
         *(("own", "own", "dot", design) for design in MEMORIES if design != "stm"),
+        ("own", "own", "dot", "stm", "half", "located"),
+        ("shared", "shared", "l2", "kmn", "half"),
+        ("shared", "shared", "l2", "kmn", "located"),
     ],
     ids="-".join,
 )
 def any_network(request: pytest.FixtureRequest) -> Stm:
-    torch.manual_seed(0)
-    return Stm(variant(*request.param)).eval()
+    return build(variant(*request.param)).eval()
 
 
 def random_masks(batch: int, count: int, height: int = 32, width: int = 48) -> Tensor:
@@ -71,11 +94,12 @@ class TestShapes:
     def test_keys_are_made_once_for_all_objects_or_once_for_each(self, any_network: Stm) -> None:
         features = any_network.encode(random_images(1, 2)[0])
         memory = any_network.memorize(features, random_masks(2, 3))
-        if not isinstance(memory, StackedMemory):
+        frames = memory.frames
+        if not isinstance(frames, StackedMemory):
             return
         own = any_network.settings.keys == "own"
-        assert memory.keys[0].shape[:3] == (2, 3 if own else 1, 2 * 3)
-        values = memory.values[0].shape
+        assert frames.keys[0].shape[:3] == (2, 3 if own else 1, 2 * 3)
+        values = frames.values[0].shape
         assert values[1] * values[3] == 3 * TINY.value_channels
 
     def test_a_sixteenth_of_the_image_is_where_frames_are_matched(self, network: Stm) -> None:
@@ -83,6 +107,63 @@ class TestShapes:
         assert features.key.shape == (1, TINY.key_channels, 2, 4)
         assert features.value.shape == (1, TINY.value_channels, 2, 4)
         assert features.scene.shape == (1, 64, 16, 32)
+
+
+def answer_after_two_frames(network: Stm, count: int) -> Tensor:
+    """Return the log-odds of objects in a frame, read from a memory of two others."""
+    first, second, third = (network.encode(image) for image in random_images(3, 1))
+    masks = random_masks(1, count)
+    memory = network.memorize(second, masks, network.memorize(first, masks, None, True))
+    return network.segment(third, memory)
+
+
+def written(settings: StmSettings) -> list[str]:
+    """Return what names a network of `variant`."""
+    parts = {"half": settings.output_stride == 2, "located": settings.location_cue}
+    chosen = [name for name, there in parts.items() if there]
+    return [settings.memory, settings.keys, settings.values, *chosen]
+
+
+def distance(got: Tensor, expected: Tensor) -> float:
+    """Return how far a tensor is from another one, as a share of its length."""
+    return float((got.detach() - expected.detach()).norm() / expected.detach().norm())
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        *itertools.product(
+            [variant(k, v, "l2", "gcm") for k in get_args(Own) for v in get_args(Own)],
+            [1, 2],
+        ),
+        *((variant("shared", "shared", "l2", memory, "half", "located"), 2) for memory in MEMORIES),
+    ],
+    ids=lambda case: str(case) if isinstance(case, int) else "-".join(written(case)),
+)
+class TestInBf16:
+    def test_a_network_with_bf16_weights_gives_the_answers_of_float32(
+        self, settings: StmSettings, count: int
+    ) -> None:
+        network = build(settings).eval().requires_grad_(False)
+        expected = answer_after_two_frames(network, count)
+        got = answer_after_two_frames(network.to(torch.bfloat16), count)
+        assert got.dtype == torch.float32
+        assert distance(got, expected) < 0.05
+
+    def test_training_under_autocast_gives_the_answers_and_gradients_of_float32(
+        self, settings: StmSettings, count: int
+    ) -> None:
+        network = build(settings).train()
+        answers, gradients = [], []
+        for half in (False, True):
+            network.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                answers.append(answer_after_two_frames(network, count))
+            answers[-1].square().mean().backward()
+            assert network.memory_value.weight.grad is not None
+            gradients.append(network.memory_value.weight.grad)
+        assert distance(answers[1], answers[0]) < 0.05
+        assert distance(gradients[1], gradients[0]) < 0.1
 
 
 class TestGradients:
@@ -174,6 +255,59 @@ class TestObjectsAndClips:
         assert not torch.allclose(one, other)
 
 
+@pytest.fixture(scope="module")
+def located() -> Stm:
+    return build(variant("own", "own", "dot", "stm", "located")).eval()
+
+
+class TestLocationCue:
+    def test_is_the_mask_of_the_frame_remembered_last(self, located: Stm) -> None:
+        first, second = (located.encode(image) for image in random_images(2, 2))
+        masks = random_masks(2, 3)
+        bank = located.memorize(first, masks, None, True)
+        recent = located.memorize(second, masks.flip(3), bank)
+        for memory, expected in ((bank, masks), (recent, masks.flip(3))):
+            assert memory.location is not None
+            share = expected[:, 1:].unflatten(3, (3, 16)).unflatten(2, (2, 16)).mean(dim=(3, 5))
+            torch.testing.assert_close(memory.location, torch.stack([share, 1 - share], dim=2))
+
+    def test_moves_an_object_s_log_odds_and_no_other_s(self, located: Stm) -> None:
+        first, second = (located.encode(image) for image in random_images(2, 1))
+        memory = located.memorize(first, random_masks(1, 2), None, True)
+        assert memory.location is not None
+        elsewhere = memory.location.clone()
+        elsewhere[:, 0, 0], elsewhere[:, 0, 1] = 1, 0  # the first object was everywhere
+        before = located.segment(second, memory)
+        after = located.segment(second, StmMemory(memory.frames, elsewhere))
+        assert (after - before)[:, 0].abs().max() > 0.01
+        torch.testing.assert_close(after[:, 1], before[:, 1])
+
+    def test_is_hidden_from_the_cycle_which_reads_another_moment(
+        self, located: Stm, clip: Scene
+    ) -> None:
+        blind = Stm(located.settings.model_copy(update={"location_cue": False})).eval()
+        blind.load_state_dict(located.state_dict(), strict=False)
+        losses = [
+            cycle_loss(
+                network,
+                network.encode(clip.images[1]),
+                clip.masks[1],
+                Reference(network.encode(clip.images[0]), clip.masks[0]),
+            )
+            for network in (located, blind)
+        ]
+        assert torch.equal(*losses)
+
+    def test_is_seen_in_every_frame_that_follows(self, located: Stm, clip: Scene) -> None:
+        blind = Stm(located.settings.model_copy(update={"location_cue": False})).eval()
+        blind.load_state_dict(located.state_dict(), strict=False)
+        seen, unseen = (
+            follow(network, clip.images, clip.masks[0][:, 1:]) for network in (located, blind)
+        )
+        assert torch.equal(seen[0], unseen[0])  # it is given
+        assert (seen[1:] - unseen[1:]).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3
+
+
 def test_images_are_normalised_as_torchvision_s_weights_expect(network: Stm) -> None:
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     stem = network.encode(mean.expand(1, 3, 32, 32)).scene
@@ -221,9 +355,9 @@ def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:
         encode = network.encode
         memorize = network.memorize
 
-        def segment(self, features: object, memory: FrameMemory) -> Tensor:
-            assert isinstance(memory, StackedMemory)
-            lengths.append(len(memory.keys))
+        def segment(self, features: object, memory: StmMemory) -> Tensor:
+            assert isinstance(memory.frames, StackedMemory)
+            lengths.append(len(memory.frames.keys))
             return network.segment(features, memory)  # type: ignore[arg-type]
 
     with torch.no_grad():

@@ -23,6 +23,8 @@ FORMAT = 1
 KEY = "vostool"
 # these may change in training
 CHANGEABLE_IN_TRAINING = {
+    "output_stride",
+    "location_cue",
     "values",
     "memory",
     "top_k",

@@ -4,13 +4,23 @@ Coarse to fine, each stage adds the frame's own finer features. Those depend on 
 frame alone, so `skips` is apart from `forward`: it runs once a frame, `forward` once
 an object. Widths taper towards the fine end, where pixels are many.
 
+With `output_stride` 2 one more stage refines the log-odds at 1/4 by a residual at 1/2, which
+sees the object and the edges of the frame together. It starts at zero: a decoder begun from
+weights without that stage gives the very log-odds that it gave before. The same holds for
+`location_cue`, a term of where the object was.
+
 Shapes: BN = B N objects of B clips; h x w positions at 1/16 of the image.
 """
+
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vostool.model.encoders import Pyramid
+from vostool.model.encoders import STEM_CHANNELS, Pyramid
+
+OutputStride = Literal[2, 4]
+HALF_CHANNELS = 16  # of the stage at 1/2
 
 
 class ResidualBlock(nn.Module):
@@ -44,9 +54,17 @@ class Refine(nn.Module):
 class Decoder(nn.Module):
     """From memory read-out to the log-odds of each object."""
 
-    def __init__(self, read: int, skips: tuple[int, int], widths: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        read: int,
+        skips: tuple[int, int],
+        widths: tuple[int, int, int],
+        output_stride: OutputStride = 4,
+        location_cue: bool = False,
+    ) -> None:
         super().__init__()
         coarse, middle, fine = widths
+        self.output_stride = output_stride
         self.fuse = nn.Conv2d(read, coarse, 3, padding=1)
         self.block = ResidualBlock(coarse)
         self.skip_eighth = nn.Conv2d(skips[0], middle, 3, padding=1)
@@ -54,14 +72,47 @@ class Decoder(nn.Module):
         self.refine_eighth = Refine(coarse, middle)
         self.refine_quarter = Refine(middle, fine)
         self.head = nn.Conv2d(fine, 1, 3, padding=1)
+        if output_stride == 2:
+            self.skip_half = nn.Conv2d(STEM_CHANNELS, HALF_CHANNELS, 3, padding=1)
+            self.refine_half = Refine(fine, HALF_CHANNELS)
+            self.head_half = zeroed(nn.Conv2d(HALF_CHANNELS, 1, 3, padding=1))
+        if location_cue:
+            # without a bias: an unknown location, which adds nothing, is zero in both channels
+            self.locate = zeroed(nn.Conv2d(2, coarse, 3, padding=1, bias=False))
 
-    def skips(self, pyramid: Pyramid) -> tuple[Tensor, Tensor]:
-        """Return the frame's own part of the two finer stages, at 1/8 and 1/4."""
-        return self.skip_eighth(pyramid.eighth), self.skip_quarter(pyramid.quarter)
+    def skips(self, pyramid: Pyramid) -> tuple[Tensor, ...]:
+        """Return the frame's own part of the finer stages, at 1/8, 1/4 and, if used, 1/2."""
+        skips = self.skip_eighth(pyramid.eighth), self.skip_quarter(pyramid.quarter)
+        return (*skips, self.skip_half(pyramid.half)) if self.output_stride == 2 else skips
 
-    def forward(self, read: Tensor, skips: tuple[Tensor, Tensor]) -> Tensor:
-        """Return log-odds (BN, 1, 4h, 4w) of what was read, (BN, D, h, w)."""
-        x = self.block(self.fuse(read))
+    def forward(
+        self, read: Tensor, skips: tuple[Tensor, ...], location: Tensor | None = None
+    ) -> Tensor:
+        """Return log-odds (BN, 1, 16h, 16w), float32, of what was read, (BN, D, h, w).
+
+        `location` (BN, 2, h, w) is where the object was and where it was not, if that is known.
+        """
+        x = self.fuse(read)
+        if location is not None:
+            x = x + self.locate(location)
+        x = self.block(x)
         x = self.refine_eighth(x, skips[0])
-        x = self.refine_quarter(x, skips[1])
-        return self.head(x.relu())
+        x = self.refine_quarter(x, skips[1]).relu()
+        logits = enlarge(self.head(x), 4)
+        if self.output_stride == 2:
+            x = self.refine_half(x, skips[2])
+            # enlarged apart: a residual of zero leaves the log-odds as they are to the last bit
+            logits = logits + enlarge(self.head_half(x.relu()), 2)
+        return logits
+
+
+def enlarge(logits: Tensor, factor: int) -> Tensor:
+    """Return log-odds (BN, 1, h, w) bilinearly enlarged, in float32."""
+    return functional.interpolate(logits.float(), scale_factor=factor, mode="bilinear")
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """Return a convolution whose response is zero until it is trained."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

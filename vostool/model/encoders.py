@@ -4,8 +4,8 @@ Batch norm is frozen in this work (its statistics never move), which makes it on
 more affine map: it is folded into the convolution before it, for training as for
 inference. It costs nothing then, and a batch of one is as good as any.
 
-Shapes: features at 1/4, 1/8 and 1/16 of the image; C = 64, 128, 256 channels for
-ResNet-18 and -34, 256, 512, 1024 for ResNet-50 and -101.
+Shapes: features at 1/2, 1/4, 1/8 and 1/16 of the image; C = 64, 64, 128, 256 channels for
+ResNet-18 and -34, 64, 256, 512, 1024 for ResNet-50 and -101.
 """
 
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from vostool.errors import WeightsError
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
 DEVIATION = (0.229, 0.224, 0.225)
+STEM_CHANNELS = 64  # of every backbone
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
@@ -32,6 +33,7 @@ def normalize(image: Tensor, dtype: torch.dtype) -> Tensor:
 class Pyramid(NamedTuple):
     """Features of one image, fine to coarse."""
 
+    half: Tensor  # the response of the stem, before its relu
     quarter: Tensor
     eighth: Tensor
     sixteenth: Tensor
@@ -60,7 +62,7 @@ class ResNetBody(nn.Module):
         """Return the features of a stem response at all sizes."""
         quarter = self.quarter(stem)
         eighth = self.layer2(quarter)
-        return Pyramid(quarter, eighth, self.layer3(eighth))
+        return Pyramid(stem, quarter, eighth, self.layer3(eighth))
 
 
 def resnet(

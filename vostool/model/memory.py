@@ -154,8 +154,10 @@ class ContextMemory:
 
     def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
         """Return this memory with one more frame in the mean."""
-        weights = positions(key).float().softmax(dim=2)  # (B, G, h w, C)
-        new = weights.transpose(2, 3) @ positions(value).float()
+        # the mean of many frames needs more than 16 bits, which autocast would make of it
+        with torch.autocast(key.device.type, enabled=False):
+            weights = positions(key).float().softmax(dim=2)  # (B, G, h w, C)
+            new = weights.transpose(2, 3) @ positions(value).float()
         count = self.frames + 1
         context = new if self.context is None else self.context + (new - self.context) / count
         return replace(self, context=context, frames=count)

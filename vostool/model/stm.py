@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vostool.model.decoder import Decoder, ResidualBlock
+from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
@@ -35,6 +35,11 @@ class StmSettings(BaseModel):
     decoder_channels: tuple[int, int, int] = Field(
         default=(256, 128, 64), description="widths at 1/16, 1/8 and 1/4 of the image"
     )
+    output_stride: OutputStride = Field(
+        default=4,
+        description="pixels of the image per log-odds of the decoder, which are enlarged to the "
+        "image; 2 adds a stage at 1/2 for finer outlines",
+    )
     keys: Literal["own", "shared"] = Field(
         default="own",
         description="own: the memory encoder makes keys, one set per object (STM); "
@@ -44,6 +49,10 @@ class StmSettings(BaseModel):
         default="own",
         description="own: an encoder of image and mask together makes values, once per object "
         "(STM); shared: the query encoder's features, joined by the mask at 1/16",
+    )
+    location_cue: bool = Field(
+        default=False,
+        description="the decoder sees at 1/16 where each object was in the frame remembered last",
     )
     similarity: Similarity = "dot"
     memory: Literal["stm", "kmn", "gcm"] = "stm"
@@ -71,8 +80,16 @@ class StmFeatures:
 
     key: Tensor  # (B, C, h, w)
     value: Tensor  # (B, D, h, w)
-    skips: tuple[Tensor, Tensor]  # (B, ., 2h, 2w), (B, ., 4h, 4w)
+    skips: tuple[Tensor, ...]  # (B, ., 2h, 2w), (B, ., 4h, 4w); output_stride 2: (B, ., 8h, 8w)
     scene: Tensor  # the memory encoder's part that no mask changes, at 1/2 or 1/16
+
+
+@dataclass(frozen=True)
+class StmMemory:
+    """Frames remembered, and where the objects were in the latest of them."""
+
+    frames: FrameMemory
+    location: Tensor | None = None  # (B, N, 2, h, w), object and rest; None: not known
 
 
 class Stm(nn.Module):
@@ -116,7 +133,11 @@ class Stm(nn.Module):
         if settings.keys == "own":
             self.memory_key = nn.Conv2d(memory_top, settings.key_channels, 3, padding=1)
         self.decoder = Decoder(
-            2 * settings.value_channels, (eighth, quarter), settings.decoder_channels
+            2 * settings.value_channels,
+            (eighth, quarter),
+            settings.decoder_channels,
+            settings.output_stride,
+            settings.location_cue,
         )
 
     @property
@@ -147,15 +168,28 @@ class Stm(nn.Module):
         self,
         features: StmFeatures,
         masks: Tensor,
-        memory: FrameMemory | None = None,
+        memory: StmMemory | None = None,
         annotated: bool = False,
-    ) -> FrameMemory:
-        """See `Segmenter.memorize`."""
-        memory = self.empty_memory() if memory is None else memory
+    ) -> StmMemory:
+        """See `Segmenter.memorize`.
+
+        A predicted frame alone, as in the cycle, gives no location cue: it may lie far from the
+        frame that reads it, and its masks are to explain that frame by what they show there.
+        """
+        alone = memory is None and not annotated
+        frames = self.empty_memory() if memory is None else memory.frames
         key, value = self.remembered(features, masks)
         if self.settings.keys == "shared":
             value = value.flatten(1, 2).unsqueeze(1)
-        return memory.add(key, value, annotated)
+        located = self.settings.location_cue and not alone
+        return StmMemory(
+            frames.add(key, value, annotated), self.location(masks) if located else None
+        )
+
+    def location(self, masks: Tensor) -> Tensor:
+        """Return the share of each position that is an object, and that is not, (B, N, 2, h, w)."""
+        objects = functional.avg_pool2d(masks[:, 1:], self.stride).to(self.mask_stem.weight.dtype)
+        return torch.stack([objects, 1 - objects], dim=2)
 
     def remembered(self, features: StmFeatures, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys (B, 1 or N, C, h, w) and values (B, N, D, h, w) of a masked frame."""
@@ -185,15 +219,15 @@ class Stm(nn.Module):
         )
         return MEMORIES[self.settings.memory](options)
 
-    def segment(self, features: StmFeatures, memory: FrameMemory) -> Tensor:
+    def segment(self, features: StmFeatures, memory: StmMemory) -> Tensor:
         """See `Segmenter.segment`."""
-        answer = memory.read(features.key.unsqueeze(1)).flatten(1, 2)  # (B, N D, h, w)
+        answer = memory.frames.read(features.key.unsqueeze(1)).flatten(1, 2)  # (B, N D, h, w)
         answer = answer.unflatten(1, (-1, self.settings.value_channels))  # (B, N, D, h, w)
         own = features.value.unsqueeze(1).expand_as(answer)
         read = torch.cat([answer, own], dim=2).flatten(0, 1)
-        logits = self.decoder(read.contiguous(memory_format=torch.channels_last), features.skips)
-        size = [side * self.stride for side in features.key.shape[2:]]
-        logits = functional.interpolate(logits.float(), size=size, mode="bilinear")
+        read = read.contiguous(memory_format=torch.channels_last)
+        location = None if memory.location is None else memory.location.flatten(0, 1)
+        logits = self.decoder(read, features.skips, location)
         return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
 
 
