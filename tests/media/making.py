@@ -171,14 +171,34 @@ def add_sound(output: OutputContainer, codec: str) -> None:
     output.add_stream(codec, rate=SOUND_RATE, layout="stereo")
 
 
-def write_clicks(output: OutputContainer, seconds: Fraction) -> None:
+def make_two_sounds(path: Path, default: int, codecs: Sequence[str] = ("aac", "aac")) -> Path:
+    """Write two seconds of pictures with two audio streams: silence, then clicks."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        for index, codec in enumerate(codecs):
+            add_sound(output, codec)
+            is_default = Disposition.default if index == default else Disposition(0)
+            output.streams.audio[index].disposition = is_default
+        for index in range(50):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        write_clicks(output, Fraction(2), 0, volume=0)
+        write_clicks(output, Fraction(2), 1)
+    return path
+
+
+def write_clicks(
+    output: OutputContainer, seconds: Fraction, index: int = 0, volume: float = 0.8
+) -> None:
     samples = np.zeros((2, round(seconds * SOUND_RATE)), np.float32)
     click = np.sin(2 * np.pi * 1000 * np.arange(200) / SOUND_RATE)
     for time in CLICKS:
         begin = round(time * SOUND_RATE)
         room = samples[:, begin : begin + 200]
-        room += 0.8 * click[: room.shape[1]]
-    stream = output.streams.audio[0]
+        room += volume * click[: room.shape[1]]
+    stream = output.streams.audio[index]
     resampler = av.AudioResampler(stream.format.name, "stereo", SOUND_RATE, frame_size=1024)
     frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
     frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, 0, Fraction(1, SOUND_RATE)
