@@ -1,4 +1,7 @@
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -8,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.media.making import hear_clicks, make_video, picture
+from tests.media.making import hear_clicks, make_two_sounds, make_video, picture
 from vostool.errors import OutputError
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
@@ -67,6 +70,11 @@ class TestPictures:
             writer.write(picture(0), Fraction(0))
         assert probe(tmp_path / "o.mp4").pixel_aspect == aspect
 
+    def test_larger_than_an_encoder_takes_are_refused_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match=r"are 17000x32, H\.264 has at most 16384"):
+            VideoWriter(tmp_path / "o.mp4", width=17000, height=32, rate=RATE)
+        assert list(tmp_path.iterdir()) == []
+
     def test_of_the_wrong_size_are_refused(self, tmp_path: Path) -> None:
         with (
             pytest.raises(ValueError, match=r"shape \(48, 64, 3\), expected \(4, 4, 3\)"),
@@ -95,6 +103,13 @@ class TestTimes:
         times = write(tmp_path / "o.mp4", [Fraction(0), Fraction(1), Fraction(1), Fraction(1, 2)])
         assert times == sorted(set(times))
         assert float(times[-1]) == pytest.approx(1, abs=1e-4)
+
+    def test_of_long_pauses_are_kept_by_repetition(self, tmp_path: Path) -> None:
+        times = [Fraction(0), Fraction(1), Fraction(5000), Fraction(5001)]
+        read = write(tmp_path / "o.mp4", times)
+        assert set(times) < set(read)
+        assert read == sorted(read)
+        assert len(read) == 8
 
     def test_end_one_period_after_the_last_picture(self, tmp_path: Path) -> None:
         write(tmp_path / "o.mp4", [Fraction(0), Fraction(1), Fraction(3, 2)])
@@ -174,7 +189,8 @@ class TestSound:
         ) as writer:
             writer.write(picture(0), Fraction(0))
         assert writer.warnings == [
-            f"{broken}: the sound is left out: Invalid data found when processing input"
+            f"{broken}: the sound is left out: cannot be read as a video: "
+            "Invalid data found when processing input"
         ]
         assert len(list(read_frames(tmp_path / "o.mp4"))) == 1
 
@@ -185,6 +201,53 @@ class TestSound:
         ) as writer:
             writer.write(picture(0), Fraction(60))
         assert "there is no sound after the first frame" in writer.warnings[0]
+
+
+class TestSoundOfSeveralStreams:
+    def clicks(self, source: Path, tmp_path: Path) -> tuple[list[float], list[str]]:
+        """Return the clicks of a film made with the sound of `source`, and the warnings."""
+        output = tmp_path / "out.mp4"
+        with VideoWriter(output, width=64, height=48, rate=RATE, audio_from=source) as writer:
+            for frame in read_frames(source):
+                writer.write(frame.rgb, frame.time)
+        return hear_clicks(output) if probe(output).has_audio else [], writer.warnings
+
+    @pytest.mark.parametrize(("default", "count"), [(0, 0), (1, 4)])
+    def test_is_that_flagged_as_default(self, tmp_path: Path, default: int, count: int) -> None:
+        source = make_two_sounds(tmp_path / "two.mkv", default)
+        clicks, warnings = self.clicks(source, tmp_path)
+        assert len(clicks) == count
+        assert warnings == []
+
+    def test_is_the_next_if_the_codec_of_one_is_unknown(self, tmp_path: Path) -> None:
+        source = make_two_sounds(tmp_path / "two.mov", 0, ("pcm_s16le", "aac"))
+        self.forget_codec(source)
+        clicks, warnings = self.clicks(source, tmp_path)
+        assert len(clicks) == 4
+        assert warnings == [
+            f"{source}: audio stream 1 is passed over: FFmpeg has no decoder for it"
+        ]
+
+    def test_is_none_with_a_warning_if_all_codecs_are_unknown(self, tmp_path: Path) -> None:
+        source = make_video(tmp_path / "unknown.mov", sound="pcm_s16le")
+        self.forget_codec(source)
+        clicks, warnings = self.clicks(source, tmp_path)
+        assert clicks == []
+        assert warnings == [f"{source}: the sound is left out: FFmpeg has no decoder for it"]
+
+    def forget_codec(self, source: Path) -> None:
+        data = source.read_bytes()
+        assert data.count(b"sowt") == 1
+        source.write_bytes(data.replace(b"sowt", b"what"))
+
+    def test_stays_in_step_where_transport_streams_were_joined(self, tmp_path: Path) -> None:
+        part = make_video(tmp_path / "part.ts", 50, sound="aac")
+        begin = float(next(read_frames(part)).time)
+        heard = [time - begin for time in hear_clicks(part)]
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(part.read_bytes() * 2)
+        clicks, _ = self.clicks(joined, tmp_path)
+        assert np.allclose(clicks, [*heard, *(2 + time for time in heard)], atol=0.03)
 
 
 @contextmanager
@@ -218,6 +281,38 @@ class TestFile:
             raise problem
         assert [path.name for path in tmp_path.iterdir()] == ["o.part.mp4"]
         assert len(list(read_frames(tmp_path / "o.part.mp4"))) == 5
+
+    @pytest.mark.parametrize("sound", [None, "aac"])
+    def test_plays_as_far_as_it_goes_if_the_process_is_killed(
+        self, tmp_path: Path, sound: str | None
+    ) -> None:
+        source = make_video(tmp_path / "source.mp4", 100, sound=sound)
+        program = (
+            "import os, sys; from pathlib import Path; from fractions import Fraction;"
+            "from vostool.media.video import read_frames;"
+            "from vostool.media.writer import VideoWriter;"
+            "source, output = map(Path, sys.argv[1:]);"
+            "writer = VideoWriter(output, width=64, height=48, rate=Fraction(25),"
+            " audio_from=source);"
+            "[writer.write(frame.rgb, frame.time) for frame in read_frames(source)];"
+            "os.kill(os.getpid(), 9)"
+        )
+        output = tmp_path / "o.mp4"
+        killed = subprocess.run([sys.executable, "-c", program, str(source), str(output)])
+        assert killed.returncode == -signal.SIGKILL
+        frames = list(read_frames(tmp_path / "o.part.mp4"))
+        assert len(frames) > 60
+        assert [frame.time for frame in frames] == [index / RATE for index in range(len(frames))]
+        if sound:
+            assert hear_clicks(tmp_path / "o.part.mp4")[:3] == pytest.approx(
+                hear_clicks(source)[:3], abs=0.003
+            )
+
+    def test_is_an_ordinary_one_in_the_end(self, tmp_path: Path) -> None:
+        write(tmp_path / "o.mp4", [index / RATE for index in range(50)])
+        data = (tmp_path / "o.mp4").read_bytes()
+        assert b"moof" not in data
+        assert data.count(b"moov") == 1
 
     def test_is_removed_when_interrupted_before_the_first_picture(self, tmp_path: Path) -> None:
         with (

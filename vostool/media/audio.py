@@ -1,10 +1,12 @@
 """The sound of a source video carried into a file being written, in step with its pictures.
 
-Packets are copied where browsers play the codec from an MP4; other sound becomes stereo AAC.
-Never is more read than the pictures written so far call for.
+The stream is the one flagged as default, else the first; one that cannot be decoded gives way
+to the next. Packets are copied where browsers play the codec from an MP4; other sound becomes
+stereo AAC. Never is more read than the pictures written so far call for.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +14,13 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+
+from vostool.media.clock import Clock
+from vostool.media.compat import as_fraction
+from vostool.media.container import by_preference, may_break, open_media
 
 COPIED_CODECS = frozenset({"aac", "mp3", "mp3float", "opus", "libopus", "flac"})
 AAC_RATE = 48_000  # samples per second
@@ -22,31 +29,49 @@ AAC_BIT_RATE = 192_000
 
 
 class AudioTrack:
-    """The first audio stream of a source on its way into an output.
+    """An audio stream of a source on its way into an output.
 
     Time 0 of the output is `start`, in seconds on the source's clock. A packet or two from
     before it come along, with negative times: decoders need them, players do not play them.
+    `warnings` tells which streams were passed over.
     """
 
     def __init__(self, source: Path, output: OutputContainer, start: Fraction) -> None:
         """Add the track; to be called before anything is written to `output`.
 
-        Raises LookupError if the source has no audio; av.FFmpegError or ValueError if it cannot
-        be read or carried, or ends before `start`.
+        Raises LookupError if the source has no audio; InputError, av.FFmpegError or ValueError
+        if it cannot be read or carried, or ends before `start`.
         """
+        self.warnings: list[str] = []
         self._output = output
         self._start = start
-        self._container = av.open(f"file:{source}")
-        try:
-            self._packets = _packets(self._container, output, start)
+        with open_media(source) as container:
+            streams = by_preference(container.streams.audio)
+            usable = [stream.codec_context is not None for stream in streams]
+            indices = [stream.index for stream in streams]
+        if not indices:
+            raise LookupError("no audio")
+        problem: Exception = ValueError("FFmpeg has no decoder for it")
+        for index, is_usable in zip(indices, usable, strict=True):
+            if is_usable:
+                try:
+                    self._begin(source, index)
+                    break
+                except (av.FFmpegError, ValueError) as error:
+                    problem = error
+            self.warnings.append(f"audio stream {index} is passed over: {describe(problem)}")
+        else:
+            raise problem
+
+    def _begin(self, source: Path, index: int) -> None:
+        with ExitStack() as stack:
+            container = stack.enter_context(open_media(source))
+            self._packets = _packets(container, index, self._output, self._start)
             # reading a first packet also adds the stream, so a dead source leaves no empty track
             self._ahead = next(self._packets, None)
-        except BaseException:
-            self.close()
-            raise
-        if self._ahead is None:
-            self.close()
-            raise ValueError("there is no sound after the first frame")
+            if self._ahead is None:
+                raise ValueError("there is no sound after the first frame")
+            self._source = stack.pop_all()
 
     def advance(self, until: Fraction) -> None:
         """Write the sound up to `until`, in seconds on the source's clock.
@@ -59,51 +84,67 @@ class AudioTrack:
 
     def close(self) -> None:
         """Let go of the source."""
-        self._container.close()
+        self._source.close()
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong, without FFmpeg's code and file name."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _packets(
-    source: InputContainer, output: OutputContainer, start: Fraction
+    source: InputContainer, index: int, output: OutputContainer, start: Fraction
 ) -> Iterator["Packet[AudioStream]"]:
     """Yield packets ready for `output`, to which the stream is added with the first of them."""
-    stream = source.streams.audio[0]
+    stream = source.streams[index]
+    assert isinstance(stream, AudioStream)
     if stream.codec_context.name in COPIED_CODECS:
         return _copied(source, stream, output, start)
     return _encoded(source, stream, output, start)
+
+
+def _start_clock(source: InputContainer, stream: AudioStream) -> Clock:
+    context = stream.codec_context
+    period = Fraction(context.frame_size or AAC_FRAME, context.sample_rate or AAC_RATE)
+    return Clock(period, may_break(source))
 
 
 def _copied(
     source: InputContainer, stream: AudioStream, output: OutputContainer, start: Fraction
 ) -> Iterator["Packet[AudioStream]"]:
     target: AudioStream | None = None
-    for packet in _heard_from(start, source, stream):
-        target = target or output.add_stream_from_template(stream)
-        shift = round(start / packet.time_base)
-        packet.pts = (packet.pts or 0) - shift
-        packet.dts = (packet.dts or 0) - shift
-        packet.stream = target
-        yield packet
+    unit = as_fraction(stream.time_base) or Fraction(1, AAC_RATE)
+    latest: int | None = None
+    for packet, time in _heard_from(start, source, stream, unit):
+        ticks = round((time - start) / unit)
+        if latest is not None and ticks <= latest:  # would not be let into an MP4
+            continue
+        if target is None:
+            target = output.add_stream_from_template(stream)
+            # that of transport streams says in each packet what an MP4 says once
+            filter = "aac_adtstoasc" if stream.codec_context.name == "aac" else "null"
+            unpacker = BitStreamFilterContext(filter, stream)
+        packet.pts = packet.dts = latest = ticks
+        for ready in unpacker.filter(packet):
+            ready.stream = target
+            yield ready
 
 
 def _heard_from(
-    start: Fraction, source: InputContainer, stream: AudioStream
-) -> Iterator["Packet[AudioStream]"]:
-    """Yield the packets heard after `start`, and the one before them."""
-    before: Packet[AudioStream] | None = None
-    latest: int | None = None
-    for packet in source.demux(stream):
-        if packet.pts is None or packet.dts is None:  # the last, empty one
-            continue
-        if latest is not None and packet.dts <= latest:  # would not be let into an MP4
-            continue
-        latest = packet.dts
-        if (packet.pts + (packet.duration or 0)) * packet.time_base <= start:
-            before = packet
+    start: Fraction, source: InputContainer, stream: AudioStream, unit: Fraction
+) -> Iterator[tuple["Packet[AudioStream]", Fraction]]:
+    """Yield the packets heard after `start`, and the one before them, with their times."""
+    before: tuple[Packet[AudioStream], Fraction] | None = None
+    packets = (packet for packet in source.demux(stream) if packet.size)  # the last is empty
+    stored = ((packet, None if packet.pts is None else packet.pts * unit) for packet in packets)
+    for packet, time in _start_clock(source, stream).read(stored):
+        if time + (packet.duration or 0) * unit <= start:
+            before = packet, time
             continue
         if before:
             yield before
             before = None
-        yield packet
+        yield packet, time
 
 
 def _encoded(
@@ -112,8 +153,9 @@ def _encoded(
     target: AudioStream | None = None
     resampler = AudioResampler("fltp", "stereo", AAC_RATE, frame_size=AAC_FRAME)
     for frame in _decoded_from(start, source, stream):
+        pieces = resampler.resample(frame)
         target = target or output.add_stream("aac", rate=AAC_RATE, bit_rate=AAC_BIT_RATE)
-        for piece in resampler.resample(frame):
+        for piece in pieces:
             yield from target.encode(piece)
     if target:
         for piece in resampler.resample(None):
@@ -125,16 +167,25 @@ def _decoded_from(
     start: Fraction, source: InputContainer, stream: AudioStream
 ) -> Iterator[AudioFrame]:
     """Yield the decoded sound heard after `start`, which becomes time 0; skips what is damaged."""
+    stored = (
+        (frame, None if frame.pts is None or unit is None else frame.pts * unit)
+        for frame in _decoded(source, stream)
+        for unit in [as_fraction(frame.time_base)]
+    )
+    for frame, time in _start_clock(source, stream).read(stored):
+        unit = Fraction(1, frame.sample_rate)
+        begin = time - start
+        if begin + frame.samples * unit > 0:
+            frame.pts, frame.time_base = round(begin / unit), unit
+            yield frame
+
+
+def _decoded(source: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
     for packet in source.demux(stream):
         try:
             frames = packet.decode()
         except av.FFmpegError:
             continue
         for frame in frames:
-            unit = Fraction(1, frame.sample_rate)
-            if frame.pts is None or frame.time_base is None:
-                continue
-            begin = frame.pts * frame.time_base - start
-            if begin + frame.samples * unit > 0:
-                frame.pts, frame.time_base = round(begin / unit), unit
+            if frame.sample_rate:
                 yield frame

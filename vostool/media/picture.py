@@ -1,17 +1,21 @@
-"""One decoded picture to the array a viewer would see: colours, rotation, mirroring."""
+"""Decoded pictures to the arrays a viewer would see: colours, cropping, rotation, mirroring."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from pathlib import Path
+from typing import NamedTuple
 
+import av
 import numpy as np
-from av.sidedata.sidedata import SideData, Type
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace
+from av.video.reformatter import ColorRange, ColorTrc, VideoReformatter
+from numpy.typing import NDArray
 
+from vostool.errors import InputError
+from vostool.media.compat import Margins, display_matrix
 from vostool.media.frame import Rgb
+from vostool.media.matrix import UNSPECIFIED, Ycgco, choose_matrix, ycgco_to_rgb
 
-UNSPECIFIED_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED, which PyAV's Colorspace lacks
-SD_HEIGHT = 576  # lines; untagged pictures above it are taken for BT.709, others for BT.601
+NO_CROP = Margins()
 
 
 class Orientation(NamedTuple):
@@ -21,28 +25,100 @@ class Orientation(NamedTuple):
     row_step: int = 1  # -1 shows the last row first
     column_step: int = 1
 
+    def apply(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of a picture that is turned, or turned back."""
+        return (height, width) if self.transposed else (width, height)
 
-def to_rgb(picture: VideoFrame, width: int, height: int) -> Rgb:
-    """Return a picture as it is shown, (H, W, 3), scaled first to the stored size given.
+
+class Presenter:
+    """Turns the pictures of one stream into what a viewer sees, all of the first one's size.
 
     Deeper than 8 bits is rounded, limited range is spread, transparency is ignored.
+    `warnings` tells, in the order met, what could only be done approximately.
     """
-    if picture.colorspace == UNSPECIFIED_COLORSPACE and picture.height > SD_HEIGHT:
-        picture.colorspace = Colorspace.ITU709  # as players do; FFmpeg would take BT.601
-    rgb = picture.to_ndarray(width=width, height=height, format="rgb24")
-    turn = orientation(picture)
-    if turn.transposed:
-        rgb = rgb.transpose(1, 0, 2)
-    return np.ascontiguousarray(rgb[:: turn.row_step, :: turn.column_step], dtype=np.uint8)
+
+    def __init__(self, path: Path, crop: Margins = NO_CROP) -> None:
+        """`path` is named in errors; `crop` is what the container has cut off, before turning."""
+        self.warnings: list[str] = []
+        self._path = path
+        self._crop = crop
+        self._scaler = VideoReformatter()
+        self._size: tuple[int, int] | None = None  # of the first picture as shown, uncropped
+        self._rotation: int | None = None
+        self._orientation = Orientation()
+
+    def shown_size(self, picture: VideoFrame) -> tuple[int, int]:
+        """Return the width and height at which a picture is shown."""
+        rows, columns = self._window(picture.width, picture.height)
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        return self.orientation(picture).apply(width, height)
+
+    def present(self, picture: VideoFrame) -> Rgb:
+        """Return a picture as it is shown, (H, W, 3).
+
+        Raises InputError if its pixel format cannot be converted.
+        """
+        turn = self.orientation(picture)
+        self._size = self._size or turn.apply(picture.width, picture.height)
+        width, height = turn.apply(*self._size)
+        rgb = self._convert(picture, width, height)[self._window(width, height)]
+        if turn.transposed:
+            rgb = rgb.transpose(1, 0, 2)
+        return np.ascontiguousarray(rgb[:: turn.row_step, :: turn.column_step], dtype=np.uint8)
+
+    def orientation(self, picture: VideoFrame) -> Orientation:
+        """Return how a picture is turned, to the nearest quarter turn."""
+        # the matrix is asked for only if the angle changes, see display_matrix
+        if picture.rotation != self._rotation:
+            self._rotation = picture.rotation
+            self._orientation = read_matrix(display_matrix(picture))
+        return self._orientation
+
+    def _window(self, width: int, height: int) -> tuple[slice, slice]:
+        """Return the rows and columns that the crop leaves; all if it leaves none."""
+        top, bottom, left, right = self._crop
+        if top + bottom >= height or left + right >= width:
+            self._warn(f"cropping of {top}+{bottom} rows, {left}+{right} columns is ignored")
+            return slice(0, height), slice(0, width)
+        return slice(top, height - bottom), slice(left, width - right)
+
+    def _convert(self, picture: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+        # no conversion by these is asked for, and swscale refuses the values it does not know
+        picture.color_trc = ColorTrc.UNSPECIFIED
+        matrix = choose_matrix(picture)
+        if matrix.warning:
+            self._warn(matrix.warning)
+        try:
+            if matrix.ycgco:
+                return self._convert_ycgco(picture, width, height, matrix.ycgco)
+            picture.colorspace = matrix.colorspace
+            rgb = self._scaler.reformat(picture, width, height, "rgb24", threads=1)
+            return rgb.to_ndarray().astype(np.uint8, copy=False)
+        except (av.FFmpegError, OSError) as error:
+            raise InputError(
+                f"{self._path}: pixel format {picture.format.name} cannot be converted to RGB "
+                f"({error.strerror}); give a video in another one, such as yuv420p"
+            ) from error
+
+    def _convert_ycgco(
+        self, picture: VideoFrame, width: int, height: int, kind: Ycgco
+    ) -> NDArray[np.uint8]:
+        picture.colorspace = UNSPECIFIED  # the planes as they are
+        planes = self._scaler.reformat(picture, width, height, "yuv444p16le", threads=1)
+        limited = picture.color_range != ColorRange.JPEG
+        return ycgco_to_rgb(planes.to_ndarray().astype(np.uint16, copy=False), kind, limited)
+
+    def _warn(self, line: str) -> None:
+        if line not in self.warnings:
+            self.warnings.append(line)
 
 
-def orientation(picture: VideoFrame) -> Orientation:
-    """Return how a picture's display matrix turns it, to the nearest quarter turn."""
-    for side in cast(Sequence[SideData], picture.side_data):  # a mapping only in PyAV's stubs
-        if side.type == Type.DISPLAYMATRIX:
-            # shown x = a x + c y, shown y = b x + d y
-            a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5].tolist()
-            if abs(a) + abs(d) >= abs(b) + abs(c):
-                return Orientation(False, -1 if d < 0 else 1, -1 if a < 0 else 1)
-            return Orientation(True, -1 if b < 0 else 1, -1 if c < 0 else 1)
-    return Orientation()
+def read_matrix(matrix: Sequence[int] | None) -> Orientation:
+    """Return how a display matrix turns a picture, to the nearest quarter turn."""
+    if matrix is None:
+        return Orientation()
+    # shown x = a x + c y, shown y = b x + d y
+    a, b, _, c, d = matrix[:5]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, -1 if d < 0 else 1, -1 if a < 0 else 1)
+    return Orientation(True, -1 if b < 0 else 1, -1 if c < 0 else 1)

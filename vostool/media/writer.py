@@ -11,17 +11,27 @@ import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
-from vostool.errors import OutputError
-from vostool.media.audio import AudioTrack
+from vostool.errors import InputError, OutputError
+from vostool.files import written_whole
+from vostool.media.audio import AudioTrack, describe
 from vostool.media.frame import Rgb
 
 # ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
 # so that their times are kept exactly, and others to a millionth of a second
 CLOCK = 720_000
+LONGEST = 1000 * CLOCK  # ticks; a picture shown for longer is repeated, an MP4 counts to 2**31
 FALLBACK_RATE = Fraction(25)  # frames per second, if not known
+MAX_SIDE = 16384  # pixels
+# fragments of 0.2 s that reach the file as soon as they are whole; the header comes with the
+# first, for only then is known how much of the sound comes before time 0
+FRAGMENTED = {
+    "movflags": "+delay_moov",
+    "frag_duration": "200000",
+    "flush_packets": "1",
+}
 
 
 class VideoWriter:
@@ -30,8 +40,9 @@ class VideoWriter:
     The first picture is shown at time 0, the others at their times relative to it. An odd width
     or height is padded by repeating the last column or row, as 4:2:0 needs even ones.
 
-    The file grows as `<name>.part.mp4` and gets its name when the `with` block ends well. If it
-    ends with an exception, what was written is made playable but keeps the name of the part.
+    The file grows as `<name>.part.mp4`, in fragments that can be played at any time, even if the
+    process is killed. It becomes an ordinary MP4 and gets its name when the `with` block ends
+    well. If that ends with an exception, what was written keeps the name of the part.
     `warnings` tells, after the block, what had to be left out.
     """
 
@@ -52,7 +63,7 @@ class VideoWriter:
         the last one is shown; `pixel_aspect` is width / height of a pixel; `audio_from` is the
         video whose sound to carry over, on the same clock as the pictures' times; `quality` is
         x264's constant rate factor, from 0 (lossless) to 51.
-        Raises OutputError if the file cannot be created.
+        Raises OutputError if the file cannot be created, or the pictures are too large.
         """
         self.path = Path(path)
         self.part = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
@@ -60,6 +71,11 @@ class VideoWriter:
         self._format = _Format(width, height, rate, pixel_aspect, quality)
         self._audio_from = audio_from
         self._movie: _Movie | None = None
+        if max(width, height) > MAX_SIDE:
+            raise OutputError(
+                f"{self.path}: cannot be written: pictures are {width}x{height}, H.264 has at most "
+                f"{MAX_SIDE} pixels a side; go without the overlay (--no-overlay)"
+            )
         try:
             self.part.touch()
         except OSError as error:
@@ -96,7 +112,9 @@ class VideoWriter:
             else:
                 self.part.unlink()
             if self._movie and not problem:
-                self.part.replace(self.path)
+                with written_whole(self.path, av.FFmpegError) as whole:
+                    _put_index_first(self.part, whole)
+                self.part.unlink()
         except (av.FFmpegError, OSError) as error:
             if not problem:  # else that is the one to tell
                 raise self._failed(error) from error
@@ -135,7 +153,9 @@ class _Movie:
         self._rate = format.rate
         self._ticks = -1  # when the latest picture is shown
         self._duration = round(CLOCK / (format.rate or FALLBACK_RATE))  # of that picture, ticks
+        self._latest: VideoFrame | None = None
         self._audio: AudioTrack | None = None
+        self._scaler = VideoReformatter()
         self._output, self._stream = _create(path, format)
         if audio_from and not audio_from.is_dir() and not self._add_audio(audio_from):
             # anew: a stream once added cannot be taken away
@@ -147,12 +167,30 @@ class _Movie:
         ticks = max(round((time - self._start) * CLOCK), self._ticks + 1)
         if not self._rate and self._ticks >= 0:
             self._duration = ticks - self._ticks
-        picture = _to_yuv(rgb)
+        self._carry_audio(time)
+        while self._latest and ticks - self._ticks > LONGEST:
+            self._encode(self._latest, self._ticks + LONGEST)
+        self._latest = self._to_yuv(rgb)
+        self._encode(self._latest, ticks)
+
+    def _encode(self, picture: VideoFrame, ticks: int) -> None:
         picture.pts = self._ticks = ticks
         picture.time_base = Fraction(1, CLOCK)
         picture.duration = self._duration
-        self._carry_audio(time)
         self._output.mux(self._stream.encode(picture))
+
+    def _to_yuv(self, rgb: Rgb) -> VideoFrame:
+        height, width, _ = rgb.shape
+        if height % 2 or width % 2:
+            rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        return self._scaler.reformat(
+            picture,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
 
     def finish(self) -> None:
         """Write what is still in the encoder, the sound up to the end, and the index."""
@@ -171,9 +209,10 @@ class _Movie:
             self._output.start_encoding()
         except LookupError:
             return True  # a silent film
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, InputError) as error:
             self._drop_audio(error)
             return False
+        self._warnings += [f"{source}: {line}" for line in self._audio.warnings]
         return True
 
     def _carry_audio(self, until: Fraction) -> None:
@@ -186,7 +225,7 @@ class _Movie:
     def _drop_audio(self, error: Exception) -> None:
         """Go on without sound: the pictures matter more."""
         after = f" after {self._ticks / CLOCK:.1f} s" if self._ticks > 0 else ""
-        reason = getattr(error, "strerror", None) or error
+        reason = describe(error).removeprefix(f"{self._audio_from}: ")
         self._warnings.append(f"{self._audio_from}: the sound is left out{after}: {reason}")
         if self._audio:
             self._audio.close()
@@ -195,9 +234,8 @@ class _Movie:
 
 def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     """Open an MP4 with a stream for H.264, 4:2:0, limited range, BT.709."""
-    # "file:" keeps a colon in the name from being taken for a protocol; faststart puts the
-    # index first, so that a browser can play while it loads
-    output = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
+    # "file:" keeps a colon in the name from being taken for a protocol
+    output = av.open(f"file:{path}", "w", format="mp4", options=FRAGMENTED)
     stream = output.add_stream(
         "libx264",
         rate=format.rate or FALLBACK_RATE,
@@ -217,11 +255,17 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     return output, stream
 
 
-def _to_yuv(rgb: Rgb) -> VideoFrame:
-    height, width, _ = rgb.shape
-    if height % 2 or width % 2:
-        rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    return picture.reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-    )
+def _put_index_first(source: Path, target: Path) -> None:
+    """Copy an MP4 without its fragments, the index first: a browser plays it while it loads."""
+    options = {"movflags": "+faststart"}
+    with (
+        av.open(f"file:{source}") as fragmented,
+        av.open(f"file:{target}", "w", format="mp4", options=options) as output,
+    ):
+        streams = [
+            output.add_stream_from_template(stream, opaque=True) for stream in fragmented.streams
+        ]
+        for packet in fragmented.demux():
+            if packet.size:  # the last ones are empty
+                packet.stream = streams[packet.stream.index]
+                output.mux(packet)
