@@ -38,7 +38,7 @@ class TestFiles:
         assert image.convert("RGB").getpixel((12, 12)) == (128, 0, 0)
         assert image.convert("RGB").getpixel((35, 35)) == (0, 128, 0)
 
-    def test_are_written_whole_or_not_at_all(self, tmp_path: Path) -> None:
+    def test_are_atomic_write_or_not_at_all(self, tmp_path: Path) -> None:
         write_mask(tmp_path / "m.png", two_objects())
         write_mask(tmp_path / "m.png", two_objects() * 3)
         assert read_mask(tmp_path / "m.png").max() == 6

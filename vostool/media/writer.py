@@ -15,7 +15,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from vostool.errors import InputError, OutputError
-from vostool.files import written_whole
+from vostool.files import atomic_write
 from vostool.media.audio import AudioTrack, describe
 from vostool.media.frame import Rgb
 
@@ -112,7 +112,7 @@ class VideoWriter:
             else:
                 self.part.unlink()
             if self._movie and not problem:
-                with written_whole(self.path, av.FFmpegError) as whole:
+                with atomic_write(self.path, av.FFmpegError) as whole:
                     _put_index_first(self.part, whole)
                 self.part.unlink()
         except (av.FFmpegError, OSError) as error:
