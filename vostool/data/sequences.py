@@ -26,13 +26,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from vostool.data.layout import clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError, UsageError
-from vostool.media.folder import list_images
+from vostool.media.folder import list_files, list_images
+from vostool.media.image import read_image
 from vostool.media.masks import read_mask
 from vostool.media.video import read_frames
 
@@ -125,8 +125,8 @@ class Photograph:
     def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
         """See `Sequence`."""
         if self.binary:
-            rgb = load_picture(self.image)
-            white = load_picture(self.mask).max(axis=2) >= 128
+            rgb = read_image(self.image)
+            white = read_image(self.mask).max(axis=2) >= 128
             if white.shape != rgb.shape[:2]:
                 raise MaskError(
                     "{}: mask is {}x{}, its picture {}x{}".format(
@@ -154,7 +154,7 @@ class CocoPhotograph:
 
     def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
         """See `Sequence`."""
-        rgb = load_picture(self.image)
+        rgb = read_image(self.image)
         labels = np.zeros(rgb.shape[:2], np.uint8)
         for id_, entry in enumerate(self.objects, start=1):
             labels[self.coco.annToMask(entry) > 0] = id_
@@ -175,7 +175,7 @@ def load_clips(root: Path, short_side: int, split: Path | None = None) -> Iterat
     """Read the clips of a set one by one; a video is decoded at once, a folder is not."""
     for name in clip_names(root, split):
         source = clip_source(root, name)
-        masks = {path.stem: path for path in (masks_root(root) / name).glob("*.png")}
+        masks = {path.stem: path for path in list_files(masks_root(root) / name, (".png",))}
         if source.is_dir():
             frames = tuple(list_images(source))
             refuse_strays(masks, {frame.stem for frame in frames}, source)
@@ -210,9 +210,10 @@ def refuse_strays(masks: dict[str, Path], frames: set[str], source: Path) -> Non
 
 def load_photographs(root: Path, short_side: int, binary: bool = False) -> Iterator[Photograph]:
     """List photographs with their masks; raises InputError if there are none."""
-    paths = sorted(path for path in (root / "images").glob("*") if path.suffix.lower() in IMAGES)
+    folder = root / "images"
+    paths = sorted(list_files(folder, IMAGES)) if folder.is_dir() else []
     if not paths:
-        raise InputError(f"{root / 'images'}: holds no photograph")
+        raise InputError(f"{folder}: holds no photograph")
     for path in paths:
         mask = root / "masks" / f"{path.stem}.png"
         yield Photograph(f"{root.name}/{path.stem}", path, mask, short_side, binary)
@@ -246,18 +247,9 @@ def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoP
 
 def load_pair(image: Path, mask: Path | None, short_side: int) -> tuple[Tensor, Tensor]:
     """Read a picture (3, h, w) and its labels (h, w), resized to a short side in pixels."""
-    rgb = load_picture(image)
+    rgb = read_image(image)
     small = shrink(rgb, short_side)
     return small, load_labels(mask, small.shape[1:], rgb.shape)
-
-
-def load_picture(path: Path) -> np.ndarray:
-    """Read a picture, (H, W, 3); raises InputError."""
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as an image: {error}") from error
 
 
 def load_labels(path: Path | None, size: tuple[int, ...], whole: tuple[int, ...]) -> Tensor:
