@@ -138,6 +138,8 @@ def _objects(
 
 def _values(image: Image.Image, warnings: list[str]) -> tuple[Values, Kind]:
     """Return one number for each pixel: as stored, or standing for its colour; 0 if transparent."""
+    if image.mode == "P" and image.palette is None:
+        raise MaskError("indices without a palette of colours; save it as an indexed PNG again")
     visible = np.ones((image.height, image.width), bool)
     if _has_alpha(image):
         visible = np.asarray(image.convert("RGBA").getchannel("A")) >= 128
@@ -145,8 +147,6 @@ def _values(image: Image.Image, warnings: list[str]) -> tuple[Values, Kind]:
         return np.asarray(image).astype(np.uint8) * VOID, "grey"
     if image.mode == "F":
         return _whole(np.asarray(image)), "grey"
-    if image.mode == "P" and not image.getpalette("RGB"):
-        raise MaskError("indices without a palette of colours; save it as an indexed PNG again")
     if image.mode == "L" or image.mode.startswith("I") or _indexed(image):
         kind: Kind = "indexed" if _coloured(image) else "grey"
         if kind == "grey" or not _is_cut_out(image, visible, warnings):
