@@ -16,23 +16,23 @@ Layouts:
 Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both uint8.
 """
 
-import sys
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vostool.data.coco import Picture, check_pycocotools, read_coco
 from vostool.data.layout import clip_names, clip_source, masks_root
-from vostool.errors import InputError, MaskError, UsageError
+from vostool.errors import InputError, MaskError
 from vostool.media.folder import list_files, list_images
 from vostool.media.image import read_image
+from vostool.media.labels import MAX_OBJECTS
 from vostool.media.masks import read_mask
 from vostool.media.video import read_frames
 
@@ -146,8 +146,7 @@ class CocoPhotograph:
 
     name: str
     image: Path
-    coco: Any = field(repr=False)
-    objects: tuple[Any, ...] = field(repr=False)
+    picture: Picture = field(repr=False)
     short_side: int
     length: int = 1
     annotated: tuple[int, ...] = (0,)
@@ -155,11 +154,14 @@ class CocoPhotograph:
     def pick(self, frames: Several[int]) -> tuple[Tensor, Tensor]:
         """See `Sequence`."""
         rgb = read_image(self.image)
-        labels = np.zeros(rgb.shape[:2], np.uint8)
-        for id_, entry in enumerate(self.objects, start=1):
-            labels[self.coco.annToMask(entry) > 0] = id_
+        if rgb.shape[:2] != (self.picture.height, self.picture.width):
+            raise InputError(
+                "{}: picture is {}x{}, the COCO file says {}x{}".format(
+                    self.image, *rgb.shape[1::-1], self.picture.width, self.picture.height
+                )
+            )
         image = shrink(rgb, self.short_side)
-        return repeat(image, shrink_labels(labels, image.shape[1:]), len(frames))
+        return repeat(image, shrink_labels(self.picture.draw(), image.shape[1:]), len(frames))
 
 
 def keep(sequence: Sequence, device: torch.device) -> InMemory:
@@ -221,26 +223,14 @@ def load_photographs(root: Path, short_side: int, binary: bool = False) -> Itera
 
 def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoPhotograph]:
     """List the pictures of a COCO file that show an object large enough, not in a crowd."""
-    try:
-        from pycocotools.coco import COCO
-    except ImportError as error:
-        raise UsageError("the layout coco needs pycocotools: pip install pycocotools") from error
+    check_pycocotools()
     if split is None or not (root / split).is_file():
         raise InputError(f"{root}: expected split to name a COCO file, found {split}")
-    try:
-        with redirect_stdout(sys.stderr):  # it speaks, and stdout is for results
-            coco = COCO(root / split)
-    except (ValueError, AssertionError, KeyError, TypeError) as error:
-        raise InputError(f"{root / split}: cannot be read as a COCO file") from error
     empty = True
-    for number in sorted(coco.getImgIds()):
-        entries = coco.loadAnns(coco.getAnnIds(imgIds=number, iscrowd=False))
-        entries = [entry for entry in entries if entry["area"] >= SMALLEST_COCO_AREA]
-        largest = sorted(entries, key=lambda entry: -entry["area"])[:254]
-        if largest:
-            empty = False
-            path = root / split.stem / coco.loadImgs(number)[0]["file_name"]
-            yield CocoPhotograph(f"coco/{number}", path, coco, tuple(largest), short_side)
+    for picture in read_coco(root / split, SMALLEST_COCO_AREA, MAX_OBJECTS):
+        empty = False
+        path = root / split.stem / picture.file_name
+        yield CocoPhotograph(f"coco/{picture.id}", path, picture, short_side)
     if empty:
         raise InputError(f"{root / split}: holds no object of {SMALLEST_COCO_AREA} pixels or more")
 
