@@ -220,7 +220,10 @@ class GivenMasks(Mapping[int, Annotation]):
         if not self._frames and not self._only:
             others = f", as are {len(paths) - 1} others" if len(paths) > 1 else ""
             path = next(iter(paths.values()))
-            raise MaskError(f"{path}: expected at least one object, all is background{others}")
+            below = "" if threshold is None else f" (nothing reaches --threshold {threshold:g})"
+            raise MaskError(
+                f"{path}: expected at least one object, all is background{below}{others}"
+            )
 
     def size_for(self, model: Model) -> Size:
         """Return the size at which a model sees the frames."""

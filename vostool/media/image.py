@@ -7,6 +7,7 @@ tifffile, where that is installed. The kind is told by content, never by the fil
 Shapes: rgb (H, W, 3), uint8.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def to_rgb(path: Path, values: NDArray[Any]) -> Rgb:
     """
     if values.ndim == 2:
         values = values[..., np.newaxis]
-    if values.ndim != 3 or not 1 <= values.shape[2] <= 4:
+    if values.ndim != 3 or not 1 <= values.shape[2] <= 4 or values.size == 0:
         raise InputError(f"{path}: expected one picture of 1 to 4 channels, found {values.shape}")
     colours = values[..., :3] if values.shape[2] > 2 else values[..., :1]
     if values.dtype.kind == "f":
@@ -132,11 +133,13 @@ def to_rgb(path: Path, values: NDArray[Any]) -> Rgb:
 
 def _encode_srgb(path: Path, linear: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Return linear light as sRGB (IEC 61966-2-1), each from black to white."""
-    if np.median(linear) > FAR_TOO_BRIGHT:
+    light = np.nan_to_num(linear.astype(np.float32), nan=0.0)
+    median = np.median(light)
+    if median > FAR_TOO_BRIGHT:
         raise InputError(
-            f"{path}: expected linear light, 1 for white; found a median of {np.median(linear):.4g}"
+            f"{path}: expected linear light, 1 for white; found a median of {median:.4g}"
         )
-    light = np.nan_to_num(linear.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
+    light = light.clip(0, 1)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return (255 * encoded + 0.5).astype(np.uint8)
 
@@ -161,6 +164,8 @@ def _read_film(
 ) -> NDArray[Any]:
     """Return the first picture that a plugin of imageio reads; raises InputError."""
     import imageio.v3 as iio  # slow to import, and seldom needed
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says is in its exceptions
 
     try:
         # bytes, so that nothing goes by the file's name, nor opens another file
