@@ -258,6 +258,20 @@ class TestThresholds:
         assert "invert the mask" in read.warnings[0]
 
 
+class TestPictures:
+    @pytest.mark.parametrize("suffix", ["png", "gif"])
+    def test_of_few_colours_are_refused(self, read: Reader, suffix: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+        with pytest.raises(MaskError, match=r"200 colours that change at \d+% of the pixels"):
+            read(Image.fromarray(noise).quantize(200), suffix)
+
+    def test_are_not_masks_of_many_objects(self, read: Reader) -> None:
+        tiles = np.arange(200, dtype=np.uint8).reshape(10, 20).repeat(8, 0).repeat(8, 1)
+        image = Image.fromarray(tiles)
+        image.putpalette(PALETTE[::-1])
+        assert len(np.unique(read(image))) == 200
+
+
 class TestOtherKinds:
     @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "gif", "PNG", "TIFF"])
     def test_of_files_hold_the_same_objects(self, read: Reader, suffix: str) -> None:

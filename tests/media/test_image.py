@@ -116,6 +116,20 @@ class TestLinearLight:
         assert (tuple(rgb[0, 0]), tuple(rgb[0, -1])) == SRGB
         assert stored_mode(tmp_path / "0.tif") == "TIFF"
 
+    def test_of_a_tiff_whose_pages_go_round_in_a_circle_is_that_of_the_first(
+        self, tmp_path: Path
+    ) -> None:
+        tifffile = pytest.importorskip("tifffile")
+        path = tmp_path / "0.tif"
+        tifffile.imwrite(path, linear_light(), photometric="rgb")
+        with tifffile.TiffFile(path) as file:
+            first, tags = file.pages.first.offset, file.pages.first.tags
+            next_page = first + 2 + 12 * len(tags)
+        data = bytearray(path.read_bytes())
+        data[next_page : next_page + 4] = first.to_bytes(4, "little")
+        path.write_bytes(data)
+        assert tuple(read_image(path)[0, 0]) == SRGB[0]
+
     def test_that_is_no_number_is_black(self, tmp_path: Path) -> None:
         Image.fromarray(np.full((8, 12), np.nan, np.float32)).save(tmp_path / "nan.tif")
         assert (read_image(tmp_path / "nan.tif") == 0).all()

@@ -28,6 +28,8 @@ EDGE_SHARE = 0.1  # the share of the edge pixels from which edge labels give a s
 EDGE_PIXELS = 16  # fewer than this may be one tiny object between two others
 
 HIGHEST_BESIDE_VOID = 20  # greys up to it are taken for ids; DAVIS has at most 10 objects
+MOST_PAINTS = 64  # indexed images of fewer colours are masks, even in shades
+PICTURE = 0.3  # the share of pixels unlike their neighbour from which indices are a picture
 GROUND_ON_BORDER = 0.6  # the share of the border from which an object may be the background
 
 
@@ -38,8 +40,8 @@ def doubts_about_ground(labels: Labels) -> list[str]:
     covers = f"object {largest} covers {pixels[largest]} of {labels.size} pixels"
     if pixels[0] == 0:
         return [
-            f"no pixel is background, {covers}; black (index or value 0) or transparent is "
-            "background: where that is meant to be an object's colour, choose another"
+            f"no pixel is background, {covers}; what is black (index or value 0) or transparent "
+            "is background"
         ]
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     share = np.count_nonzero(border == largest) / border.size
@@ -49,6 +51,17 @@ def doubts_about_ground(labels: Labels) -> list[str]:
             "it black (invert the mask)"
         ]
     return []
+
+
+def refuse_picture(labels: Labels, count: int) -> None:
+    """Raise MaskError for indices that change from pixel to pixel, as in a photograph of few
+    colours."""
+    changes = float((labels[:, 1:] != labels[:, :-1]).mean()) if labels.shape[1] > 1 else 0.0
+    if count > MOST_PAINTS and changes > PICTURE:
+        raise MaskError(
+            f"{count} colours that change at {changes:.0%} of the pixels, as in a photograph; "
+            "expected a mask, one colour for each object"
+        )
 
 
 def refuse_greys_beside_white(present: NDArray[np.integer[Any]]) -> None:

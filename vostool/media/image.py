@@ -27,6 +27,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 EXR = b"v/1\x01"
 DPX = (b"SDPX", b"XPDS")
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+FIRST_FRAME = {"index": 0}
+FIRST_PAGE = {"index": ..., "page": 0}  # of the file: what follows may be without end
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # about 89 million, Pillow's own bound
 FAR_TOO_BRIGHT = 4.0  # a median two stops above white: these values are no linear light
 
@@ -77,10 +79,11 @@ def read_image(path: Path) -> Rgb:
     """
     kind = _first_bytes(path)
     if kind == EXR:
-        planes = _read_film(path, "pyav", {"format": "exr_pipe"}, {"format": "gbrpf32le"})
+        planes = _read_film(path, "pyav", FIRST_FRAME, container="exr_pipe", format="gbrpf32le")
         return to_rgb(path, planes[[2, 0, 1]].transpose(1, 2, 0))
     if kind in DPX:
-        return to_rgb(path, _read_film(path, "pyav", {"format": "dpx_pipe"}, {"format": "rgb24"}))
+        rgb = _read_film(path, "pyav", FIRST_FRAME, container="dpx_pipe", format="rgb24")
+        return to_rgb(path, rgb)
     try:
         with open_image(path) as image:
             turn_upright(image)
@@ -90,7 +93,7 @@ def read_image(path: Path) -> Rgb:
     except InputError as error:
         if not _is_unknown_tiff(kind, error):
             raise
-    return to_rgb(path, _read_film(path, "tifffile", {}, {}))
+    return to_rgb(path, _read_film(path, "tifffile", FIRST_PAGE))
 
 
 def stored_mode(path: Path) -> str:
@@ -160,20 +163,21 @@ def _is_unknown_tiff(kind: bytes, error: InputError) -> bool:
 
 
 def _read_film(
-    path: Path, plugin: Any, opening: dict[str, Any], reading: dict[str, str]
+    path: Path, plugin: Any, which: dict[str, Any], container: str | None = None, **reading: str
 ) -> NDArray[Any]:
     """Return the first picture that a plugin of imageio reads; raises InputError."""
     import imageio.v3 as iio  # slow to import, and seldom needed
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says is in its exceptions
 
+    opening: dict[str, Any] = {} if container is None else {"format": container}
     try:
         # bytes, so that nothing goes by the file's name, nor opens another file
         with iio.imopen(path.read_bytes(), "r", plugin=plugin, **opening) as file:
-            shape = file.properties(index=0).shape
+            shape = file.properties(**which).shape
             if np.prod(shape, dtype=float) > 4 * MAX_PIXELS:
                 raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, found {shape}")
-            return np.asarray(file.read(index=0, **reading))
+            return np.asarray(file.read(**which, **reading))
     except VostoolError:
         raise
     except ImportError as problem:

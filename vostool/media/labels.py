@@ -17,8 +17,10 @@ from vostool.errors import MaskError
 from vostool.media.doubts import (
     ADVICE,
     HIGHEST_BESIDE_VOID,
+    MOST_PAINTS,
     doubts_about_ground,
     refuse_greys_beside_white,
+    refuse_picture,
     refuse_smoothed,
 )
 
@@ -30,7 +32,6 @@ WHITE_16 = 65535
 NEARLY_WHITE = 240  # no data set numbers its objects this high; beside 255 it is noise
 SLACK = 1e-3  # of a float mask beyond 0 to 1
 ALIKE = 16  # colours closer than that in every channel are shades of one
-MOST_PAINTS = 64  # indexed images of fewer colours are masks, even in shades
 
 COLOUR_CODE = (1 << 16, 1 << 8, 1)  # one number for r, g, b, ascending with (r, g, b)
 WHITE = 0xFFFFFF  # by that code
@@ -117,10 +118,13 @@ def _objects(
         raise MaskError(f"{len(present)} values in a {image.format}, which blurs edges; {ADVICE}")
     if present[0] < 0 or present[-1] > VOID:
         raise MaskError(
-            f"values {present[0]} to {present[-1]}, expected objects 1 to {MAX_OBJECTS}"
+            f"values {present[0]} to {present[-1]}, expected objects 1 to {MAX_OBJECTS}; {ADVICE}"
         )
     labels: LabelMap = values.astype(np.uint8)
-    if doubt and len(present) > 2 and kind != "indexed":
+    if doubt and kind == "indexed":
+        if not _has_davis_palette(image):
+            refuse_picture(labels, len(present))
+    elif doubt and len(present) > 2:
         refuse_smoothed(labels, len(present))
     if present[-1] == VOID:
         if len(present) > 1 and present[-2] >= NEARLY_WHITE:
@@ -224,6 +228,11 @@ def _indexed(image: Image.Image) -> bool:
 def _coloured(image: Image.Image) -> bool:
     """Return whether the pixels are indices of colours, not merely of greys."""
     return any(len(set(colour)) > 1 for colour in _used_palette(image).values())
+
+
+def _has_davis_palette(image: Image.Image) -> bool:
+    palette = bytes(image.getpalette("RGB") or ())
+    return bool(palette) and PALETTE.startswith(palette)
 
 
 def _used_palette(image: Image.Image) -> dict[int, tuple[int, ...]]:
