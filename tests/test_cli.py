@@ -333,6 +333,11 @@ def smooth_mask(folder: Path, video: Footage) -> list[object]:
     return [video.path, "--mask", folder / "smooth.png"]
 
 
+def dim_mask(folder: Path, video: Footage) -> list[object]:
+    Image.fromarray(video.labels[0] * 99).save(folder / "dim.png")
+    return [video.path, "--mask", folder / "dim.png", "--threshold", 0.9]
+
+
 def file_for_folder(folder: Path, video: Footage) -> list[object]:
     (folder / "taken").touch()
     return [video.path, "--mask", video.mask, "-o", folder / "taken"]
@@ -367,6 +372,9 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
     "a mask of another size": (4, "mask is 99x99, video is 64x48", other_size),
     "a mask without objects": (4, "expected at least one object", empty_mask),
     "a smoothed mask": (4, "threshold it", smooth_mask),
+    "a threshold that nothing reaches": (4, "nothing reaches --threshold 0.9", dim_mask),
+    "a frame number without end": (2, "found one of 5000 digits", lambda f, v: [
+        v.path, "--mask", f"{'9' * 5000}:{v.mask}"]),
     "a video for a mask": (4, "cannot be read", lambda f, v: [v.path, "--mask", v.path]),
     "a file where the folder should be": (7, "cannot be written", file_for_folder),
     "a folder that cannot be made": (7, "cannot be written", below_a_file),

@@ -5,7 +5,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from vostool.evaluate.metrics import jaccard
-from vostool.preprocess import image_tensor, label_map, object_tensor, working_size
+from vostool.preprocess import (
+    image_tensor,
+    is_capped,
+    label_map,
+    most_pixels,
+    object_tensor,
+    working_size,
+)
 
 CPU = torch.device("cpu")
 
@@ -36,6 +43,22 @@ class TestWorkingSize:
 
     def test_is_never_nothing(self) -> None:
         assert working_size(10, 400, 4, 16) == (16, 160)
+
+    @pytest.mark.parametrize("shape", [(2, 600), (600, 2), (1, 100_000), (30, 50_000)])
+    @pytest.mark.parametrize("short_side", [64, 240, 320, 480])
+    def test_is_bounded_however_long_a_frame_is(
+        self, shape: tuple[int, int], short_side: int
+    ) -> None:
+        height, width = working_size(*shape, short_side, 16)
+        assert is_capped(*shape, short_side)
+        assert height * width <= most_pixels(short_side) == max(4 * short_side**2, 256**2)
+        assert height % 16 == width % 16 == 0
+        assert (height < width) == (shape[0] < shape[1])
+
+    @pytest.mark.parametrize("shape", [(1080, 3840), (100, 400), (480, 854)])
+    def test_is_not_bounded_up_to_4_to_1(self, shape: tuple[int, int]) -> None:
+        assert not is_capped(*shape, 320)
+        assert min(working_size(*shape, 320, 16)) == 320
 
 
 class TestImages:

@@ -1,10 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the one way to read text."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vostool.errors import OutputError
+from vostool.errors import InputError, OutputError, VostoolError
 
 
 @contextmanager
@@ -40,6 +40,22 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())
+
+
+def read_text(path: Path, what: str = "text", error: type[VostoolError] = InputError) -> str:
+    """Return the text of a file in UTF-8.
+
+    The byte order mark that Windows puts in front is no part of the text. Raises `error` if the
+    file cannot be read, is no regular file, or is no such text; `what` says what it should be.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+            raise error(f"{path}: cannot be read: it is no file")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: expected {what} in UTF-8: {problem.reason}") from problem
 
 
 def make_folder(folder: Path) -> None:

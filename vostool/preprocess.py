@@ -15,16 +15,39 @@ from torch.nn import functional
 
 Size = tuple[int, int]  # height, width
 
+# Long frames are seen smaller than asked: in all at most as many pixels as one of 4:1 has, since
+# memory and time grow with the square of the pixels. Few frames are longer than 32:9.
+LONGEST = 4
+ALWAYS_SEEN = 256**2  # pixels that are no burden at any shape
+
 
 def working_size(height: int, width: int, short_side: int, stride: int) -> Size:
     """Return the height and width at which the network sees a frame.
 
     The short side is as asked, both are rounded to the nearest multiple of `stride`, at
     240 pixels a change of the aspect ratio of 3 per cent or less; so nothing is padded.
+    Frames longer than 4:1 are seen at a smaller scale: at no more than `most_pixels`, or one
+    stride for the short side.
     """
-    scale = short_side / min(height, width)
+    most = most_pixels(short_side)
+    scale = min(short_side / min(height, width), (most / (height * width)) ** 0.5)
     rounded = [max(1, round(side * scale / stride)) * stride for side in (height, width)]
+    if is_capped(height, width, short_side):  # rounding up a thin side must not add to the pixels
+        longer = int(width > height)
+        limit = max(1, most // (rounded[1 - longer] * stride)) * stride
+        rounded[longer] = min(rounded[longer], limit)
     return rounded[0], rounded[1]
+
+
+def most_pixels(short_side: int) -> int:
+    """Return how many pixels of a frame the network sees at most."""
+    return max(LONGEST * short_side**2, ALWAYS_SEEN)
+
+
+def is_capped(height: int, width: int, short_side: int) -> bool:
+    """Return whether a frame is too long to be seen at the short side asked for."""
+    long_side = short_side * max(height, width) / min(height, width)
+    return long_side * short_side > most_pixels(short_side)
 
 
 def image_tensor(rgb: NDArray[np.uint8], size: Size, device: torch.device) -> Tensor:

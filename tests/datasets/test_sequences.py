@@ -73,6 +73,12 @@ class TestClips:
         clip = load_clip(tmp_path)
         assert all(shows_the_square(clip, frame) for frame in range(3))
 
+    def test_are_read_without_the_files_that_macos_hides_in_them(self, tmp_path: Path) -> None:
+        write_frames_clip(tmp_path, "square", [0, 1], [0, 1])
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            (tmp_path / kind / "square" / f"._00000.{suffix}").write_bytes(b"\0")
+        assert load_clip(tmp_path).annotated == (0, 1)
+
     def test_may_have_masks_for_some_frames_only(self, tmp_path: Path) -> None:
         write_frames_clip(tmp_path, "square", list(range(6)), [0, 2, 5])
         clip = load_clip(tmp_path)
@@ -157,6 +163,15 @@ class TestNames:
         split.write_text("camel\n\nbear\n")
         assert clip_names(tmp_path, Path("train.txt")) == ["camel", "bear"]
 
+    def test_may_be_listed_by_windows_notepad(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_bytes("camel\r\nbear\r\n".encode("utf-8-sig"))
+        assert clip_names(tmp_path, Path("train.txt")) == ["camel", "bear"]
+
+    def test_are_not_those_of_hidden_folders(self, tmp_path: Path) -> None:
+        for name in (".ipynb_checkpoints", "a"):
+            (tmp_path / "Annotations" / name).mkdir(parents=True)
+        assert clip_names(tmp_path) == ["a"]
+
     def test_may_be_listed_as_in_davis_2016(self, tmp_path: Path) -> None:
         split = tmp_path / "train.txt"
         split.write_text(
@@ -204,6 +219,11 @@ class TestPhotographs:
         (tmp_path / "masks" / "a.png").unlink()
         with pytest.raises(MaskError, match=r"a\.png: no such mask file"):
             photographed(tmp_path, HEIGHT)
+
+    def test_are_read_without_the_files_that_macos_hides_in_them(self, tmp_path: Path) -> None:
+        write_photograph(tmp_path, "a")
+        (tmp_path / "images" / "._a.jpg").write_bytes(b"\0")
+        assert len(list(load_photographs(tmp_path, HEIGHT))) == 1
 
     def test_that_are_damaged_are_refused(self, tmp_path: Path) -> None:
         write_photograph(tmp_path, "a")

@@ -100,6 +100,22 @@ class TestScores:
         assert together == [score_clip(clip, predictions / clip.name) for clip in clips]
 
 
+def test_sets_and_predictions_are_read_without_what_macos_and_windows_leave_in_them(
+    tmp_path: Path,
+) -> None:
+    root = write_davis17(tmp_path / "set", "a")
+    predictions = predict_truth(root, tmp_path / "predictions")
+    listed = root / "ImageSets" / "2017" / "val.txt"
+    listed.write_bytes("a\r\n".encode("utf-8-sig"))
+    for folder in (root / "Annotations" / "480p" / "a", predictions / "a"):
+        for name in ("._00000.png", "._99999.png", ".DS_Store", "Thumbs.db"):
+            (folder / name).write_bytes(b"\0")
+    (clip,) = open_benchmark("davis17", root, "val").clips
+    assert clip.name == "a"
+    (scores,) = score_clips([clip], predictions)
+    assert scores == score_clip(clip, predictions / "a")
+
+
 class TestABrokenPrediction:
     """Each is an error that names the file."""
 

@@ -99,3 +99,18 @@ def test_a_start_beyond_the_last_image_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "0.png")
     with pytest.raises(InputError, match="cannot start at frame 3, it has 1 frames"):
         list(read_frames(tmp_path, 3))
+
+
+def test_a_folder_of_mostly_unreadable_pictures_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "preview.jpg")
+    for name in ("0.CR2", "1.CR2"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"2 of 3 pictures are of kinds .* first 0\.CR2; convert"):
+        probe(tmp_path)
+
+
+def test_exr_frames_are_not_passed_over_for_a_preview(tmp_path: Path) -> None:
+    (tmp_path / "0.exr").write_bytes(b"v/1\x01" + bytes(99))
+    save(tmp_path / "preview.jpg")
+    with pytest.raises(InputError, match=r"0\.exr: cannot be read as an image"):
+        probe(tmp_path)

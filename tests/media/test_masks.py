@@ -121,6 +121,16 @@ class TestOptions:
         with pytest.raises(MaskError, match=r"missing\.png: no such mask file"):
             parse_mask_options([spec])
 
+    def test_a_number_of_thousands_of_digits_is_refused(self, folder: Path) -> None:
+        with pytest.raises(UsageError, match="expected a frame number, found one of 5000 digits"):
+            parse_mask_options([f"{'9' * 5000}:{folder / '007.png'}"])
+
+    def test_a_folder_is_read_without_what_systems_leave_in_it(self, folder: Path) -> None:
+        for name in ("._00000.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+            (folder / name).write_bytes(b"\0")
+        (folder / "00003.PNG").touch()
+        assert list(parse_mask_options([str(folder)])) == [0, 3, 7, 120]
+
     def test_two_masks_for_a_frame_are_refused(self, folder: Path) -> None:
         with pytest.raises(UsageError, match=r"frame 7 has two masks: .*007\.png and .*007\.png"):
             parse_mask_options([str(folder), f"7:{folder / '007.png'}"])

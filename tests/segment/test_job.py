@@ -192,7 +192,7 @@ class TestFolders:
 
     def test_are_read_as_a_video(self, frames: Path, job: Job, predictor: Predictor) -> None:
         report = segment(replace(job, video=frames), predictor)
-        assert list(masks_of(job)) == [f"{index:05d}.png" for index in range(4)]
+        assert list(masks_of(job)) == ["img_0.png", "img_10.png", "img_20.png", "img_30.png"]
         for index, labels in enumerate(masks_of(job).values()):
             assert (labels == draw(index)[1]).all()
         assert report["input"]["codec"] == "png"
@@ -205,6 +205,105 @@ class TestFolders:
         write_mask(masks / "img_20.png", draw(2)[1])
         segment(replace(job, video=frames, masks=(str(masks),)), predictor)
         assert [labels.any() for labels in masks_of(job).values()] == [False, False, True, True]
+
+    def test_give_masks_that_land_on_their_own_frames_when_given_back(
+        self, frames: Path, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        segment(replace(job, video=frames), predictor)
+        again = replace(job, video=frames, masks=(f"{job.output}/masks",), output=tmp_path / "2")
+        segment(again, predictor)
+        for path in sorted((job.output / "masks").iterdir()):
+            assert (tmp_path / "2" / "masks" / path.name).read_bytes() == path.read_bytes()
+
+    def test_replace_an_older_result_of_other_names_as_a_whole(
+        self, frames: Path, job: Job, predictor: Predictor, video: Footage
+    ) -> None:
+        report = segment(replace(job, video=frames, start=1, masks=(f"1:{video.mask}",)), predictor)
+        assert report["frame_names"] == ["img_10", "img_20", "img_30"]
+        (job.output / "masks" / "mine.png").write_bytes(b"precious")
+        segment(replace(job, end=2, overwrite=True), predictor)
+        assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1), "masks/mine.png"}
+
+    def test_do_not_replace_a_mask_that_is_given(
+        self, frames: Path, job: Job, predictor: Predictor
+    ) -> None:
+        segment(replace(job, video=frames), predictor)
+        given = f"2:{job.output}/masks/img_20.png"
+        with pytest.raises(OutputError, match=r"img_20\.png: is an input"):
+            segment(replace(job, video=frames, masks=(given,), overwrite=True), predictor)
+
+    def test_of_several_kinds_are_told_by_a_warning(
+        self, frames: Path, job: Job, predictor: Predictor
+    ) -> None:
+        Image.fromarray(draw(0)[0]).save(frames / "preview.jpg")
+        Image.fromarray(draw(0)[0]).save(frames / "raw.tga")
+        passed, kinds = segment(replace(job, video=frames), predictor)["warnings"]
+        assert "1 pictures are passed over, as their kinds cannot be read: raw.tga" in passed
+        assert "beside 4 png files, these are taken for frames too: preview.jpg" in kinds
+
+
+class TestGivenMasks:
+    def folder(self, tmp_path: Path, masks: dict[str, Picture]) -> str:
+        (tmp_path / "given").mkdir()
+        for name, labels in masks.items():
+            write_mask(tmp_path / "given" / name, labels)
+        return str(tmp_path / "given")
+
+    def test_all_black_in_a_folder_say_that_nothing_is_there(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        black = np.zeros((HEIGHT, WIDTH), np.uint8)
+        given = self.folder(
+            tmp_path, {"0.png": black, "1.png": black, "2.png": draw(2)[1], "5.png": black}
+        )
+        report = segment(replace(job, masks=(given,)), predictor)
+        found = [labels.any() for labels in masks_of(job).values()]
+        assert found == [False, False, True, True, True, False, True, True]
+        assert report["warnings"] == []
+
+    def test_all_black_everywhere_are_refused(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        black = np.zeros((HEIGHT, WIDTH), np.uint8)
+        given = self.folder(tmp_path, {"0.png": black, "1.png": black})
+        with pytest.raises(MaskError, match=r"0\.png: expected at least one object, all is back"):
+            segment(replace(job, masks=(given,)), predictor)
+        assert not job.output.exists()
+
+    def test_that_start_after_the_first_frame_are_told_by_a_warning(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        given = self.folder(tmp_path, {"frame0002.png": draw(2)[1], "frame0003.png": draw(3)[1]})
+        (warning,) = segment(replace(job, masks=(given,)), predictor)["warnings"]
+        assert "frame 2 is the first with a mask (frame0002.png): the masks of 2 frames" in warning
+        assert [labels.any() for labels in masks_of(job).values()][:3] == [False, False, True]
+
+    def test_for_a_frame_far_beyond_the_video_take_no_memory(
+        self, job: Job, predictor: Predictor, video: Footage
+    ) -> None:
+        with pytest.raises(MaskError, match="is for frame 99999999999999999, the video has 8"):
+            segment(replace(job, masks=(f"99999999999999999:{video.mask}",)), predictor)
+
+    def test_that_are_doubtful_are_told_by_a_warning(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        masks = {f"{index}.png": 1 - np.minimum(draw(index)[1], 1) for index in range(8)}
+        given = self.folder(tmp_path, masks)
+        warnings = segment(replace(job, masks=(given,)), predictor)["warnings"]
+        assert len(warnings) == 6
+        assert "0.png: object 1 covers " in warnings[0]
+        assert warnings[-1] == "3 more warnings of this kind about masks"
+
+    def test_with_soft_edges_are_taken_with_a_threshold(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        soft = Image.fromarray(draw(0)[1] * 255).resize((WIDTH, HEIGHT), box=(1, 1, 63, 47))
+        soft.save(tmp_path / "soft.jpg")
+        given = replace(job, masks=(str(tmp_path / "soft.jpg"),))
+        with pytest.raises(MaskError, match="threshold"):
+            segment(given, predictor)
+        segment(replace(given, threshold=0.5), predictor)
+        assert masks_of(job)["00000.png"].max() == 1
 
 
 class TestTheOverlay:

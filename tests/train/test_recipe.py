@@ -159,15 +159,20 @@ class TestRefusals:
     def test_of_a_size_that_is_no_multiple_of_16(self, size: str, path: Path) -> None:
         assert "phases.0.size" in self.refusal(path, f"phases.0.size={size}")
 
-    @pytest.mark.parametrize("content", [b"steps =", b"\xff\xfe", b"a = 1\na = 2"])
+    @pytest.mark.parametrize("content", [b"steps =", b"a = 1\na = 2", b"a = " + b"9" * 5000])
     def test_of_what_is_not_toml(self, content: bytes, path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match="not TOML"):
             read_recipe(path)
 
+    def test_of_what_is_not_text(self, path: Path) -> None:
+        path.write_bytes(b"\xff\xfe")
+        with pytest.raises(InputError, match="expected TOML in UTF-8"):
+            read_recipe(path)
+
     def test_of_a_missing_file_or_a_folder(self, tmp_path: Path) -> None:
         for path in (tmp_path / "missing.toml", tmp_path):
-            with pytest.raises(InputError, match="cannot read the recipe"):
+            with pytest.raises(InputError, match="cannot be read: "):
                 read_recipe(path)
 
 

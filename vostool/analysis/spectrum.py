@@ -28,7 +28,7 @@ from vostool.files import output_folder
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, predict
-from vostool.media.folder import natural_key
+from vostool.media.folder import list_files
 from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_undamaged
 
@@ -104,9 +104,10 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
         raise UsageError(f"{job.source}: expected --mask MASK.png with it, or a folder of clips")
     clips: list[tuple[str, Path, str]] = []
     for name in clip_names(job.source, job.listed and job.listed.resolve()):
-        masks = sorted((masks_root(job.source) / name).glob("*.png"), key=natural_key)
+        folder = masks_root(job.source) / name
+        masks = list_files(folder, (".png",)) if folder.is_dir() else []
         if not masks:
-            raise InputError(f"{masks_root(job.source) / name}: holds no mask")
+            raise InputError(f"{folder}: holds no mask")
         clips.append((name, clip_source(job.source, name), str(masks[0])))
     return clips
 

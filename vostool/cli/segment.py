@@ -33,6 +33,17 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Take the masks for soft ones of one object (grey edges, JPEG, a matte): the "
+            "object is what is at least that white, or that opaque.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         int, typer.Option(min=0, help="First frame, from 0.", rich_help_panel="Input")
     ] = 0,
@@ -109,6 +120,7 @@ def segment(
         start=start,
         end=end,
         overwrite=overwrite,
+        threshold=threshold,
     )
     if batch is not None:
         segment_batch(batch, template, model, as_json, quiet)

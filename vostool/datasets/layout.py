@@ -7,6 +7,7 @@ ROOT/Annotations/[480p/]<clip>/<frame>.png
 from pathlib import Path
 
 from vostool.errors import InputError
+from vostool.files import read_text
 
 
 def clip_names(root: Path, split: Path | None = None) -> list[str]:
@@ -17,15 +18,13 @@ def clip_names(root: Path, split: Path | None = None) -> list[str]:
     if split is not None:
         if not (root / split).is_file():
             raise InputError(f"{root / split}: no such list of clips")
-        try:
-            lines = (root / split).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{root / split}: cannot be read as a list of clips") from error
+        lines = read_text(root / split, "a list of clips").splitlines()
         # DAVIS-2016 lists pairs of files, DAVIS-2017 plain names
         files = [line.split()[0] for line in lines if line.strip()]
         names = [Path(file).parent.name if "/" in file else file for file in files]
     else:
-        names = sorted(path.name for path in masks_root(root).iterdir() if path.is_dir())
+        folders = [path for path in masks_root(root).iterdir() if path.is_dir()]
+        names = sorted(path.name for path in folders if not path.name.startswith("."))
     if not names:
         raise InputError(f"{root}: holds no clip")
     for name in names:

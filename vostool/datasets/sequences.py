@@ -16,22 +16,22 @@ Layouts:
 Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both uint8.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from vostool.datasets.coco import Picture, check_pycocotools, read_coco
 from vostool.datasets.layout import clip_names, clip_source, masks_root
-from vostool.errors import InputError, MaskError, UsageError
-from vostool.media.folder import list_images
+from vostool.errors import InputError, MaskError
+from vostool.media.folder import list_files, list_images
+from vostool.media.image import read_image
+from vostool.media.labels import MAX_OBJECTS
 from vostool.media.masks import read_mask
 from vostool.media.video import read_frames
 
@@ -124,8 +124,8 @@ class Photograph:
     def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `AnnotatedSequence`."""
         if self.binary:
-            rgb = load_picture(self.image)
-            white = load_picture(self.mask).max(axis=2) >= 128
+            rgb = read_image(self.image)
+            white = read_image(self.mask).max(axis=2) >= 128
             if white.shape != rgb.shape[:2]:
                 raise MaskError(
                     "{}: mask is {}x{}, its picture {}x{}".format(
@@ -145,20 +145,22 @@ class CocoPhotograph:
 
     name: str
     image: Path
-    coco: Any = field(repr=False)
-    objects: tuple[Any, ...] = field(repr=False)
+    picture: Picture = field(repr=False)
     short_side: int
     length: int = 1
     annotated: tuple[int, ...] = (0,)
 
     def pick(self, frames: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See `AnnotatedSequence`."""
-        rgb = load_picture(self.image)
-        labels = np.zeros(rgb.shape[:2], np.uint8)
-        for id_, entry in enumerate(self.objects, start=1):
-            labels[self.coco.annToMask(entry) > 0] = id_
+        rgb = read_image(self.image)
+        if rgb.shape[:2] != (self.picture.height, self.picture.width):
+            raise InputError(
+                "{}: picture is {}x{}, the COCO file says {}x{}".format(
+                    self.image, *rgb.shape[1::-1], self.picture.width, self.picture.height
+                )
+            )
         image = shrink(rgb, self.short_side)
-        return repeat(image, shrink_labels(labels, image.shape[1:]), len(frames))
+        return repeat(image, shrink_labels(self.picture.draw(), image.shape[1:]), len(frames))
 
 
 def keep(sequence: AnnotatedSequence, device: torch.device) -> InMemory:
@@ -176,7 +178,7 @@ def load_clips(
     """Read the clips of a set one by one; a video is decoded at once, a folder is not."""
     for name in clip_names(root, split):
         source = clip_source(root, name)
-        masks = {path.stem: path for path in (masks_root(root) / name).glob("*.png")}
+        masks = {path.stem: path for path in list_files(masks_root(root) / name, (".png",))}
         if source.is_dir():
             frames = tuple(list_images(source))
             refuse_strays(masks, {frame.stem for frame in frames}, source)
@@ -211,9 +213,10 @@ def refuse_strays(masks: dict[str, Path], frames: set[str], source: Path) -> Non
 
 def load_photographs(root: Path, short_side: int, binary: bool = False) -> Iterator[Photograph]:
     """List photographs with their masks; raises InputError if there are none."""
-    paths = sorted(path for path in (root / "images").glob("*") if path.suffix.lower() in IMAGES)
+    folder = root / "images"
+    paths = sorted(list_files(folder, IMAGES)) if folder.is_dir() else []
     if not paths:
-        raise InputError(f"{root / 'images'}: holds no photograph")
+        raise InputError(f"{folder}: holds no photograph")
     for path in paths:
         mask = root / "masks" / f"{path.stem}.png"
         yield Photograph(f"{root.name}/{path.stem}", path, mask, short_side, binary)
@@ -221,44 +224,23 @@ def load_photographs(root: Path, short_side: int, binary: bool = False) -> Itera
 
 def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoPhotograph]:
     """List the pictures of a COCO file that show an object large enough, not in a crowd."""
-    try:
-        from pycocotools.coco import COCO
-    except ImportError as error:
-        raise UsageError("the layout coco needs pycocotools: pip install pycocotools") from error
+    check_pycocotools()
     if split is None or not (root / split).is_file():
         raise InputError(f"{root}: expected split to name a COCO file, found {split}")
-    try:
-        with redirect_stdout(sys.stderr):  # it speaks, and stdout is for results
-            coco = COCO(root / split)
-    except (ValueError, AssertionError, KeyError, TypeError) as error:
-        raise InputError(f"{root / split}: cannot be read as a COCO file") from error
     empty = True
-    for number in sorted(coco.getImgIds()):
-        entries = coco.loadAnns(coco.getAnnIds(imgIds=number, iscrowd=False))
-        entries = [entry for entry in entries if entry["area"] >= MIN_COCO_AREA]
-        largest = sorted(entries, key=lambda entry: -entry["area"])[:254]
-        if largest:
-            empty = False
-            path = root / split.stem / coco.loadImgs(number)[0]["file_name"]
-            yield CocoPhotograph(f"coco/{number}", path, coco, tuple(largest), short_side)
+    for picture in read_coco(root / split, MIN_COCO_AREA, MAX_OBJECTS):
+        empty = False
+        path = root / split.stem / picture.file_name
+        yield CocoPhotograph(f"coco/{picture.id}", path, picture, short_side)
     if empty:
         raise InputError(f"{root / split}: holds no object of {MIN_COCO_AREA} pixels or more")
 
 
 def load_pair(image: Path, mask: Path | None, short_side: int) -> tuple[Tensor, Tensor]:
     """Read a picture (3, h, w) and its labels (h, w), resized to a short side in pixels."""
-    rgb = load_picture(image)
+    rgb = read_image(image)
     small = shrink(rgb, short_side)
     return small, load_labels(mask, small.shape[1:], rgb.shape)
-
-
-def load_picture(path: Path) -> np.ndarray:
-    """Read a picture, (H, W, 3); raises InputError."""
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as an image: {error}") from error
 
 
 def load_labels(path: Path | None, size: tuple[int, ...], whole: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,8 @@ from typing import Any
 
 from vostool.datasets.layout import check_name, clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError, UsageError
-from vostool.media.folder import list_images, natural_key
+from vostool.files import read_text
+from vostool.media.folder import list_files, list_images
 from vostool.media.frame import frame_name
 from vostool.media.labels import VOID
 from vostool.media.masks import read_values
@@ -111,7 +112,7 @@ def find_split(name: str, root: Path, split: str) -> Path:
 def davis_clip(root: Path, name: str, white: bool) -> BenchmarkClip:
     """Read what DAVIS gives of a clip; raises InputError if it has no mask."""
     folder = masks_root(root) / name
-    masks = sorted(folder.glob("*.png"), key=natural_key)
+    masks = list_files(folder, (".png",)) if folder.is_dir() else []
     if not masks:
         raise InputError(f"{folder}: expected masks such as 00000.png, found none")
     # as the official tool has it: objects are 1 to the highest of the first frame
@@ -190,7 +191,8 @@ def youtube_clip(
 ) -> BenchmarkClip:
     """Read what YouTube-VOS gives of a clip."""
     folder = root / "Annotations" / name
-    masks = {path.stem: path for path in sorted(folder.glob("*.png"), key=natural_key)}
+    files = list_files(folder, (".png",)) if folder.is_dir() else []
+    masks = {path.stem: path for path in files}
     enter: dict[str, list[int]] = {}
     for id_, entry in sorted(entries.items()):
         enter.setdefault(entry["frames"][0], []).append(id_)
@@ -222,9 +224,7 @@ def youtube_clip(
 def read_meta(path: Path) -> dict[str, Any]:
     """Return the videos of a meta.json of YouTube-VOS; raises InputError."""
     try:
-        videos: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["videos"]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        videos: dict[str, Any] = json.loads(read_text(path))["videos"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f'{path}: expected JSON with "videos" in it: {error}') from error
     if not videos:

@@ -104,7 +104,7 @@ def check_complete(clip: BenchmarkClip, folder: Path) -> None:
     """Raise InputError unless a folder has a mask for each scored frame."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the masks of the clip {clip.name}")
-    found = {path.stem for path in folder.glob("*.png")}
+    found = {path.stem for path in folder.glob("[!.]*.png")}
     if not found:
         raise InputError(f"{folder}: expected masks such as 00000.png, found none")
     missing = [frame for frame in clip.truth if frame not in found]

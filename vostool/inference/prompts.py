@@ -17,12 +17,16 @@ from vostool.propagation.frame_loop import (
     Annotation,
 )
 
+MOST_DOUBTS = 5  # about masks that are told one by one
+
 
 class GivenMasks(Mapping[int, Annotation]):
     """The masks given for some frames, read when their frame comes.
 
-    `paths` are by frame number; as a mapping, frames count from `start`. Of a mask in `only`,
-    no other ids are taken. `size` is that at which the model sees the frames.
+    `paths` are by frame number; as a mapping, of the masks that hold an object, frames count
+    from `start`. A mask that is all background says that no object is to be seen there. Of a
+    mask in `only`, no other ids are taken. `size` is that at which the model sees the frames.
+    `warnings` says what is doubtful about the masks, but taken.
     """
 
     def __init__(
@@ -34,15 +38,29 @@ class GivenMasks(Mapping[int, Annotation]):
         start: int = 0,
         only: Mapping[int, Collection[int]] | None = None,
         doubt: bool = True,
+        threshold: float | None = None,
     ) -> None:
-        """Read and check every mask; raises MaskError."""
+        """Read and check every mask by `read_mask`; raises MaskError, also if all are empty."""
         self.paths = paths
         self._start, self._info, self._device = start, info, predictor.device
         self.size = self.size_for(predictor)
-        self._only, self._doubt = only or {}, doubt
+        self._only, self._doubt, self._threshold = only or {}, doubt, threshold
+        doubts: list[str] = []
         self.ids = {
-            frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths
+            frame: [int(id_) for id_ in np.unique(self.labels(frame, doubts)) if id_]
+            for frame in paths
         }
+        self.warnings = doubts[:MOST_DOUBTS]
+        if more := len(doubts) - len(self.warnings):
+            self.warnings.append(f"{more} more warnings of this kind about masks")
+        self._frames = [frame for frame, ids in self.ids.items() if ids]
+        if not self._frames and not self._only:
+            others = f", as are {len(paths) - 1} others" if len(paths) > 1 else ""
+            path = next(iter(paths.values()))
+            below = "" if threshold is None else f" (nothing reaches --threshold {threshold:g})"
+            raise MaskError(
+                f"{path}: expected at least one object, all is background{below}{others}"
+            )
 
     def size_for(self, predictor: Predictor) -> Size:
         """Return the size at which a model sees the frames."""
@@ -58,14 +76,30 @@ class GivenMasks(Mapping[int, Annotation]):
 
     def check_reached(self, frames: int) -> None:
         """Raise MaskError if the video had too few frames to come to any of the masks."""
-        first = min(self.paths)
+        first = min(self._frames)
         if first >= frames:
             raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
 
-    def labels(self, frame: int) -> LabelMap:
-        """Read the mask of a frame, numbered as in the video."""
-        info = self._info
-        labels = read_mask(self.paths[frame], info.width, info.height, doubt=self._doubt)
+    @property
+    def first(self) -> int:
+        """The first frame whose mask holds an object, numbered as in the video."""
+        return min(self._frames)
+
+    def is_empty(self, frame: int) -> bool:
+        """Return whether the mask of a frame, numbered as in the video, says: no object here."""
+        return frame in self.paths and not self.ids[frame] and frame not in self._only
+
+    def labels(self, frame: int, warnings: list[str] | None = None) -> LabelMap:
+        """Read the mask of a frame, numbered as in the video; adds to `warnings`."""
+        labels = read_mask(
+            self.paths[frame],
+            self._info.width,
+            self._info.height,
+            allow_empty=frame not in self._only,
+            doubt=self._doubt,
+            threshold=self._threshold,
+            warnings=warnings,
+        )
         if frame in self._only:
             labels[~np.isin(labels, list(self._only[frame]))] = 0
         return labels
@@ -76,10 +110,10 @@ class GivenMasks(Mapping[int, Annotation]):
         return Annotation(tuple(ids), object_tensor(labels, ids, self.size, self._device))
 
     def __contains__(self, index: object) -> bool:  # the mixin would read the mask
-        return isinstance(index, int) and index + self._start in self.paths
+        return isinstance(index, int) and bool(self.ids.get(index + self._start))
 
     def __iter__(self) -> Iterator[int]:
-        return (frame - self._start for frame in self.paths)
+        return (frame - self._start for frame in self._frames)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._frames)

@@ -106,7 +106,7 @@ def attempt(
         synchronize(predictor.device)
         watch.stop()
         frame, image = supply.done()
-        past.add(image, prediction, frame.index in given.paths)
+        past.add(image, prediction, bool(given.ids.get(frame.index)))
         yield frame, prediction
 
 
@@ -124,7 +124,9 @@ def follow(
     with closing(predict(frames, given, predictor, watch, lowered)) as predictions:
         for frame, prediction in predictions:
             labels = labels_of(prediction, frame.rgb.shape[:2])
-            if frame.index in given.paths:
+            if given.is_empty(frame.index):
+                labels[:] = 0
+            elif frame.index in given.paths:
                 truth = given.labels(frame.index)
                 labels[np.isin(labels, given.ids[frame.index])] = 0
                 labels = np.where(truth > 0, truth, labels)

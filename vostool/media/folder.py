@@ -1,22 +1,29 @@
 """A folder of images read as a video: natural order, 25 frames per second.
 
 Every image file directly in the folder counts, in natural order (frame2 before frame10);
-hidden files and other kinds of files are passed over.
+hidden files and other kinds of files are passed over, with a word where these are pictures.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from vostool.errors import InputError
 from vostool.media.frame import Frame, Rgb, VideoInfo
+from vostool.media.image import read_image, stored_mode
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+    | {".exr", ".dpx"}
+)
+# pictures too, as people keep them beside each other, of kinds that are not read
+OTHER_PICTURES = frozenset(
+    {".avif", ".cin", ".gbr", ".hdr", ".heic", ".heif", ".j2k", ".jp2", ".jpe", ".jpx", ".jxl"}
+    | {".pcx", ".pfm", ".pic", ".pnm", ".psb", ".psd", ".qoi", ".rla", ".rgbe", ".sgi", ".tga"}
+    | {".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".raf", ".raw", ".rw2"}
+    | {".ai", ".eps", ".pdf", ".svg", ".xcf", ".kra"}
 )
 FOLDER_RATE = Fraction(25)  # images carry no clock; 25 per second is what FFmpeg assumes too
 
@@ -28,19 +35,34 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder in natural order.
+def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files of a folder that have one of some suffixes, in either case, in natural
+    order.
 
-    Raises InputError if there is none, or if two share a stem (masks could not be told apart).
+    Hidden ones are passed over, such as the ._00000.png that macOS puts beside 00000.png.
+    Raises InputError if the folder cannot be listed.
     """
     try:
         entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed: {error.strerror}") from error
-    images = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted((p for p in entries if p.suffix.lower() in suffixes), key=natural_key)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder in natural order.
+
+    Raises InputError if there is none, if most of its pictures are of kinds that cannot be
+    read, or if two share a stem (masks could not be told apart).
+    """
+    images, others = list_files(folder, IMAGE_SUFFIXES), list_files(folder, OTHER_PICTURES)
+    if len(others) > len(images):
+        raise InputError(
+            f"{folder}: {len(others)} of {len(images) + len(others)} pictures are of kinds that "
+            f"cannot be read, first {others[0].name}; convert them ({_kinds()})"
+        )
     if not images:
         raise InputError(f"{folder}: expected images ({_kinds()}), found none")
-    images.sort(key=natural_key)
     stems: dict[str, Path] = {}
     for image in images:
         twin = stems.setdefault(image.stem, image)
@@ -49,12 +71,33 @@ def list_images(folder: Path) -> list[Path]:
     return images
 
 
+def doubts_about(folder: Path) -> list[str]:
+    """Return what a person should know of a folder of frames: of several kinds, or not all read.
+
+    Raises InputError as `list_images` does.
+    """
+    doubts = []
+    images, others = list_images(folder), list_files(folder, OTHER_PICTURES)
+    if others:
+        doubts.append(
+            f"{folder}: {len(others)} pictures are passed over, as their kinds cannot be read: "
+            f"{_names(others)}"
+        )
+    kinds = Counter(_kind(path) for path in images)
+    if len(kinds) > 1:
+        most = kinds.most_common(1)[0][0]
+        odd = [path for path in images if _kind(path) != most]
+        doubts.append(
+            f"{folder}: frames are of several kinds; beside {kinds[most]} {most} files, these are "
+            f"taken for frames too: {_names(odd)}"
+        )
+    return doubts
+
+
 def probe_folder(folder: Path) -> VideoInfo:
     """Return the facts of a folder of images; only its first image is opened."""
     images = list_images(folder)
-    rgb = _read_image(images[0])
-    with Image.open(images[0]) as picture:
-        mode = picture.mode
+    rgb = read_image(images[0])
     return VideoInfo(
         path=folder,
         width=rgb.shape[1],
@@ -64,7 +107,7 @@ def probe_folder(folder: Path) -> VideoInfo:
         seconds=float(len(images) / FOLDER_RATE),
         rotation=0,
         codec=images[0].suffix.lower().lstrip("."),
-        pixel_format=mode,
+        pixel_format=stored_mode(images[0]),
         pixel_aspect=Fraction(1),
         has_audio=False,
     )
@@ -79,9 +122,9 @@ def read_folder(folder: Path, start: int = 0, end: int | None = None) -> Iterato
     images = list_images(folder)
     if start >= len(images):
         raise InputError(f"{folder}: cannot start at frame {start}, it has {len(images)} frames")
-    first = _read_image(images[0])
+    first = read_image(images[0])
     for index, path in enumerate(images[start:end], start=start):
-        rgb = _read_image(path) if index else first
+        rgb = read_image(path) if index else first
         if rgb.shape != first.shape:
             raise InputError(
                 f"{path}: image is {_size(rgb)}, expected {_size(first)} like {images[0].name}"
@@ -89,16 +132,14 @@ def read_folder(folder: Path, start: int = 0, end: int | None = None) -> Iterato
         yield Frame(index, index / FOLDER_RATE, rgb, path.stem)
 
 
-def _read_image(path: Path) -> Rgb:
-    """Return one image as (H, W, 3), upright; transparency is ignored."""
-    try:
-        with Image.open(path) as stored:
-            upright = ImageOps.exif_transpose(stored)
-            if upright.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return np.array(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image: {error}") from error
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower().lstrip(".")
+    return {"jpeg": "jpg", "tiff": "tif"}.get(suffix, suffix)
+
+
+def _names(paths: Sequence[Path], most: int = 3) -> str:
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(path.name for path in paths[:most]) + more
 
 
 def _kinds() -> str:

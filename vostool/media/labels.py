@@ -7,11 +7,22 @@ into dozens of thin objects.
 Shapes: values and labels (H, W), colours (H, W, 3).
 """
 
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vostool.errors import MaskError
+from vostool.media.doubts import (
+    ADVICE,
+    HIGHEST_BESIDE_VOID,
+    MOST_PAINTS,
+    doubts_about_ground,
+    refuse_greys_beside_white,
+    refuse_picture,
+    refuse_smoothed,
+)
 
 LabelMap = NDArray[np.uint8]  # (H, W): 0 background, 1..254 objects, never 255
 
@@ -19,16 +30,14 @@ MAX_OBJECTS = 254
 VOID = 255  # DAVIS: "not annotated"
 WHITE_16 = 65535
 NEARLY_WHITE = 240  # no data set numbers its objects this high; beside 255 it is noise
-ADVICE = "threshold it, or save it as an indexed PNG (and scale it only by nearest neighbour)"
-
-# On 435 crisp masks of several objects (COCO, DAVIS 2017, ...) edge labels cover at most 1 % of
-# the edge pixels; on resized, anti-aliased, blurred and JPEG ones 11 % to 92 %.
-EDGE_LABEL = 0.8  # a label is an edge label if this share of it lies between other values
-EDGE_SHARE = 0.1  # the share of the edge pixels from which edge labels give a smoothed mask away
-EDGE_PIXELS = 16  # fewer than this may be one tiny object between two others
-
+SLACK = 1e-3  # of a float mask beyond 0 to 1
+ALIKE = 16  # colours closer than that in every channel are shades of one
 
 COLOUR_CODE = (1 << 16, 1 << 8, 1)  # one number for r, g, b, ascending with (r, g, b)
+WHITE = 0xFFFFFF  # by that code
+
+Values = NDArray[np.integer[Any]]
+Kind = Literal["grey", "indexed", "colours"]  # what the values are; greys are not indexed
 
 
 def _davis_palette() -> bytes:
@@ -42,62 +51,167 @@ def _davis_palette() -> bytes:
 
 
 PALETTE = _davis_palette()
+_DAVIS_CODES = np.frombuffer(PALETTE, np.uint8).reshape(-1, 3).astype(np.int32) @ COLOUR_CODE
 
 
-def to_labels(image: Image.Image, doubt: bool = True) -> LabelMap:
+def to_labels(
+    image: Image.Image, doubt: bool = True, warnings: list[str] | None = None
+) -> LabelMap:
     """Return the objects in a mask image, (H, W).
 
     - white on black, in whatever mode (also 1 bit, RGB): one object, number 1
     - indexed: the index is the object; but if black is in use, and not as index 0, the colours
       count
-    - grey, 8 or 16 bits, also grey stored as RGB: the value is the object
+    - grey, also grey stored as RGB: the value is the object, of 8 or 16 bits, or a float that
+      is whole
     - colours: black is background; if all are DAVIS colours their palette index is the object,
       else objects are numbered from 1 in ascending order of (r, g, b)
-    - alpha below one half is background; black alone on a transparent ground is object 1
+    - alpha below one half is background; black alone on a transparent ground is object 1, and
+      so is a cut-out: a picture, in colours that are many or nearly alike, on such a ground
     - 255 beside other objects is DAVIS "void" (not annotated) and becomes background
-    - JPEG: only if clean, white on black
+    - JPEG and other lossy files: only if clean, white on black
 
     With `doubt`, masks that look smoothed are refused, except indexed ones in colours: those
-    cannot be smoothed by accident, and the results of networks have thin rims at times.
+    cannot be smoothed by accident, and the results of networks have thin rims at times. So are
+    greys beside 255 that are no small ids, and colours on white. What is taken in spite of a
+    doubt adds a line to `warnings`.
     Raises MaskError for a doubtful mask and for more than 254 objects.
     """
-    values = _values(image)
-    present = _present(values)
-    if any(np.isin(present, (0, white)).all() for white in (VOID, WHITE_16)):
-        return (values > 0).astype(np.uint8)
-    if image.format == "JPEG":
-        raise MaskError(f"{len(present)} values in a JPEG, which blurs edges; {ADVICE}")
-    if present[0] < 0 or present[-1] > VOID:
-        raise MaskError(
-            f"values {present[0]} to {present[-1]}, expected objects 1 to {MAX_OBJECTS}"
-        )
-    labels: LabelMap = values.astype(np.uint8)
-    if doubt and len(present) > 2 and not _coloured(image):
-        _refuse_smoothed(labels, len(present))
-    if present[-1] == VOID and present[-2] >= NEARLY_WHITE:
-        raise MaskError(f"values {present[-2]} and 255 side by side, a noisy white; {ADVICE}")
-    labels[labels == VOID] = 0
+    warnings = [] if warnings is None else warnings
+    values, kind = _values(image, warnings)
+    labels = _objects(image, values, kind, doubt, warnings)
+    if doubt:
+        warnings += doubts_about_ground(labels)
     return labels
 
 
-def _values(image: Image.Image) -> NDArray[np.integer]:
+def threshold_labels(image: Image.Image, threshold: float) -> LabelMap:
+    """Return one object, number 1, where a soft mask is at or above a threshold, (H, W).
+
+    The mask's values count from 0, black, to 1, white (of 8 or 16 bits, or floats); of colours
+    the brightest channel, and of an image with transparent pixels its alpha.
+    Raises MaskError for values that are not in this range.
+    """
+    if _has_alpha(image):
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        if alpha.min() < VOID:
+            return (alpha >= threshold * VOID).astype(np.uint8)
+    if image.mode == "F":
+        values, white = np.asarray(image), 1.0
+    elif image.mode.startswith("I"):
+        values, white = np.asarray(image), float(WHITE_16)
+    else:
+        values, white = np.asarray(image.convert("RGB")).max(axis=2), float(VOID)
+    if not (np.isfinite(values).all() and values.min() >= -SLACK and values.max() <= white + SLACK):
+        raise MaskError(f"values {values.min():.5g} to {values.max():.5g}, expected 0 to {white:g}")
+    return (values >= threshold * white).astype(np.uint8)
+
+
+def _objects(
+    image: Image.Image, values: Values, kind: Kind, doubt: bool, warnings: list[str]
+) -> LabelMap:
+    """Return the objects (H, W) that values stand for; adds to `warnings`."""
+    present = _present(values)
+    if any(np.isin(present, (0, white)).all() for white in (VOID, WHITE_16)):
+        return (values > 0).astype(np.uint8)
+    if _is_lossy(image):
+        raise MaskError(f"{len(present)} values in a {image.format}, which blurs edges; {ADVICE}")
+    if present[0] < 0 or present[-1] > VOID:
+        raise MaskError(
+            f"values {present[0]} to {present[-1]}, expected objects 1 to {MAX_OBJECTS}; {ADVICE}"
+        )
+    labels: LabelMap = values.astype(np.uint8)
+    if doubt and kind == "indexed":
+        if not _has_davis_palette(image):
+            refuse_picture(labels, len(present))
+    elif doubt and len(present) > 2:
+        refuse_smoothed(labels, len(present))
+    if present[-1] == VOID:
+        if len(present) > 1 and present[-2] >= NEARLY_WHITE:
+            raise MaskError(f"values {present[-2]} and 255 side by side, a noisy white; {ADVICE}")
+        if doubt and kind == "grey":
+            refuse_greys_beside_white(present)
+        void = labels == VOID
+        warnings.append(
+            f"255 counts as void (not annotated) beside other objects: {np.count_nonzero(void)} "
+            "of its pixels become background; if it is an object, give it a number below 255"
+        )
+        labels[void] = 0
+    return labels
+
+
+def _values(image: Image.Image, warnings: list[str]) -> tuple[Values, Kind]:
     """Return one number for each pixel: as stored, or standing for its colour; 0 if transparent."""
+    if image.mode == "P" and image.palette is None:
+        raise MaskError("indices without a palette of colours; save it as an indexed PNG again")
     visible = np.ones((image.height, image.width), bool)
-    if image.has_transparency_data:
+    if _has_alpha(image):
         visible = np.asarray(image.convert("RGBA").getchannel("A")) >= 128
     if image.mode == "1":
-        return np.asarray(image).astype(np.uint8) * VOID
+        return np.asarray(image).astype(np.uint8) * VOID, "grey"
+    if image.mode == "F":
+        return _whole(np.asarray(image)), "grey"
     if image.mode == "L" or image.mode.startswith("I") or _indexed(image):
-        return np.where(visible, np.asarray(image), 0)
+        kind: Kind = "indexed" if _coloured(image) else "grey"
+        if kind == "grey" or not _is_cut_out(image, visible, warnings):
+            return np.where(visible, np.asarray(image), 0), kind
+        return visible.astype(np.uint8), "grey"
     colours = np.where(visible[..., np.newaxis], np.asarray(image.convert("RGB")), 0)
-    if not visible.all() and not colours.any():
-        return visible.astype(np.uint8)
+    if not visible.all() and (not colours.any() or _is_cut_out(image, visible, warnings)):
+        return visible.astype(np.uint8), "grey"
     if (colours == colours[..., :1]).all():
-        return colours[..., 0]
-    return _numbered(colours)
+        return colours[..., 0], "grey"
+    return _numbered(colours), "colours"
 
 
-def _present(values: NDArray[np.integer]) -> NDArray[np.integer]:
+def _has_alpha(image: Image.Image) -> bool:
+    """Return whether some pixels may be transparent; of 16 bits and floats none are."""
+    return image.has_transparency_data and image.mode[0] not in "IF"
+
+
+def _whole(values: NDArray[np.floating[Any]]) -> Values:
+    """Return floats that are whole numbers as such; raises MaskError for others."""
+    if not np.isfinite(values).all():
+        raise MaskError("values that are no numbers (NaN or infinite), expected objects 1, 2, ...")
+    if (values != np.round(values)).any():
+        raise MaskError(
+            f"values between whole numbers, {values.min():.4g} to {values.max():.4g}, as in a soft "
+            f"mask; {ADVICE}"
+        )
+    return values.clip(-1, WHITE_16 + 1).astype(np.int64)
+
+
+def _is_lossy(image: Image.Image) -> bool:
+    """Return whether an image comes from a file that does not keep values as they were."""
+    compression = str(image.info.get("compression", ""))
+    return image.format in ("JPEG", "MPO") or (image.format == "TIFF" and "jpeg" in compression)
+
+
+def _is_cut_out(image: Image.Image, visible: NDArray[np.bool_], warnings: list[str]) -> bool:
+    """Return whether what is visible is a picture and not paint, one colour for each object."""
+    if visible.all() or not visible.any():
+        return False
+    colours = np.unique(np.asarray(image.convert("RGB"))[visible], axis=0).astype(np.int16)
+    if len(colours) > VOID:
+        return True
+    grey = (colours == colours[:, :1]).all()
+    if len(colours) == 1 or (grey and colours.max() <= HIGHEST_BESIDE_VOID):
+        return False
+    if np.isin(colours.astype(np.int32) @ COLOUR_CODE, _DAVIS_CODES).all():
+        return False
+    apart = np.abs(colours[:, np.newaxis] - colours).max(axis=2)
+    alike = (apart < ALIKE).sum(axis=1).max()  # of any colour, with itself
+    if alike < 2 or (image.mode == "P" and len(colours) <= MOST_PAINTS):
+        return False
+    warnings.append(
+        f"{len(colours)} colours, some nearly alike, on a transparent ground are taken for a "
+        f"cut-out of one object, its alpha ({np.count_nonzero(visible)} pixels) for the mask; for "
+        "several objects save an indexed PNG"
+    )
+    return True
+
+
+def _present(values: Values) -> Values:
     """Return the values that occur, ascending; np.unique would sort every pixel."""
     if values.dtype == np.uint8:
         return np.flatnonzero(np.bincount(values.ravel(), minlength=256))
@@ -106,13 +220,19 @@ def _present(values: NDArray[np.integer]) -> NDArray[np.integer]:
 
 def _indexed(image: Image.Image) -> bool:
     """Return whether the pixels are indices, with 0 for the background."""
-    black = [index for index, colour in _used_palette(image).items() if not any(colour)]
+    palette = _used_palette(image)
+    black = [index for index, colour in palette.items() if colour and not any(colour)]
     return image.mode == "P" and (not black or 0 in black)
 
 
 def _coloured(image: Image.Image) -> bool:
     """Return whether the pixels are indices of colours, not merely of greys."""
     return any(len(set(colour)) > 1 for colour in _used_palette(image).values())
+
+
+def _has_davis_palette(image: Image.Image) -> bool:
+    palette = bytes(image.getpalette("RGB") or ())
+    return bool(palette) and PALETTE.startswith(palette)
 
 
 def _used_palette(image: Image.Image) -> dict[int, tuple[int, ...]]:
@@ -132,43 +252,14 @@ def _numbered(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise MaskError(
             f"{len(present)} colours, expected at most {MAX_OBJECTS} and black; {ADVICE}"
         )
-    davis = np.frombuffer(PALETTE, np.uint8).reshape(-1, 3).astype(np.int32) @ COLOUR_CODE
-    if np.isin(present, davis).all():
-        order = np.argsort(davis)
-        return order[np.searchsorted(davis, codes, sorter=order)].astype(np.uint8)
+    if np.isin(present, _DAVIS_CODES).all():
+        order = np.argsort(_DAVIS_CODES)
+        return order[np.searchsorted(_DAVIS_CODES, codes, sorter=order)].astype(np.uint8)
+    if present[0] != 0 and present[-1] == WHITE:
+        raise MaskError(
+            f"{np.count_nonzero(codes == WHITE)} of {codes.size} pixels are white and none is "
+            "black; black is the background, white an object like any colour: make the ground "
+            "black, or save an indexed PNG with 0 for it"
+        )
     ranks = np.searchsorted(present, codes)
     return (ranks if present[0] == 0 else ranks + 1).astype(np.uint8)
-
-
-def _refuse_smoothed(labels: LabelMap, count: int) -> None:
-    """Raise MaskError if some labels are but the blurred edges between others.
-
-    Smoothing fills every edge with values between those on its two sides. In a crisp mask a
-    pixel lies between its neighbours only where three objects meet.
-    """
-    total = np.bincount(labels.ravel(), minlength=256)
-    for radius in (1, 2):  # the second for smoothed masks enlarged by repeating pixels
-        low, high = (
-            _neighbourhood(labels, radius, np.minimum),
-            _neighbourhood(labels, radius, np.maximum),
-        )
-        between = np.bincount(labels[(low < labels) & (labels < high)], minlength=256)
-        on_edges = between[between > EDGE_LABEL * total].sum()
-        if on_edges > max(EDGE_SHARE * np.count_nonzero(low < high), EDGE_PIXELS):
-            raise MaskError(
-                f"{count} values, most of them only on the edges between others, as in a resized"
-                f" or anti-aliased mask; expected one value for each object; {ADVICE}"
-            )
-
-
-def _neighbourhood(labels: LabelMap, radius: int, pick: np.ufunc) -> LabelMap:
-    """Return the least or greatest label (`pick`) within `radius` pixels of each, (H, W)."""
-    height, width = labels.shape
-    padded = np.pad(labels, radius, mode="edge")
-    rows = padded[:height]
-    for step in range(1, 2 * radius + 1):
-        rows = pick(rows, padded[step : step + height])
-    found: LabelMap = rows[:, :width]
-    for step in range(1, 2 * radius + 1):
-        found = pick(found, rows[:, step : step + width])
-    return found

@@ -14,8 +14,15 @@ from PIL import Image
 
 from vostool.errors import MaskError, UsageError
 from vostool.files import write_bytes
-from vostool.media.folder import IMAGE_SUFFIXES, natural_key
-from vostool.media.labels import PALETTE, LabelMap, to_labels
+from vostool.media.doubts import doubts_about_ground
+from vostool.media.folder import IMAGE_SUFFIXES, list_files
+from vostool.media.image import open_image, turn_upright
+from vostool.media.labels import (
+    PALETTE,
+    LabelMap,
+    threshold_labels,
+    to_labels,
+)
 
 __all__ = [
     "PALETTE",
@@ -27,6 +34,8 @@ __all__ = [
     "write_mask",
 ]
 
+MOST_DIGITS = 18  # of a frame number; Python reads no more than 4300
+
 
 def read_mask(
     path: Path,
@@ -34,29 +43,53 @@ def read_mask(
     height: int | None = None,
     allow_empty: bool = False,
     doubt: bool = True,
+    threshold: float | None = None,
+    warnings: list[str] | None = None,
 ) -> LabelMap:
     """Return the objects of a mask file, (H, W); `to_labels` tells by which rules.
 
-    `width` and `height` are those of the video, if the mask must fit one. For evaluation,
-    `allow_empty` admits a mask without any object, and without `doubt` thin objects are taken
-    as they are.
+    The mask is turned as its EXIF orientation says. `width` and `height` are those of the
+    video, if the mask must fit one. For evaluation, `allow_empty` admits a mask without any
+    object, and without `doubt` thin objects are taken as they are. With a `threshold` from 0 to
+    1 the mask is a soft one of one object, by `threshold_labels`. A line of what is doubtful,
+    but taken, is added to `warnings`.
     Raises MaskError if the file is missing, not an image, of another size, empty or ambiguous.
     """
-    try:
-        with Image.open(path) as image:
-            expected = (width or image.width, height or image.height)
-            if image.size != expected:
-                raise MaskError("mask is {}x{}, video is {}x{}".format(*image.size, *expected))
-            labels = to_labels(image, doubt)
-    except MaskError as error:
-        raise MaskError(f"{path}: {error}") from error
-    except FileNotFoundError as error:
-        raise MaskError(f"{path}: no such mask file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MaskError(f"{path}: cannot be read as an image: {error}") from error
+    if not path.exists():
+        raise MaskError(f"{path}: no such mask file")
+    doubts: list[str] = []
+    with open_image(path, MaskError) as image:
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+            doubts.append(f"holds {image.n_frames} pictures, the first is taken")  # type: ignore[attr-defined]
+        if (problem := _refusal_of_size(image, width, height)) is None:
+            turn_upright(image)
+            problem = _refusal_of_size(image, width, height, turned=True)
+        try:
+            if problem is not None:
+                raise MaskError(problem)
+            if threshold is None:
+                labels = to_labels(image, doubt, doubts)
+            else:
+                labels = threshold_labels(image, threshold)
+                doubts += doubts_about_ground(labels)
+        except MaskError as error:
+            raise MaskError(f"{path}: {error}") from error
+    if warnings is not None:
+        warnings += [f"{path}: {words}" for words in doubts]
     if not allow_empty and not labels.any():
-        raise MaskError(f"{path}: expected at least one object, all is background")
+        below = "" if threshold is None else f" (nothing reaches --threshold {threshold:g})"
+        raise MaskError(f"{path}: expected at least one object, all is background{below}")
     return labels
+
+
+def _refusal_of_size(
+    image: Image.Image, width: int | None, height: int | None, turned: bool = False
+) -> str | None:
+    """Return why an image cannot be the mask of a video, if so; undecoded it may yet be turned."""
+    expected = (width or image.width, height or image.height)
+    if image.size == expected or (not turned and image.size == expected[::-1]):
+        return None
+    return "mask is {}x{}, video is {}x{}".format(*image.size, *expected)
 
 
 def read_values(path: Path) -> LabelMap:
@@ -66,13 +99,10 @@ def read_values(path: Path) -> LabelMap:
     and 1 bit is 0 or 255.
     Raises MaskError if the file is missing, not a whole PNG, or of another kind.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            mode, values = image.mode, np.asarray(image)
-    except FileNotFoundError as error:
-        raise MaskError(f"{path}: no such mask file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MaskError(f"{path}: cannot be read as a PNG: {error}") from error
+    if not path.exists():
+        raise MaskError(f"{path}: no such mask file")
+    with open_image(path, MaskError, ("PNG",), "a PNG") as image:
+        mode, values = image.mode, np.asarray(image)
     if mode in ("P", "L"):
         return values
     if mode == "1":
@@ -124,7 +154,7 @@ def parse_mask_options(
 
 def _masks_of(spec: str, start: int, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
     if match := re.fullmatch(r"(\d+):(.+)", spec):
-        frame, path = int(match[1]), Path(match[2])
+        frame, path = _frame_number(match[1]), Path(match[2])
     else:
         frame, path = start, Path(spec)
         if path.is_dir():
@@ -136,9 +166,15 @@ def _masks_of(spec: str, start: int, frame_names: Sequence[str] | None) -> list[
     return [(frame, path)]
 
 
+def _frame_number(digits: str) -> int:
+    """Return the number of a frame; raises UsageError for one that no video reaches."""
+    if len(digits) > MOST_DIGITS:
+        raise UsageError(f"--mask: expected a frame number, found one of {len(digits)} digits")
+    return int(digits)
+
+
 def _masks_in(folder: Path, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
-    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    masks = sorted((p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    masks = list_files(folder, IMAGE_SUFFIXES)
     if not masks:
         raise MaskError(f"{folder}: expected masks such as 00000.png, found none")
     if frame_names is None:
@@ -154,4 +190,4 @@ def _number_in(path: Path) -> int:
     digits = re.search(r"\d+$", path.stem)
     if digits is None:
         raise MaskError(f"{path}: expected a name that ends in a frame number, such as 00120.png")
-    return int(digits[0])
+    return _frame_number(digits[0])

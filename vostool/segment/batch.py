@@ -5,6 +5,7 @@ is not done again.
 """
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
+from vostool.files import read_text
 from vostool.inference.predictor import Predictor
+from vostool.media.masks import MOST_DIGITS
 from vostool.segment.job import Job, options_of, segment
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -30,11 +33,9 @@ def read_batch(path: Path, template: Job) -> list[Job]:
     Raises InputError for a file that is no such table, UsageError for jobs at odds.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(read_text(path, "a CSV table"), newline="")
+        rows = list(csv.DictReader(text, strict=True))
+    except csv.Error as error:
         raise InputError(f"{path}: expected a CSV table: {error}") from error
     if not rows:
         raise InputError(f"{path}: expected a header such as video,mask and a line for each video")
@@ -79,7 +80,7 @@ def read_number(where: str, name: str, text: str | None) -> int | None:
     """Return the number of a frame, if there is one; raises InputError."""
     if text is None:
         return None
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
         raise InputError(f"{where}: expected a frame number as {name}, found {text}")
     return int(text)
 

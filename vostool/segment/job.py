@@ -28,13 +28,15 @@ from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
+from vostool.media.folder import doubts_about as doubts_about_folder
 from vostool.media.folder import list_images
-from vostool.media.frame import Frame, VideoInfo, frame_name
+from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import parse_mask_options, write_mask
 from vostool.media.overlay import paint, write_cutout
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
+from vostool.preprocess import is_capped
 
 SCHEMA_VERSION = 1  # of run.json
 
@@ -52,13 +54,14 @@ class Job:
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
     overwrite: bool = False
+    threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
 
 
 class Result:
     """The folder that a job writes, a context manager.
 
-    Everything in it is whole or has "part" in its name. Masks and cut-outs are named by frame
-    number.
+    Everything in it is whole or has "part" in its name. Masks and cut-outs are named as their
+    frames: by number, or of a folder of frames by the frame's file.
     """
 
     def __init__(self, job: Job, info: VideoInfo, masks: Iterable[Path]) -> None:
@@ -72,6 +75,8 @@ class Result:
         self._video: VideoWriter | None = None
         self._stack = ExitStack()
         self._new = not self.folder.exists()
+        self.names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
+        self._known = {*(self.names or ()), *names_in(self.report)}
         try:
             self._refuse_to_replace({job.video, *masks})
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +103,7 @@ class Result:
     def _pictures(self) -> list[Path]:
         """List the masks and cut-outs that are there, and nothing that a person put beside them."""
         paths = [path for folder in self._wanted for path in folder.glob("*.png")]
-        return [path for path in paths if path.stem.isdecimal()]
+        return [path for path in paths if path.stem.isdecimal() or path.stem in self._known]
 
     def __enter__(self) -> Self:
         if self._job.overlay:
@@ -123,7 +128,7 @@ class Result:
     def _write(self, frame: Frame, labels: LabelMap) -> None:
         if self.frames == 0:
             self._clear()
-        name = f"{frame_name(frame.index)}.png"
+        name = f"{frame.name}.png"
         if self._job.save_masks:
             write_mask(self.masks / name, labels)
         if self._job.cutouts:
@@ -175,10 +180,11 @@ def segment(
     report that says so.
     """
     info = probe(job.video)
-    given = GivenMasks(mask_paths(job), info, predictor, start=job.start)
+    given = GivenMasks(mask_paths(job), info, predictor, start=job.start, threshold=job.threshold)
     expected = expected_frames(job, info)
     result = Result(job, info, given.paths.values())
-    watch, warnings, lowered = Stopwatch(), list[str](), list[LimitChange]()
+    warnings = doubts_about(job, info, given, predictor.size)
+    watch, lowered = Stopwatch(), list[LimitChange]()
     started = time.perf_counter()
     status, problem = "done", None
     try:
@@ -207,6 +213,35 @@ def segment(
         else:
             result.discard()
     return report
+
+
+def doubts_about(job: Job, info: VideoInfo, given: GivenMasks, size: int) -> list[str]:
+    """Return what a person should know of a job before its first frame."""
+    doubts = [*doubts_about_folder(job.video)] if job.video.is_dir() else []
+    doubts += given.warnings
+    # not those that a mask says are empty
+    unknown = given.first - job.start - sum(frame < given.first for frame in given.paths)
+    if unknown:
+        doubts.append(
+            f"frame {given.first} is the first with a mask ({given.paths[given.first].name}): the "
+            f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
+            "from 0, so that a mask of the first is named 00000.png"
+        )
+    if is_capped(info.height, info.width, size):
+        doubts.append(
+            f"frames of {info.width}x{info.height} are too long for --size {size}: the "
+            "network sees them at {1}x{0}".format(*given.size)
+        )
+    return doubts
+
+
+def names_in(report: Path) -> list[str]:
+    """Return the names of the frames of an older run, where these are not numbers."""
+    try:
+        names = json.loads(report.read_text(encoding="utf-8"))["frame_names"]
+        return [str(name) for name in names or ()]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def mask_paths(job: Job) -> dict[int, Path]:
@@ -250,6 +285,7 @@ def describe(
         "input": asdict(info),
         "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
         "frames": result.frames,
+        "frame_names": result.names and result.names[job.start :][: result.frames],
         "seconds": {"network": round(watch.network, 3), "total": round(watch.total, 3)},
         "fps": {
             "network": round(result.frames / watch.network, 2) if watch.network > 0 else None,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vostool.errors import InputError, UsageError
+from vostool.files import read_text
 from vostool.model.stm import StmSettings
 
 
@@ -167,10 +168,8 @@ def find_recipe(name: str) -> Path:
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; raises InputError or UsageError, naming the key."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the recipe: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(read_text(path, "TOML"))
+    except ValueError as error:  # also of a number with thousands of digits
         raise InputError(f"{path}: not TOML: {error}") from error
     for change in changes:
         try:
@@ -192,7 +191,7 @@ def apply_change(table: dict[str, Any], change: str) -> None:
         raise UsageError(f"--set {change}: expected key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = text
     *parents, last = name.strip().split(".")
     place: Any = table
