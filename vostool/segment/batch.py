@@ -6,13 +6,14 @@ is not done again.
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.inference.predictor import Predictor
+from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of, segment
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -95,7 +96,7 @@ def in_folder(spec: str, folder: Path) -> str:
 def segment_all(
     jobs: Sequence[Job],
     predictor: Predictor,
-    progress: Callable[[int, int | None, str], None] = lambda *_: None,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs one after the other, and yield each with what came of it.
 
