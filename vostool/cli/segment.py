@@ -1,14 +1,13 @@
 """`vostool segment` on the command line."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
-from vostool.cli.output import print_result, tell
+from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
+from vostool.cli.output import document_of, print_json, print_result, tell
 from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:
@@ -128,30 +127,34 @@ def segment(
 def segment_batch(
     table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
 ) -> None:
-    """Segment the videos of a table; raises the first error once all have been tried."""
+    """Segment the videos of a table; exits with the code of the first error once all were tried.
+
+    With --json prints one array: of each video its report, or the document of its error.
+    """
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
     from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, template)
     model = load_predictor(options)
-    reports, errors = [], []
+    documents, errors = list[dict[str, Any]](), list[VostoolError]()
     with show_progress(f"{table.name} on {model.device}", quiet) as progress:
         for job, outcome in segment_all(jobs, model, progress):
             if isinstance(outcome, VostoolError):
                 errors.append(outcome)
+                documents.append({"video": str(job.video), **document_of(outcome)})
                 tell(f"vostool: {outcome}")
             else:
-                reports.append(outcome)
+                documents.append(outcome)
                 tell(f"{job.video.name}:", quiet)
                 tell_of(outcome, quiet)
+                if not as_json:
+                    print_result(outcome, as_json, RESULTS)
     if as_json:
-        print(json.dumps(reports, default=str))
-    else:
-        for report in reports:
-            print_result(report, as_json, RESULTS)
+        print_json(documents)
     if errors:
-        raise type(errors[0])(f"{table}: {len(errors)} of {len(jobs)} videos failed, see above")
+        tell(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
+        raise typer.Exit(errors[0].exit_code)
 
 
 def tell_of(report: dict[str, Any], quiet: bool) -> None:
@@ -183,7 +186,7 @@ def check_segment_input(
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
         raise UsageError("expected a VIDEO, or --demo, or --batch")
-    if not demo and not mask:
-        raise UsageError("expected --mask MASK.png: what to follow, on the first frame")
+    if not demo and video is not None:
+        require_mask(video, mask)
     if end is not None and end <= start:
         raise UsageError(f"--start {start} --end {end}: the range is empty")
