@@ -72,7 +72,9 @@ def evaluate(
         clips = [future.result() for future in scores.values()]
         speed = total_speed(run.done, predictor)
         lowered = {name: done["lowered"] for name, done in run.done.items() if done["lowered"]}
-        results = make_results(benchmark, folder / MASKS, clips, run.description, speed, lowered)
+        results = make_results(
+            benchmark, folder / MASKS, clips, run.description, speed, lowered, predictor.weights
+        )
         write_results(folder, results)
         run.close()
     return results
