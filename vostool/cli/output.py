@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ def one_line(text: str) -> str:
     """Return a message as one line, as it is but for control characters, which are escaped."""
     joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
     return "".join(
-        each if each.isprintable() or each == " " else repr(each)[1:-1] for each in joined
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else repr(each)[1:-1]
+        for each in joined
     )
 
 
