@@ -43,22 +43,22 @@ def with_commit(described: str) -> str:
 
 
 def describe(root: "Path") -> str:
-    """Return a checkout's commit as `git describe` names it, the tag of the release where git
-    cannot tell."""
+    """Return the commit of a checkout as `git describe` names it, without git the release's tag."""
     import os
     import subprocess
 
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--tags"]
-    # neither another repository, as in a hook of git, nor a lock that others wait for
+    tag = f"v{RELEASE}"
+    options = ["--always", "--dirty", "--tags", "--abbrev=10", "--match", tag]
+    # not the repository of a git hook that this runs in, and without a lock
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            [*command, "--abbrev=10", "--match", f"v{RELEASE}"],
+            ["git", "-C", str(root), "describe", *options],
             capture_output=True,
             text=True,
             check=True,
             env={**inherited, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.CalledProcessError):
-        return f"v{RELEASE}"
+        return tag
     return done.stdout.strip()

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
-from vostool.analysis.erf import ErfJob, erf, name_models
+from vostool.analysis.erf import erf, name_models
+from vostool.analysis.erf_plan import ErfJob
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.inference.predictor import Predictor
 from vostool.media.masks import write_mask

@@ -141,6 +141,13 @@ def test_the_tables_show_names_as_they_are(name: str) -> None:
     assert split in printed(terminal_table(run.model_copy(update={"split": split})))
 
 
+def test_a_long_name_is_folded_and_not_cut() -> None:
+    name = "".join(chr(ord("a") + number % 26) for number in range(150))
+    run = results({name: [0.5], "b": [0.9]})
+    shown = printed(comparison_table(compare(run, run)))
+    assert name in "".join(line.split("│")[1].strip() for line in shown.splitlines() if "│" in line)
+
+
 @pytest.mark.parametrize(("count", "warned"), [(1, True), (2, True), (9, True), (10, False)])
 def test_an_interval_over_fewer_than_ten_clips_is_warned_of(count: int, warned: bool) -> None:
     run = results({f"clip{number}": [0.5] for number in range(count)})

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vostool import __version__, defaults
+from vostool import __version__
+from vostool.analysis.erf_plan import ErfJob, ErfPlan, make_plan
 from vostool.analysis.figures import (
     Panel,
     Values,
@@ -38,12 +39,11 @@ from vostool.inference.documents import Network
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
-from vostool.media.folder import list_images
-from vostool.media.frame import Frame, VideoInfo
+from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.media.masks import parse_mask_options, read_mask
+from vostool.media.masks import read_mask
 from vostool.media.overlay import paint
-from vostool.media.video import probe, read_undamaged
+from vostool.media.video import read_undamaged
 from vostool.media.writer import VideoWriter
 from vostool.model.interface import Reference
 from vostool.preprocess import image_tensor, object_tensor
@@ -53,35 +53,6 @@ from vostool.propagation.correction import receptive_field
 STEPS_PER_SECOND = 10  # of the animation
 FILES = ("erf.png", "strip.png", "steps.mp4", "erf.npy", "erf.json")
 LABEL = "cycle-ERF"
-
-
-@dataclass(frozen=True)
-class ErfJob:
-    """What to analyse, and where to write the result."""
-
-    video: Path
-    mask: str  # as given to --mask
-    output: Path
-    frame: int | None = None  # the main frame to analyse; None: the middle one of the video
-    truth: tuple[str, ...] = ()  # as given to --truth
-    object_id: int | None = None  # None: all of the mask
-    steps: int = defaults.ERF_ITERS  # M
-    rate: float = defaults.GC_RATE  # alpha of Eq. 8
-    strip: int = 5  # frames of the strip; 0: none
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class ErfPlan:
-    """A job with all that is known of it before a network runs."""
-
-    job: ErfJob
-    info: VideoInfo
-    main: int  # the main frame
-    frames: tuple[int, ...]  # all to analyse, ascending
-    mask_frame: int
-    mask: Path  # of that frame
-    truth: dict[int, Path]  # true masks by frame
 
 
 @dataclass(frozen=True)
@@ -119,36 +90,6 @@ def erf(
         report = describe(plan, predictors, responses)
         write(plan, predictors, inputs, responses, report)
     return report
-
-
-def make_plan(job: ErfJob) -> ErfPlan:
-    """Return which frames and masks a job needs; raises InputError, MaskError or UsageError."""
-    if not 0 <= job.rate < math.inf:
-        raise UsageError(f"--rate {job.rate}: expected a finite number from 0 up")
-    info = probe(job.video)
-    names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
-    masks = parse_mask_options([job.mask], 0, names)
-    if len(masks) != 1:
-        raise UsageError(f"--mask {job.mask}: expected one mask, found {len(masks)}")
-    ((mask_frame, mask),) = masks.items()
-    main, frames = choose_frames(job, info, mask_frame)
-    truth = parse_mask_options(job.truth, main, names)  # one without a number is the main frame's
-    return ErfPlan(job, info, main, frames, mask_frame, mask, truth)
-
-
-def choose_frames(job: ErfJob, info: VideoInfo, mask_frame: int) -> tuple[int, tuple[int, ...]]:
-    """Return the main frame, and all to analyse: the main one, and others evenly over the video.
-
-    Raises UsageError for a frame that does not come after the mask's.
-    """
-    last = info.frames - 1 if info.frames else job.frame
-    if last is None:
-        raise UsageError(f"{job.video}: the number of frames is unknown; expected --frame")
-    main = (mask_frame + last + 1) // 2 if job.frame is None else job.frame
-    if not mask_frame < main <= last:
-        raise UsageError(f"--frame {main}: expected one from {mask_frame + 1} to {last}")
-    spread = np.linspace(mask_frame, last, job.strip + 1).round().astype(int).tolist()[1:]
-    return main, tuple(sorted({main, *(frame for frame in spread if frame > mask_frame)}))
 
 
 def run_models(

@@ -65,7 +65,7 @@ class BenchReport(Document):
     threads: int
     network: Network
     options: dict[str, Any]
-    limits: dict[str, Any]  # other than the options say where memory ran out
+    limits: dict[str, Any]  # lower than the options where memory ran out
     clip: BenchClip
     fps: Rates
     stages: dict[str, float]

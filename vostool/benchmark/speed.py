@@ -115,7 +115,7 @@ def describe(
     clock: StageClock,
     memory: PeakMemory,
 ) -> BenchReport:
-    """Return the report of the passes: those for speed, and last the one by the clock."""
+    """Return the report of the passes: those for speed, and last the one with the clock."""
     *runs, last = reports
     clip = BenchClip(
         video=str(job.video) if job.video else None,

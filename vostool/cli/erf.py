@@ -92,8 +92,8 @@ def erf(
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """
-    from vostool.analysis.erf import ErfJob
     from vostool.analysis.erf import erf as run
+    from vostool.analysis.erf_plan import ErfJob
     from vostool.inference.options import ModelOptions
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress

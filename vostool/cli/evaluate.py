@@ -140,7 +140,7 @@ def score_only(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Score given masks, or only pack them where no truth is at hand."""
+    """Score given masks, or only pack them where no truth is available."""
     from vostool.evaluate.output import score
     from vostool.evaluate.pack import pack as write_zip
 

@@ -38,7 +38,7 @@ Size = Annotated[
         min=32,
         help="Short side of the frames that the network sees, in pixels.",
         rich_help_panel="Model",
-        show_default="as the weights say",
+        show_default="set by the weights",
     ),
 ]
 MemoryEvery = Annotated[
@@ -65,7 +65,7 @@ MemoryDesign = Annotated[
     typer.Option(
         help="Design of the memory bank: stm, kmn or gcm.",
         rich_help_panel="Model",
-        show_default="as the weights were trained",
+        show_default="set by the weights",
         autocompletion=offer("stm", "kmn", "gcm"),
     ),
 ]
@@ -76,7 +76,7 @@ TopK = Annotated[
         min=0,
         help="Attend only to the K most similar memory positions; 0: all.",
         rich_help_panel="Model",
-        show_default="as the weights say: all",
+        show_default="set by the weights: all",
     ),
 ]
 KernelSigma = Annotated[
@@ -85,7 +85,7 @@ KernelSigma = Annotated[
         min=0,
         help="Width of kmn's kernel, in feature positions (16 pixels at the working size).",
         rich_help_panel="Model",
-        show_default="as the weights were trained",
+        show_default="set by the weights",
     ),
 ]
 Device = Annotated[
@@ -136,7 +136,7 @@ GcRate = Annotated[
         min=0,
         help="Step size (alpha, Eq. 8), independent of --size.",
         rich_help_panel="Gradient correction",
-        show_default=f"as the weights say; papers: {defaults.GC_RATE:g}",
+        show_default=f"set by the weights; papers: {defaults.GC_RATE:g}",
     ),
 ]
 GcLength = Annotated[

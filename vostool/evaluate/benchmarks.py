@@ -3,7 +3,7 @@
 davis16, davis17   the first frame's mask is given; scored are all frames but the first
                    and the last. DAVIS-2016 masks are 0 and 255, one object.
 youtube-vos        every object is given on its first frame, by meta.json, and scored on
-                   the annotated frames after it, where the truth is at hand
+                   the annotated frames after it, where the truth is available
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class BenchmarkClip:
     """A clip of a benchmark. Frames are known by the names of their files."""
 
     name: str
-    source: Path | None  # its video or folder of frames; None if only masks are at hand
+    source: Path | None  # its video or folder of frames; None if only masks are available
     given: dict[str, Given]
     truth: dict[str, Path]  # of the frames that are scored, in order
     objects: dict[int, str]  # the id of each object, and the first frame it is scored on
@@ -56,7 +56,7 @@ class BenchmarkClip:
 
     @property
     def unscored(self) -> tuple[int, ...]:
-        """The objects that cannot be scored though the truth is at hand."""
+        """The objects that cannot be scored although the truth is available."""
         return () if self.hidden else tuple(id_ for id_ in self.ids if id_ not in self.objects)
 
 
@@ -71,7 +71,7 @@ class Benchmark:
 
     @property
     def scored(self) -> bool:
-        """Whether the truth of any frame is at hand."""
+        """Whether the truth of any frame is available."""
         return any(clip.objects for clip in self.clips)
 
     @property
@@ -227,7 +227,7 @@ def youtube_clips(folder: Path, train_meta: Path | None) -> Iterator[BenchmarkCl
     """Yield the clips of a folder of YouTube-VOS: "valid", "train", or a link to one."""
     path = folder / "meta.json"
     seen = None if train_meta is None else read_meta(train_meta).categories
-    # predict on every frame where they are at hand; the server expects some of them
+    # predict on every frame where they are available; the server expects some of them
     whole = folder.with_name(f"{folder.name}_all_frames")
     frames = whole if whole.is_dir() else folder
     for name, video in read_meta(path).videos.items():

@@ -38,14 +38,14 @@ class Comparison(Document):
 
     @property
     def warnings(self) -> list[str]:
-        """Why the intervals are not to be relied on, if so."""
+        """Why the intervals are unreliable, if they are."""
         count = len(self.clips)
         if count == 1:
             return ["one clip alone gives no interval"]
         if count < FEW:
             return [
                 f"the intervals rest on {count} clips: with fewer than {FEW} they are too narrow, "
-                f"and contain the true difference less often than {100 * self.confidence:g} % say"
+                f"and contain the true difference in less than {100 * self.confidence:g} % of cases"
             ]
         return []
 
@@ -144,7 +144,7 @@ def comparison_table(comparison: Comparison, count: int = 5) -> "Table":
 
     clips = list(comparison.clips.items())
     table = Table(title="second run less first, percentage points")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     table.add_column("difference", justify="right")
     s = "" if len(clips) == 1 else "s"
     interval = f"{100 * comparison.confidence:g} % interval, {len(clips)} clip{s}"

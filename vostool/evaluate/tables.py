@@ -47,7 +47,7 @@ def terminal_table(results: Results) -> "Table":
 
     columns = ("J_S", "J_U", "F_S", "F_U", "G") if seen_and_unseen(results) else ("J", "F", "J&F")
     table = Table(title=Text(f"{results.benchmark} {Path(results.split).stem}, per cent"))
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in (*columns, "fps"):
         table.add_column(name, justify="right")
     speed = f"{results.speed.network_fps:.1f}" if results.speed else "-"

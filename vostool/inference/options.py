@@ -20,7 +20,7 @@ class ModelOptions(BaseModel):
     weights: str = defaults.WEIGHTS
     device: str = defaults.AUTO
     precision: str = defaults.AUTO
-    size: int | None = Field(default=None, ge=32)  # None: what the weights say suits them
+    size: int | None = Field(default=None, ge=32)  # None: set by the weights
     reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
     memory_every: int = Field(default=defaults.MEMORY_EVERY, ge=1)
     memory_frames: int = Field(default=defaults.MEMORY_FRAMES, ge=2)
