@@ -288,6 +288,7 @@ class TestAFinishedRun:
         {"total": "soon"},
         {"lowered": 3},
         {"lowered": [7]},
+        {"lowered": [{"frame": float("nan")}]},
         {"unknown": 1},
     ],
 )

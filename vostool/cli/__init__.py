@@ -17,7 +17,7 @@ from vostool.cli.output import error_document, escape_unencodable, one_line, pri
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
-from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, VostoolError
+from vostool.errors import EXIT_CODES, InputError, UsageError, VostoolError
 
 INTERRUPTED = 130
 # whatever Typer raises for a wrong command line; each release has its own module for it
@@ -70,12 +70,9 @@ def main() -> None:
         refuse(error)
     except VostoolError as error:
         fail(str(error), error.exit_code, type(error).__name__)
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a path that even looking at fails: too long, or not ours to see
-        kind = InputError if error.filename else OutputError  # stdout alone has no name
-        words = f"{error.filename or 'stdout'}: {error.strerror or error}"
-        fail(words, kind.exit_code, kind.__name__)
+    except OSError as error:  # a path that cannot even be examined: too long, or not permitted
+        words = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        fail(words, InputError.exit_code, InputError.__name__)
     except Exception as error:
         if json_wanted():
             words = f"{type(error).__name__}: {error}"

@@ -137,7 +137,11 @@ def segment_batch(
 
     jobs = read_batch(table, template)
     model = load_predictor(options)
-    documents, errors = list[dict[str, Any]](), list[VostoolError]()
+    documents, reports, errors = (
+        list[dict[str, Any]](),
+        list[dict[str, Any]](),
+        list[VostoolError](),
+    )
     with show_progress(f"{table.name} on {model.device}", quiet) as progress:
         for job, outcome in segment_all(jobs, model, progress):
             if isinstance(outcome, VostoolError):
@@ -145,13 +149,15 @@ def segment_batch(
                 documents.append({"video": str(job.video), **document_of(outcome)})
                 tell(f"vostool: {outcome}")
             else:
+                reports.append(outcome)
                 documents.append(outcome)
                 tell(f"{job.video.name}:", quiet)
                 tell_of(outcome, quiet)
-                if not as_json:
-                    print_result(outcome, as_json, RESULTS)
     if as_json:
         print_json(documents)
+    else:
+        for report in reports:
+            print_result(report, as_json, RESULTS)
     if errors:
         tell(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)

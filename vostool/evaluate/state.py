@@ -27,7 +27,7 @@ class ClipDone(Document):
     frames: int = Field(ge=0)
     network: float = Field(ge=0)
     total: float = Field(ge=0)
-    lowered: list[dict[str, Any]]
+    lowered: list[dict[str, int | None]]
 
 
 @dataclass(frozen=True)
