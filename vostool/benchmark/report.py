@@ -55,6 +55,12 @@ class Ceiling(Document):
     matrix_product: float
     convolution: float
 
+    def rounded(self) -> "Ceiling":
+        """Return the same to a tenth of a GFLOP/s."""
+        return Ceiling(
+            matrix_product=round(self.matrix_product, 1), convolution=round(self.convolution, 1)
+        )
+
 
 class BenchReport(Document):
     """Speed, stages and memory, and what share of the machine's ceiling the network reached."""

@@ -144,12 +144,7 @@ def describe(
         warnings=last["warnings"],
         frame=frame,
         gflop_per_second=round(reached, 1),
-        ceiling={
-            name: Ceiling(
-                matrix_product=round(each.matrix_product, 1), convolution=round(each.convolution, 1)
-            )
-            for name, each in ceilings.items()
-        },
+        ceiling={name: each.rounded() for name, each in ceilings.items()},
         share_of_convolution_ceiling=round(reached / convolution, 3),
     )
 

@@ -12,6 +12,7 @@ from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
+    from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
 
 RESULTS = ("masks", "overlay", "cutouts")  # of a report, the paths to print
@@ -137,30 +138,32 @@ def segment_batch(
 
     jobs = read_batch(table, template)
     model = load_predictor(options)
-    documents, reports, errors = (
-        list[dict[str, Any]](),
-        list[dict[str, Any]](),
-        list[VostoolError](),
-    )
+    outcomes = []
     with show_progress(f"{table.name} on {model.device}", quiet) as progress:
         for job, outcome in segment_all(jobs, model, progress):
+            outcomes.append((job, outcome))
             if isinstance(outcome, VostoolError):
-                errors.append(outcome)
-                documents.append({"video": str(job.video), **document_of(outcome)})
                 tell(f"vostool: {outcome}")
             else:
-                reports.append(outcome)
-                documents.append(outcome)
                 tell(f"{job.video.name}:", quiet)
                 tell_of(outcome, quiet)
+    errors = [outcome for _, outcome in outcomes if isinstance(outcome, VostoolError)]
     if as_json:
-        print_json(documents)
+        print_json([document_of_job(*each) for each in outcomes])
     else:
-        for report in reports:
-            print_result(report, as_json, RESULTS)
+        for _, outcome in outcomes:
+            if not isinstance(outcome, VostoolError):
+                print_result(outcome, as_json, RESULTS)
     if errors:
         tell(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
+
+
+def document_of_job(job: "Job", outcome: "Outcome") -> dict[str, Any]:
+    """Return what --json prints of a job of a batch: its report, or its error."""
+    if isinstance(outcome, VostoolError):
+        return {"video": str(job.video), **document_of(outcome)}
+    return outcome
 
 
 def tell_of(report: dict[str, Any], quiet: bool) -> None:

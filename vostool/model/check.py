@@ -26,6 +26,8 @@ def check_segmenter(
     default random, of two clips with two objects.
     """
     with exceptions_as_violations():
+        if images is None or masks is None:
+            images, masks = random_frames(segmenter.stride)
         check_frames(segmenter, images, masks)
 
 
@@ -42,12 +44,8 @@ def exceptions_as_violations() -> Iterator[None]:
         ) from error
 
 
-def check_frames(
-    segmenter: Segmenter[Any, Any], images: Tensor | None, masks: Tensor | None
-) -> None:
+def check_frames(segmenter: Segmenter[Any, Any], images: Tensor, masks: Tensor) -> None:
     """Run a model on two frames, see `check_segmenter`."""
-    if images is None or masks is None:
-        images, masks = random_frames(segmenter.stride)
     clips, objects = masks.shape[0], masks.shape[1] - 1
     first, second = (segmenter.encode(image) for image in images)
 
