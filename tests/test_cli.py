@@ -28,6 +28,7 @@ from tests.datasets.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
 from vostool.cli import main
+from vostool.errors import EXIT_CODES
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
@@ -428,7 +429,7 @@ def test_a_device_that_is_absent_is_exit_code_5(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     outcome = vostool("segment", video.path, "--mask", video.mask, "--device", "cuda")
     assert outcome.code == 5
-    assert outcome.err == ("vostool: --device cuda: asked for a CUDA device, PyTorch finds 0\n")
+    assert outcome.err == ("vostool: --device cuda: expected a CUDA device, PyTorch finds 0\n")
 
 
 class TestErf:
@@ -505,13 +506,14 @@ class TestSpectrum:
         [
             ((), 2, "expected --mask"),
             (("--mask", "none.png"), 4, "no such mask file"),
-            (("--gc-rate", 0), 2, "expected a correction"),
+            (("--mask", "{mask}", "--gc-rate", 0), 2, "expected a correction"),
         ],
     )
     def test_tells_what_is_wrong(
         self, arguments: tuple[object, ...], code: int, words: str, spectrum: Call, video: Footage
     ) -> None:
-        outcome = spectrum(video.path, *arguments)
+        given = (str(each).format(mask=video.mask) for each in arguments)
+        outcome = spectrum(video.path, *given)
         assert (outcome.code, outcome.out) == (code, "")
         assert words in outcome.err
         assert not list(Path.cwd().iterdir())
@@ -555,10 +557,10 @@ class TestUsage:
         assert "Usage" in outcome.out
         assert outcome.err == ""
 
-    def test_help_names_every_exit_code(self, vostool: Call) -> None:
+    def test_help_names_every_exit_code_with_its_meaning(self, vostool: Call) -> None:
         words = " ".join(vostool("--help").out.split())
-        for code in (*range(8), 130):
-            assert f" {code} " in words
+        for code, meaning in EXIT_CODES.items():
+            assert f" {code} {meaning}" in words
 
     def test_a_bug_keeps_its_traceback(
         self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch

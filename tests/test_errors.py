@@ -1,20 +1,33 @@
+import re
+from pathlib import Path
+
 from vostool import errors
-from vostool.errors import VostoolError
+from vostool.errors import EXIT_CODES, KINDS
 
-
-def kinds() -> list[type[VostoolError]]:
-    return [VostoolError, *VostoolError.__subclasses__()]
+README = Path(__file__).parent.parent / "README.md"
 
 
 def test_every_kind_of_error_has_an_exit_code_of_its_own() -> None:
-    codes = [kind.exit_code for kind in kinds()]
-    assert sorted(codes) == list(range(1, len(codes) + 1))
+    codes = [kind.exit_code for kind in KINDS]
+    assert len(set(codes)) == len(codes)
+    assert all(0 < code < 128 for code in codes)  # from 128 on they are those of signals
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_exit_codes_are_listed_in_ascending_order_each_with_another_meaning() -> None:
+    assert list(EXIT_CODES) == sorted(EXIT_CODES)
+    assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
+
+
+def test_the_tree_in_the_docstring_of_errors_is_the_table_of_exit_codes() -> None:
     drawn = {}
     for line in (errors.__doc__ or "").splitlines():
-        words = line.strip(" ├└─").split()
-        if len(words) > 1 and words[0].endswith("Error") and words[1].isdigit():
-            drawn[words[0]] = int(words[1])
-    assert drawn == {kind.__name__: kind.exit_code for kind in kinds()}
+        if match := re.fullmatch(r"[ ├└─]+(\w+Error) +(\d+)  (.+)", line):
+            drawn[match[1]] = int(match[2]), match[3]
+    assert drawn == {kind.__name__: (kind.exit_code, kind.meaning) for kind in KINDS}
+
+
+def test_the_readme_lists_the_exit_codes_as_the_table_does() -> None:
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    listed = re.search(r"Exit codes: ([^.]*)\.", text)
+    assert listed is not None
+    assert listed[1] == ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())

@@ -31,8 +31,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Take the place of a person's terminal."""
     screen = io.StringIO()
     monkeypatch.setattr(
-        "vostool.progress.Console",
-        lambda stderr: Console(file=screen, force_terminal=True, width=100, color_system=None),
+        "vostool.progress.make_console",
+        lambda: Console(file=screen, force_terminal=True, width=100, color_system=None),
     )
     yield screen
 
@@ -79,6 +79,14 @@ def test_on_a_terminal_there_is_a_bar(
     assert "clip.mp4 on cpu" in terminal.getvalue()
     assert "3/8" in terminal.getvalue()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red].mp4", "[/x]", ":smile:.mp4", "[link=a]b"])
+def test_a_progress_bar_shows_names_as_they_are(terminal: io.StringIO, name: str) -> None:
+    with show_progress(name, quiet=False) as report:
+        report(1, 2, f"frame of {name}")
+    assert name in terminal.getvalue()
+    assert f"frame of {name}" in terminal.getvalue()
 
 
 def test_quiet_is_quiet(terminal: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:

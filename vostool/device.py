@@ -1,42 +1,46 @@
-"""Where and how precisely to compute."""
+"""Devices and precisions: chosen by name, described, and what to do when memory runs out."""
 
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from vostool import defaults
 from vostool.errors import DeviceError, UsageError
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = dict(
+    zip(defaults.PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True)
+)
 
 
 def choose_device(name: str) -> torch.device:
     """Return the device of a name: "auto", "cpu", "cuda" or "cuda:1".
 
-    "auto" is the first CUDA device if there is one, else the CPU. Raises DeviceError if the
-    device asked for is absent, UsageError if there is no such name.
+    "auto" is the first CUDA device if there is one, else the CPU. Raises DeviceError for a device
+    that is absent, UsageError for an unknown name.
     """
-    if name == "auto":
+    if name == defaults.AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     form = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
     if form is None:
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:NUMBER")
+        raise UsageError(f"--device {name}: expected {defaults.DEVICES}")
     if name == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(form[1] or 0) >= count:
-        raise DeviceError(f"--device {name}: asked for a CUDA device, PyTorch finds {count}")
+        raise DeviceError(f"--device {name}: expected a CUDA device, PyTorch finds {count}")
     return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the number format of a name: "auto", "fp32", "bf16" or "fp16".
+    """Return the dtype of a name: "auto", "fp32", "bf16" or "fp16".
 
     "auto" is 16 bits where the device computes them faster: bf16 on CPUs and GPUs that have
-    it in hardware, fp16 on older GPUs, else fp32.
+    it in hardware, fp16 on older GPUs, else fp32. Raises UsageError.
     """
-    if name != "auto":
+    if name != defaults.AUTO:
         if name not in PRECISIONS:
             raise UsageError(f"--precision {name}: expected auto, {', '.join(PRECISIONS)}")
         if name == "fp16" and device.type == "cpu":
@@ -47,20 +51,33 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
 
+def precision_name(precision: torch.dtype) -> str:
+    """Return a dtype as reports name it: "float32", "bfloat16" or "float16"."""
+    return str(precision).removeprefix("torch.")
+
+
+def hardware_name(device: torch.device) -> str:
+    """Return the make of a device, as far as it is known: of a GPU its name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    make = platform.processor() or platform.machine()
+    return f"{make}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def cpu_has_bf16() -> bool:
-    """Tell whether this CPU multiplies bf16 numbers in hardware (emulated, they take ages)."""
+    """Return whether this CPU multiplies bf16 in hardware; emulated, it is far too slow."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was asked for; a CPU always has."""
+    """Wait until the device has finished all queued work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def oom_as_device_error(device: torch.device) -> Iterator[None]:
-    """Turn an error for want of memory into a DeviceError that says what helps."""
+    """Turn an out-of-memory error into a DeviceError that says what helps."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -72,14 +89,15 @@ def oom_as_device_error(device: torch.device) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that there is too little memory."""
+    """Return whether an error says that there is too little memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
     # on a CPU PyTorch raises a plain RuntimeError
-    wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return wanting or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what PyTorch holds of a device's memory for later, and does not need."""
+    """Release the device memory that PyTorch caches and does not use."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.empty_cache()

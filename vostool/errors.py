@@ -1,61 +1,90 @@
-"""What can go wrong, as one tree; the command line turns each branch into its exit code.
+"""The exceptions of vostool, one tree, and the exit codes of the command line.
 
-    VostoolError              1  our fault
-    ├── UsageError            2  options that make no sense together
-    ├── InputError            3  a video or folder that cannot be read
-    ├── MaskError             4  a mask that cannot be used
-    ├── DeviceError           5  a device that is not there, or too little memory
-    ├── WeightsError          6  a weights file that is not one
-    ├── OutputError           7  a result that exists already, or cannot be written
-    └── ContractError         8  a model of another package that is not what it should be
+    VostoolError              1  internal error
+    ├── UsageError            2  usage
+    ├── InputError            3  bad input
+    ├── MaskError             4  bad mask
+    ├── DeviceError           5  device or memory
+    ├── WeightsError          6  weights
+    ├── OutputError           7  output exists or cannot be written
+    ├── ContractError         8  plug-in model not found or violates the contract
+    └── TrainingError        10  training diverged
 
-A message is one line that says what, where, expected and found.
+A message is one line that says what is wrong, where, what was expected, what was found, and
+what to do.
 """
+
+from typing import ClassVar
 
 
 class VostoolError(Exception):
     """The root: everything that vostool raises on purpose."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
+    meaning: ClassVar[str] = "internal error"
 
 
 class UsageError(VostoolError):
-    """Options or settings that make no sense, alone or together."""
+    """Options or settings that are invalid, alone or together."""
 
     exit_code = 2
+    meaning = "usage"
 
 
 class InputError(VostoolError):
-    """A video, folder or data set that is missing, empty or cannot be decoded."""
+    """A video, folder, table or data set that is missing, empty or cannot be decoded."""
 
     exit_code = 3
+    meaning = "bad input"
 
 
 class MaskError(VostoolError):
     """A mask that is unreadable, empty, ambiguous or of the wrong size."""
 
     exit_code = 4
+    meaning = "bad mask"
 
 
 class DeviceError(VostoolError):
     """A device that is absent, or out of memory."""
 
     exit_code = 5
+    meaning = "device or memory"
 
 
 class WeightsError(VostoolError):
     """Weights that are missing, damaged, or not for this network."""
 
     exit_code = 6
+    meaning = "weights"
 
 
 class OutputError(VostoolError):
-    """A result that exists already, or a place that cannot be written."""
+    """An output that exists already, or cannot be written."""
 
     exit_code = 7
+    meaning = "output exists or cannot be written"
 
 
 class ContractError(VostoolError):
-    """A model of another package that breaks the contract of `vostool.model.interface`."""
+    """A plug-in model that is not found, or violates `vostool.model.interface.Segmenter`."""
 
     exit_code = 8
+    meaning = "plug-in model not found or violates the contract"
+
+
+class TrainingError(VostoolError):
+    """Training that diverged: a loss or gradient that is not finite."""
+
+    exit_code = 10  # 9 is kept for warnings that a pipeline takes for failures
+    meaning = "training diverged"
+
+
+KINDS: tuple[type[VostoolError], ...] = (VostoolError, *VostoolError.__subclasses__())
+
+# every exit code with its meaning; --help is made from it, and the README is tested against it
+EXIT_CODES: dict[int, str] = {
+    0: "done",
+    **{kind.exit_code: kind.meaning for kind in KINDS},
+    130: "interrupted",
+}

@@ -1,6 +1,6 @@
 """Progress on stderr: a bar on a terminal, a line now and then elsewhere.
 
-With it comes what the program says on the way, which it writes to its log.
+Warnings that are logged meanwhile are printed too. Never imports torch.
 """
 
 import logging
@@ -9,44 +9,51 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECONDS = 10.0  # between lines, where there is no terminal
 
-Report = Callable[[int, int | None, str], None]
+# called with how much is done, of how much if that is known, and what is being done
+ProgressCallback = Callable[[int, int | None, str], None]
+
+
+def no_progress(done: int, total: int | None, words: str) -> None:
+    """Report nothing: the callback of a caller that needs none."""
 
 
 @contextmanager
-def show_progress(title: str, quiet: bool, unit: str = "frames") -> Iterator[Report]:
-    """Give a function to call with how much is done, of how much if known, and some words."""
-    with told(quiet):
-        yield from reports(title, quiet, unit)
+def show_progress(title: str, quiet: bool, unit: str = "frames") -> Iterator[ProgressCallback]:
+    """Yield a callback that shows progress, and print the log's warnings meanwhile."""
+    with print_warnings(quiet):
+        yield from callbacks(title, quiet, unit)
 
 
-def reports(title: str, quiet: bool, unit: str) -> Iterator[Report]:
-    """Yield the function that `show_progress` gives."""
-    console = Console(stderr=True)
+def callbacks(title: str, quiet: bool, unit: str) -> Iterator[ProgressCallback]:
+    """Yield the callback of `show_progress`."""
+    console = make_console()
     if quiet:
-        yield lambda done, total, words: None
+        yield no_progress
     elif console.is_terminal:
         yield from bar(title, console, unit)
     else:
         yield lines(title, unit)
 
 
+def make_console() -> "Console":
+    """Return the terminal, or what stands in its place."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
 @contextmanager
-def told(quiet: bool) -> Iterator[None]:
-    """Print the log's lines, of warnings and worse; none if `quiet`."""
+def print_warnings(quiet: bool) -> Iterator[None]:
+    """Print the log's messages of warnings and worse on stderr; none if `quiet`."""
     log = logging.getLogger("vostool")
-    handler = logging.NullHandler() if quiet else Teller(logging.WARNING)
+    handler = logging.NullHandler() if quiet else StderrHandler(logging.WARNING)
     log.addHandler(handler)
     try:
         yield
@@ -54,21 +61,29 @@ def told(quiet: bool) -> Iterator[None]:
         log.removeHandler(handler)
 
 
-class Teller(logging.Handler):
-    """Prints on stderr, whatever that is by then: a bar puts itself in its place."""
+class StderrHandler(logging.Handler):
+    """Prints on stderr as it is at the time: a bar redirects it to print above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line."""
+        """Print a message."""
         print(record.getMessage(), file=sys.stderr, flush=True)
 
 
-def bar(title: str, console: Console, unit: str) -> Iterator[Report]:
-    """Draw a bar that is redrawn in place."""
+def bar(title: str, console: "Console", unit: str) -> Iterator[ProgressCallback]:
+    """Yield a callback that redraws a bar in place."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names are shown as they are
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit + "  {task.fields[speed]}  {task.fields[words]}"),
+        TextColumn(unit + "  {task.fields[speed]}  {task.fields[words]}", markup=False),
         TimeRemainingColumn(),
     )
     pace = Pace()
@@ -82,8 +97,8 @@ def bar(title: str, console: Console, unit: str) -> Iterator[Report]:
         yield report
 
 
-def lines(title: str, unit: str) -> Report:
-    """Print a line about every `SECONDS`, with the time left if it is known how much there is."""
+def lines(title: str, unit: str) -> ProgressCallback:
+    """Return a callback that prints a line about every `SECONDS`, with the time left if known."""
     pace, last = Pace(), time.perf_counter()
 
     def report(done: int, total: int | None, words: str) -> None:
@@ -104,14 +119,14 @@ def lines(title: str, unit: str) -> Report:
 
 
 def time_left(count: int, speed: float) -> timedelta:
-    """Return how long so many take at a speed per second, to the second; 0 for less than none."""
+    """Return how long `count` more take at a speed per second, to the second, 0 or more."""
     return timedelta(seconds=round(max(0, count) / speed))
 
 
 class Pace:
-    """How fast a count goes up from the first one told, which may be anything.
+    """The speed of a count since its first value, which need not be 0.
 
-    A count that falls is the first of another one.
+    A count that falls starts anew.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
-from vostool.analysis.erf import ErfJob, erf, name_models
+from vostool.analysis.erf import erf, name_models
+from vostool.analysis.erf_plan import ErfJob
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.inference.predictor import Predictor
 from vostool.media.masks import write_mask
@@ -34,19 +35,21 @@ def job(video: Footage, tmp_path: Path) -> ErfJob:
 class TestResponse:
     def test_lies_inside_the_object(self, job: ErfJob, predictor: Predictor) -> None:
         report = erf(replace(job, frame=4), [predictor])
-        (main,) = [each for each in report["responses"] if each["frame"] == 4]
-        assert main["share"] > 4 * main["area"]
-        assert main["area"] == pytest.approx(256 / (HEIGHT * WIDTH), rel=0.1)
-        assert main["inside"] == "prediction"
+        (main,) = [each for each in report.responses if each.frame == 4]
+        assert main.share is not None
+        assert main.share > 4 * main.area
+        assert main.area == pytest.approx(256 / (HEIGHT * WIDTH), rel=0.1)
+        assert main.inside == "prediction"
 
     def test_is_measured_against_the_truth_where_it_is_given(
         self, job: ErfJob, predictor: Predictor, video: Footage, tmp_path: Path
     ) -> None:
         write_mask(tmp_path / "elsewhere.png", video.labels[4][::-1].copy())
         given = replace(job, frame=4, truth=(str(tmp_path / "elsewhere.png"),), strip=0)
-        (main,) = erf(given, [predictor])["responses"]
-        assert main["inside"] == "truth"
-        assert main["share"] < 2 * main["area"]
+        (main,) = erf(given, [predictor]).responses
+        assert main.inside == "truth"
+        assert main.share is not None
+        assert main.share < 2 * main.area
 
     def test_is_of_one_object_on_request(
         self, predictor: Predictor, tmp_path: Path, job: ErfJob
@@ -56,8 +59,9 @@ class TestResponse:
         late = replace(
             job, video=two.path, mask=f"3:{tmp_path / 'both.png'}", frame=5, object_id=2, strip=0
         )
-        (main,) = erf(late, [predictor])["responses"]
-        assert main["share"] > 4 * main["area"]
+        (main,) = erf(late, [predictor]).responses
+        assert main.share is not None
+        assert main.share > 4 * main.area
         field = np.load(job.output / "erf.npy")[0, 0]
         blue, orange = field[6:20, 44:60], field[26:42, 24:40]
         assert blue.mean() > 1.5 * orange.mean()
@@ -75,9 +79,9 @@ class TestFiles:
         names = {"erf.png", "strip.png", "steps.mp4", "erf.npy", "erf.json"}
         assert {path.name for path in job.output.iterdir()} == names
         assert json.loads((job.output / "erf.json").read_text()) == json.loads(
-            json.dumps(report, default=str)
+            json.dumps(report.model_dump(), default=str)
         )
-        frames = [each["frame"] for each in report["responses"]]
+        frames = [each.frame for each in report.responses]
         assert frames == [2, 4, 5, 7]  # the middle one among the three of the strip
         array = np.load(job.output / "erf.npy")
         assert array.shape == (1, 4, HEIGHT, WIDTH)
@@ -92,7 +96,7 @@ class TestFiles:
     def test_show_several_weights_side_by_side(self, job: ErfJob, weights: Path) -> None:
         models = [model_of(ColourNetwork(), weights) for _ in range(2)]
         report = erf(job, models)
-        assert len(report["networks"]) == 2
+        assert len(report.networks) == 2
         array = np.load(job.output / "erf.npy")
         assert array.shape[0] == 2
         np.testing.assert_array_equal(array[0], array[1])
@@ -104,6 +108,14 @@ class TestFiles:
         third = replace(model, weights=Path("two/v.safetensors"))
         assert name_models([model, other]) == ["one/w", "two/w"]
         assert name_models([model, third]) == ["w", "v"]
+
+    def test_name_weights_as_they_are_even_with_dollar_signs(
+        self, job: ErfJob, tmp_path: Path
+    ) -> None:
+        weights = tmp_path / r"a$\broken$.safetensors"
+        weights.touch()
+        report = erf(job, [model_of(ColourNetwork(), weights)])
+        assert report.responses[0].weights == r"a$\broken$"
 
     def test_have_their_place_before_the_work_begins(
         self, job: ErfJob, predictor: Predictor, tmp_path: Path
@@ -140,6 +152,7 @@ class TestFiles:
         ({"mask": "none.png"}, MaskError, "no such mask file"),
         ({"video": Path("none.mp4")}, InputError, "No such file"),
         ({"rate": float("inf")}, UsageError, "--rate inf: expected a finite number"),
+        ({"rate": 1e300}, UsageError, r"--rate 1e\+300: the response diverges"),
     ],
 )
 def test_what_is_wrong_is_told_and_leaves_nothing(

@@ -62,8 +62,14 @@ class TestEquation9:
         for before, after, raised in ((soft, square(), True), (square(), soft, False)):
             maps = amplitudes(before, after)[0].numpy()
             found = bands(dict(zip(("before", "after", "ratio"), maps, strict=True)))
-            assert (found["high"]["after_to_before"] > 1.2) == raised
-            assert found["low"]["after_to_before"] == pytest.approx(1, abs=0.1)
+            high, low = found["high"].after_to_before, found["low"].after_to_before
+            assert high is not None
+            assert (high > 1.2) == raised
+            assert low == pytest.approx(1, abs=0.1)
+
+    def test_of_masks_without_objects_have_no_ratio_of_means(self) -> None:
+        empty = dict.fromkeys(("before", "after", "ratio"), np.zeros((8, 8)))
+        assert {band.after_to_before for band in bands(empty).values()} == {None}
 
     def test_of_another_size_is_brought_to_the_same_frequencies(self) -> None:
         maps = amplitudes(square(), square())[0].numpy()
@@ -79,13 +85,12 @@ class TestFiles:
         names = {"spectrum.png", "before.npy", "after.npy", "ratio.npy", "spectrum.json"}
         assert {path.name for path in job.output.iterdir()} == names
         stored = json.loads((job.output / "spectrum.json").read_text())
-        assert stored == json.loads(json.dumps(report, default=str))
-        assert report["masks"] == 3  # of frames 2, 4 and 6
+        assert stored == json.loads(json.dumps(report.model_dump(), default=str))
+        assert report.masks == 3  # of frames 2, 4 and 6
         maps = [np.load(job.output / f"{name}.npy") for name in ("before", "after", "ratio")]
         assert {each.shape for each in maps} == {(HEIGHT, WIDTH)}
-        assert all(
-            math.isfinite(value) for band in report["bands"].values() for value in band.values()
-        )
+        figures = [value for band in report.bands.values() for value in band.model_dump().values()]
+        assert all(math.isfinite(value) for value in figures)
         with Image.open(job.output / "spectrum.png") as picture:
             picture.load()
 
@@ -100,14 +105,14 @@ def test_a_folder_of_clips_is_gone_through(predictor: Predictor, tmp_path: Path)
     for name in ("one", "two"):
         write_video_clip(tmp_path / "set", name, count=5)
     job = SpectrumJob(tmp_path / "set", tmp_path / "out")
-    assert spectrum(job, predictor)["clips"] == ["one", "two"]
+    assert spectrum(job, predictor).clips == ["one", "two"]
     (tmp_path / "list.txt").write_text("two\n")
     chosen = replace(job, listed=tmp_path / "list.txt", overwrite=True)
-    assert spectrum(chosen, predictor)["clips"] == ["two"]
+    assert spectrum(chosen, predictor).clips == ["two"]
 
 
 def test_what_is_wrong_is_told_and_leaves_nothing(job: SpectrumJob, predictor: Predictor) -> None:
-    with pytest.raises(UsageError, match="there is none to look at"):
+    with pytest.raises(UsageError, match="expected a correction: steps and a rate above 0"):
         spectrum(job, replace(predictor, correction=None))
     with pytest.raises(UsageError, match="expected --mask"):
         spectrum(replace(job, mask=None), predictor)

@@ -1,6 +1,6 @@
 """Make an animated picture of a film, such as the README's of the demo.
 
-    vostool segment --demo && python -m tests.bench.animation vostool-demo/overlay.mp4 demo.gif
+vostool segment --demo && python -m tests.bench.animation vostool-demo/overlay.mp4 demo.gif
 """
 
 from pathlib import Path

@@ -98,7 +98,7 @@ class TestReport:
     def test_has_stages_that_sum_up_to_the_whole(
         self, video: Footage, predictor: Predictor
     ) -> None:
-        stages = bench(job_of(video), predictor)["stages"]
+        stages = bench(job_of(video), predictor).stages
         assert set(stages) == {*STAGES, "other", "network", "media", "total"}
         assert all(milliseconds >= 0 for milliseconds in stages.values())
         inside = sum(stages[name] for name in (*STAGES, "other"))
@@ -110,9 +110,9 @@ class TestReport:
         self, real: Predictor, video: Footage
     ) -> None:
         report = bench(job_of(video, frames=3), replace(real, correction=None))
-        assert report["stages"]["correct"] == 0
-        assert report["options"]["correction"] is None
-        assert report["clip"] == {
+        assert report.stages["correct"] == 0
+        assert report.options["correction"] is None
+        assert report.clip.model_dump() == {
             "video": str(video.path),
             "width": WIDTH,
             "height": HEIGHT,
@@ -152,8 +152,8 @@ class TestObjects:
 
     def test_are_followed_by_the_network(self, predictor: Predictor) -> None:
         report = bench(BenchJob(objects=3, repeat=1), predictor)
-        assert report["clip"]["objects"] == 3
-        assert report["clip"]["video"] is None
+        assert report.clip.objects == 3
+        assert report.clip.video is None
 
 
 class TestFlops:
@@ -207,7 +207,7 @@ class TestCommand:
         names, figures = zip(*(line.split() for line in out.splitlines()), strict=True)
         assert names == ("network", "end-to-end")
         assert all(float(figure) > 0 for figure in figures)
-        assert "share of the convolution ceiling" in err
+        assert "share of the convolution peak" in err
 
     def test_prints_one_document_on_request(
         self, run: Callable[..., tuple[int, str, str]], video: Footage
@@ -230,7 +230,7 @@ class TestCommand:
         [
             (("{video}",), "expected --mask"),
             (("--mask", "{mask}"), "expected the VIDEO"),
-            (("{video}", "--mask", "{mask}", "--objects", 2), "the mask of a VIDEO has its own"),
+            (("{video}", "--mask", "{mask}", "--objects", 2), "--objects: is for the demo clip"),
             (("--objects", 0), "expected 1 to 254"),
             (("--objects", 255), "expected 1 to 254"),
             (("--gc-iters", 3), "--gc-every"),
@@ -249,6 +249,13 @@ class TestCommand:
         assert (code, out) == (2, "")
         assert err.count("\n") == 1
         assert words in err
+
+    def test_a_missing_video_is_reported_rather_than_the_missing_mask(
+        self, run: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        code, out, err = run("nofile.mp4")
+        assert (code, out) == (3, "")
+        assert err == "vostool: nofile.mp4: no such file or folder\n"
 
     def test_tells_of_a_wrong_input(
         self, run: Callable[..., tuple[int, str, str]], video: Footage, tmp_path: Path

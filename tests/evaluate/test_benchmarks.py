@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,18 @@ class TestDavis17:
         assert benchmark.clips[0].objects == {}
 
 
+@pytest.mark.parametrize("name", ["davis16", "davis17"])
+def test_a_davis_clip_of_two_frames_is_refused_as_too_short_to_score(
+    tmp_path: Path, name: str
+) -> None:
+    root = write_davis16(tmp_path, "a", "b") if name == "davis16" else write_davis17(tmp_path, "a")
+    folder = root / "Annotations" / "480p" / "a"
+    for path in sorted(folder.iterdir())[2:]:
+        path.unlink()
+    with pytest.raises(InputError, match="a: too short to score: found 2 masks"):
+        open_benchmark(name, root, "val")
+
+
 class TestYouTubeVos:
     def test_gives_each_object_on_its_first_frame(self, tmp_path: Path) -> None:
         root = write_youtube(tmp_path / "valid", whole_truth=False)
@@ -120,7 +133,8 @@ class TestYouTubeVos:
 
     def test_keeps_to_its_folder(self, tmp_path: Path) -> None:
         root = write_youtube(tmp_path / "valid", whole_truth=False)
-        (root / "meta.json").write_text('{"videos": {"../../mine": {}}}')
+        meta = (root / "meta.json").read_text().replace('"a"', '"../../mine"')
+        (root / "meta.json").write_text(meta)
         with pytest.raises(InputError, match=r"meta\.json: expected names of clips, found"):
             open_benchmark("youtube-vos", tmp_path, "valid")
 
@@ -147,11 +161,58 @@ class TestYouTubeVos:
         with pytest.raises(InputError, match=r"meta\.json"):
             open_benchmark("youtube-vos", tmp_path, "valid")
 
-    def test_names_the_clip_whose_entry_is_wrong(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("objects", "words"),
+        [
+            (["1", "2"], "videos.a.objects: "),
+            ({}, "videos.a.objects: "),
+            ({"1": {}}, "a: object 1: expected frames, found none"),
+            ({"1": {"frames": []}}, "a: object 1: expected frames, found none"),
+            ({"1": []}, "videos.a.objects.1: "),
+            ({"1": {"frames": "00000"}}, "videos.a.objects.1.frames: "),
+            ({"1": {"frames": [0]}}, "videos.a.objects.1.frames.0: "),
+            ({"1": {"frames": ["../00000"]}}, "videos.a.objects.1.frames.0: "),
+            ({"1": {"frames": ["00000"], "category": 7}}, "videos.a.objects.1.category: "),
+            ({"one": {"frames": ["00000"]}}, "videos.a.objects.one"),
+            ({"0": {"frames": ["00000"]}}, "videos.a.objects.0"),
+            ({"999": {"frames": ["00000"]}}, "videos.a.objects.999"),
+        ],
+    )
+    def test_a_meta_json_with_a_wrong_type_is_an_input_error_that_says_where(
+        self, tmp_path: Path, objects: object, words: str
+    ) -> None:
         root = write_youtube(tmp_path / "valid", whole_truth=False)
-        (root / "meta.json").write_text('{"videos": {"a": {"objects": {"1": {}}}}}')
-        with pytest.raises(InputError, match=r"meta\.json: a: expected objects"):
+        (root / "meta.json").write_text(json.dumps({"videos": {"a": {"objects": objects}}}))
+        with pytest.raises(InputError, match=r"meta\.json: ") as refusal:
             open_benchmark("youtube-vos", tmp_path, "valid")
+        assert words in str(refusal.value)
+
+    def test_objects_without_a_category_cannot_be_told_seen_from_unseen(
+        self, tmp_path: Path
+    ) -> None:
+        root = write_youtube(tmp_path / "valid", whole_truth=False)
+        meta = root / "meta.json"
+        train = tmp_path / "train.json"
+        train.write_text(meta.read_text())
+        meta.write_text(meta.read_text().replace('"category"', '"kind"'))
+        with pytest.raises(InputError, match="a: object 1: expected a category, found none"):
+            open_benchmark("youtube-vos", tmp_path, "valid", train)
+
+    def test_an_object_that_enters_on_the_last_frame_is_warned_of_as_not_scored(
+        self, tmp_path: Path
+    ) -> None:
+        root = write_youtube(tmp_path / "train", whole_truth=True)
+        meta = json.loads((root / "meta.json").read_text())
+        meta["videos"]["a"]["objects"]["2"]["frames"] = ["00040"]
+        (root / "meta.json").write_text(json.dumps(meta))
+        benchmark = open_benchmark("youtube-vos", tmp_path, "train")
+        assert benchmark.warnings == [
+            "a: not scored: object 2, without an annotated frame after the first"
+        ]
+
+    def test_a_set_without_the_truth_is_not_warned_of(self, tmp_path: Path) -> None:
+        write_youtube(tmp_path / "valid", whole_truth=False)
+        assert open_benchmark("youtube-vos", tmp_path, "valid").warnings == []
 
     def test_names_the_mask_that_is_missing(self, tmp_path: Path) -> None:
         root = write_youtube(tmp_path / "valid", whole_truth=False)

@@ -100,7 +100,10 @@ def test_two_runs_are_compared(predict: Eval, vostool: Call, tmp_path: Path) -> 
     outcome = vostool("eval", "compare", "one", "two", "--json")
     assert outcome.code == 0
     assert set(json.loads(outcome.out)["objects"]) == {"a_1", "b_1"}
-    assert "J&F" in vostool("eval", "compare", "one", "two").out
+    table = vostool("eval", "compare", "one", "two")
+    assert table.out.startswith("first run: one\nsecond run: two\n")
+    assert "J&F" in table.out
+    assert "warning: the intervals rest on 2 clips" in table.err
 
 
 def test_a_sweep_runs_each_value_once(predict: Eval, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_scoring_needs_a_truth(vostool: Call, tmp_path: Path) -> None:  # noqa: 
     made = tmp_path / "valid" / "Annotations"
     outcome = vostool("eval", "youtube-vos", tmp_path, "--predictions", made)
     assert outcome.code == 3
-    assert "holds no truth to score by" in outcome.err
+    assert "holds no truth to score against" in outcome.err
 
 
 def test_to_score_masks_needs_no_torch(tmp_path: Path) -> None:

@@ -93,15 +93,15 @@ class TestThePage:
     def test_shows_every_clip_and_every_object_with_its_seven_figures(self) -> None:
         results = found(clip("dog", scores(0.9, 0.8), scores(0.4, 0.6)), clip("cat", scores(1, 1)))
         assert cells(render(results, [])) == [
-            ["dog", "1", "0.800", "0.850", "1.000", "0.100", "0.750", "1.000", "0.100"],
-            ["dog", "2", "0.450", "0.500", "0.500", "-0.200", "0.400", "0.000", "-0.200"],
-            ["cat", "1", "0.950", "1.000", "1.000", "0.000", "0.900", "1.000", "0.000"],
+            ["dog", "1", "80.0", "85.0", "100.0", "10.0", "75.0", "100.0", "10.0"],
+            ["dog", "2", "45.0", "50.0", "50.0", "-20.0", "40.0", "0.0", "-20.0"],
+            ["cat", "1", "95.0", "100.0", "100.0", "0.0", "90.0", "100.0", "0.0"],
         ]
 
     def test_begins_with_the_mean_over_all_objects(self) -> None:
         page = render(found(clip("dog", scores(0.9), scores(0.6)), clip("cat", scores(0.3))), [])
-        assert "<title>Squares val: J&amp;F 0.550</title>" in page
-        assert "<dt>J&amp;F mean</dt><dd>0.550</dd>" in page
+        assert "<title>Squares val: J&amp;F 55.0</title>" in page
+        assert "<dt>J&amp;F mean</dt><dd>55.0</dd>" in page
 
     def test_has_bars_from_the_best_clip_to_the_worst(self) -> None:
         results = found(
@@ -123,7 +123,7 @@ class TestThePage:
     def test_names_the_first_and_last_scored_frame_under_a_curve(self) -> None:
         page = render(found(clip("dog", scores(0.5, 0.6, 0.7, 0.8))), [])
         texts = [text.text for text in drawings(page)[-1].iter("text")]
-        assert texts == ["0", "0.5", "1", "1", "2", "4"]
+        assert texts == ["0", "50", "100", "1", "2", "4"]
 
     def test_tells_the_speed_only_where_it_was_measured(self) -> None:
         speed = Speed(
@@ -153,12 +153,33 @@ class TestThePage:
         assert "made elsewhere" not in page
         assert "made elsewhere" in render(found(dog), [])
 
+    def test_tells_date_command_and_weights_of_the_run(self) -> None:
+        run = found(
+            clip("dog", scores(1)),
+            created="2026-11-25T21:06:43Z",
+            command="vostool eval davis17 'my DAVIS'",
+            weights="weights/mine.safetensors",
+        )
+        page = render(run, [])
+        assert "2026-11-25 21:06 UTC" in page
+        rows = dict(
+            re.findall(r"<th[^>]*>(\w+)</th><td>(.*?)</td>", page.split('class="plain"')[1])
+        )
+        assert rows["command"] == "vostool eval davis17 &#39;my DAVIS&#39;"
+        assert rows["date"] == "2026-11-25 21:06:43+00:00"
+        assert rows["weights"] == "weights/mine.safetensors"
+
+    def test_shows_the_warnings_of_the_run(self) -> None:
+        page = render(found(clip("dog", scores(1)), warnings=["cat: not scored"]), [])
+        assert "Warning: cat: not scored" in page
+        assert "Warning" not in render(found(clip("dog", scores(1))), [])
+
     def test_tells_seen_from_unseen_objects_where_they_are_told_apart(self) -> None:
         dog = clip("dog", scores(0.9, group="seen"), scores(0.5, group="unseen"), scores(0.7))
         page = render(found(dog), [])
         assert [row[2] for row in cells(page)] == ["seen", "unseen", ""]
         heads = re.findall(r"<dt>(.*?) in training</dt>\s*<dd><b>(.*?)</b>", page)
-        assert heads == [("seen", "0.850"), ("unseen", "0.450")]
+        assert heads == [("seen", "85.0"), ("unseen", "45.0")]
         assert "in training" not in render(found(clip("dog", scores(0.9))), [])
 
     def test_loads_nothing_from_elsewhere(self) -> None:

@@ -264,8 +264,8 @@ class TestAFinishedRun:
             '{"mine": true}',
             "[1]",
             '{"status": "done", "done": [], "options": {}}',
-            '{"status": "running", "done": {"a": {}}, "options": {}}',
             '{"status": "running", "done": {}, "options": []}',
+            "[" * 100_000,
         ],
     )
     def test_of_something_else_is_told(
@@ -277,6 +277,33 @@ class TestAFinishedRun:
             evaluate(davis16, predictor, tmp_path / "out")
         with pytest.raises(OutputError, match=r"run\.json: not a run of vostool"):
             holds(tmp_path / "out", davis16, predictor)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": float("nan")},
+        {"frames": -1},
+        {"network": float("inf")},
+        {"total": "soon"},
+        {"lowered": 3},
+        {"lowered": [7]},
+        {"lowered": [{"frame": float("nan")}]},
+        {"unknown": 1},
+    ],
+)
+def test_a_run_json_with_damaged_figures_is_an_input_error_that_names_it(
+    davis16: Benchmark, predictor: Predictor, tmp_path: Path, change: dict[str, object]
+) -> None:
+    evaluate(davis16, predictor, tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    state = json.loads(path.read_text())
+    state["status"] = "running"
+    state["done"][davis16.clips[0].name] |= change
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"run\.json: damaged: done: .*give --overwrite"):
+        evaluate(davis16, predictor, tmp_path / "out")
+    evaluate(davis16, predictor, tmp_path / "out", overwrite=True)
 
 
 class TestMasksMadeElsewhere:

@@ -44,6 +44,20 @@ class TestTheGrid:
             "size=480,memory-every=5",
         ]
 
+    @pytest.mark.parametrize(
+        ("spec", "words"),
+        [
+            ("colour=red", "--sweep colour=red: --colour: no such option of a model"),
+            ("memory=foo", "--sweep memory=foo: --memory foo: expected 'stm', 'kmn' or 'gcm'"),
+            ("memory-frames=1", "--sweep memory-frames=1: --memory-frames 1: expected greater"),
+        ],
+    )
+    def test_a_wrong_option_of_a_sweep_is_named_as_it_is_typed(self, spec: str, words: str) -> None:
+        (point,) = grid([spec])
+        with pytest.raises(UsageError) as refusal:
+            point.options(ModelOptions())
+        assert words in str(refusal.value)
+
     @pytest.mark.parametrize("spec", ["size", "size=", "size=,"])
     def test_needs_values(self, spec: str) -> None:
         with pytest.raises(UsageError, match="expected option=value"):

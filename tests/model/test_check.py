@@ -84,7 +84,7 @@ class Crowded(Whole):
         (Small, "logits (2, 2, 32, 48), not (2, 2, 64, 96)"),
         (Half, "logits of torch.float16, not float32"),
         (Endless, "logits that are not finite"),
-        (Moody, "a state is kept"),
+        (Moody, "the model keeps a state"),
         (Greedy, "memorize changed the memory"),
         (Crowded, "for a clip alone"),
     ],

@@ -41,13 +41,32 @@ class Wrong(Colours):
         return super().segment(features, memory).detach()
 
 
+def broken(weights: Path | None) -> Colours:
+    """Fail as a loader does that finds other weights than it expects."""
+    raise KeyError("settings")
+
+
+def halved(weights: Path | None) -> object:
+    """Return an object with half of the methods of a segmenter."""
+
+    class Halved:
+        stride = 16
+
+        def encode(self, image: Tensor) -> Tensor:
+            return image
+
+    return Halved()
+
+
 @pytest.fixture(autouse=True)
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offer three models, one of which is not there and one none."""
+    """Offer a plug-in model, and four that cannot run."""
     points = EntryPoints(
         [
             EntryPoint("colours", "tests.model.test_foreign:Colours", GROUP),
             EntryPoint("gone", "nowhere.at_all:load", GROUP),
+            EntryPoint("broken", "tests.model.test_foreign:broken", GROUP),
+            EntryPoint("halved", "tests.model.test_foreign:halved", GROUP),
             EntryPoint("wrong", "tests.model.test_foreign:Wrong", GROUP),
         ]
     )
@@ -99,19 +118,23 @@ def test_one_that_breaks_the_contract_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code", "words"),
     [
-        (("--model", "none"), "--model none: expected one of colours, gone, stm, wrong"),
-        (("--model", "gone"), "nowhere.at_all:load cannot be imported"),
-        (("--model", "colours", "--memory", "kmn"), "--model colours has its own memory"),
+        (("--model", "none"), 8, "--model none: no such model; expected one of broken, colours"),
+        (("--model", "gone"), 8, "nowhere.at_all:load cannot be imported: ModuleNotFoundError"),
+        (("--model", "broken"), 8, "fails to load its own weights: KeyError: 'settings'"),
+        (("--model", "halved"), 8, "found an exception, AttributeError"),
+        (("--model", "colours", "--memory", "kmn"), 2, "--model colours has its own memory"),
     ],
 )
-def test_what_cannot_be_is_told(
+def test_a_plug_in_model_that_cannot_run_is_refused_in_one_line(
     vostool: Call,  # noqa: F811
     video: Footage,
     options: tuple[str, ...],
+    code: int,
     words: str,
 ) -> None:
-    outcome = vostool("segment", video.path, "--mask", video.mask, *options)
-    assert (outcome.code, outcome.out) == (2, "")
+    outcome = vostool("segment", video.path, "--mask", video.mask, "--device", "cpu", *options)
+    assert (outcome.code, outcome.out) == (code, "")
     assert words in outcome.err
+    assert outcome.err.count("\n") == 1

@@ -170,7 +170,7 @@ class TestGradient:
 
         masks = 0.2 + 0.2 * torch.rand(1, 2, 32, 48, dtype=torch.float64)
         step = next(descend(losses, masks, at_rate(PAPER_PIXELS / (32 * 48))))
-        gradient = masks - step.objects  # at that rate, the gradient of the loss itself
+        gradient = masks - step.after  # at that rate, the gradient of the loss itself
         with torch.no_grad():
             for seed in range(3):
                 generator = torch.Generator().manual_seed(seed)
@@ -186,7 +186,7 @@ class TestGradient:
             return [objects.square().mean(dim=(1, 2, 3))]
 
         steps = [
-            next(descend(losses, torch.ones(1, 1, height, width), at_rate(1e4))).objects.mean()
+            next(descend(losses, torch.ones(1, 1, height, width), at_rate(1e4))).after.mean()
             for height, width in ((24, 32), (240, 320))
         ]
         torch.testing.assert_close(steps[0], steps[1])
@@ -363,7 +363,7 @@ class TestEquation12:
         steps = descend(
             lambda objects: explain(network, shown, objects, [first]), empty, at_rate(180.0)
         )
-        free = [step.objects for step in islice(steps, 4)]
+        free = [step.after for step in islice(steps, 4)]
         assert free[-1].amin() < 0 < free[-1].amax()
         fields = islice(receptive_field(network, shown, first.reference), 4)
         for field_, hidden in zip(fields, free, strict=True):

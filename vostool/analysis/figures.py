@@ -1,4 +1,4 @@
-"""Arrays to pictures: heat over a frame, panels side by side with a colour bar; and to files.
+"""Arrays as pictures (heat over a frame, panels side by side with a colour bar), and in files.
 
 Colours are those of inferno, in which equal steps of a value look equal. Every file is
 written whole or not at all.
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vostool.errors import OutputError
-from vostool.files import write_bytes
+from vostool.files import write_bytes, write_text
+from vostool.inference.documents import Document
 from vostool.media.frame import Rgb
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 COLOURS = "inferno"
 FAINT, STRONG = 0.3, 0.85  # opacity of the least and the most heat, over the frame in grey
-TOP = 0.995  # share of the values that the scale tells apart; a few pixels may be far above
+TOP = 0.995  # quantile at which the scale ends; a few pixels may be far above
 PANEL = 3.2  # inches a panel is wide
 DOTS = 150  # per inch
 
@@ -42,7 +43,7 @@ class Panel:
 
 
 def heat(rgb: Rgb, values: Values, highest: float) -> Rgb:
-    """Return a frame in grey with values over it, from 0 to `highest` dark to bright."""
+    """Return a frame in grey with values over it, 0 dark and `highest` bright."""
     from matplotlib import colormaps
 
     height, width = rgb.shape[:2]
@@ -56,13 +57,13 @@ def heat(rgb: Rgb, values: Values, highest: float) -> Rgb:
 
 
 def top_of_scale(values: Iterable[Values]) -> float:
-    """Return the value up to which colours differ, so that a few extreme pixels hide nothing."""
+    """Return the value at which the colour scale ends, whatever a few extreme pixels are."""
     every = np.concatenate([each.ravel() for each in values])
     return float(np.quantile(every, TOP)) or float(every.max())
 
 
 def draw_panels(rows: Sequence[Sequence[Panel]], highest: float, label: str) -> "Figure":
-    """Draw rows of pictures, with one colour bar from 0 to `highest`."""
+    """Return a figure of rows of pictures, with one colour bar from 0 to `highest`."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -78,14 +79,14 @@ def draw_panels(rows: Sequence[Sequence[Panel]], highest: float, label: str) -> 
             place.axis("off")
         for place, panel in zip(places, row, strict=False):
             place.imshow(panel.rgb)
-            place.set_title(panel.title, fontsize=8)
+            place.set_title(panel.title, fontsize=8, parse_math=False)
     bar = ScalarMappable(Normalize(0, highest or 1), colormaps[COLOURS])
     figure.colorbar(bar, ax=axes, label=label, fraction=0.05, pad=0.01, extend="max")
     return figure
 
 
 def refuse_to_replace(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise OutputError if a folder holds one of some files already, and they must stay."""
+    """Raise OutputError if a folder holds one of the files and `overwrite` is not given."""
     if overwrite:
         return
     for name in names:
@@ -107,10 +108,9 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     save(path, lambda buffer: np.save(buffer, array))
 
 
-def save_json(path: Path, report: dict[str, Any]) -> None:
+def save_json(path: Path, report: Document) -> None:
     """Write a report as JSON, paths and fractions as text; raises OutputError."""
-    text = json.dumps(report, indent=2, default=str) + "\n"
-    save(path, lambda buffer: buffer.write(text.encode()))
+    write_text(path, json.dumps(report.model_dump(), indent=2, default=str) + "\n")
 
 
 def save(path: Path, write: Callable[[io.BytesIO], object]) -> None:

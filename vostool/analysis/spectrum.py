@@ -1,17 +1,17 @@
 """`vostool spectrum`: what the correction does to masks, by frequency (journal Eq. 9, Fig. 3).
 
-Of every corrected frame and object, the amplitudes of the mask before and after, and their
-ratio; the means of all three are drawn as contour maps.
+The amplitudes of the mask before and after, and their ratio, are averaged over all corrected
+frames and objects, and drawn as contour maps.
 
 Shapes: maps (h, w), frequencies down and across in cycles per pixel from -1/2 to 1/2, the
 lowest in the middle.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,26 +21,28 @@ from torch.nn import functional
 
 from vostool import __version__
 from vostool.analysis.figures import refuse_to_replace, save_array, save_figure, save_json
+from vostool.analysis.reports import BandReport, SpectrumReport
 from vostool.datasets.layout import clip_names, clip_source, masks_root
-from vostool.device import oom_as_device_error
+from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, UsageError
 from vostool.files import output_folder
+from vostool.inference.documents import Network
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import list_files
 from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_undamaged
+from vostool.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = 1  # of spectrum.json
 MAPS = ("before", "after", "ratio")
 FILES = ("spectrum.png", *(f"{name}.npy" for name in MAPS), "spectrum.json")
 LEAST = 1e-8  # of an amplitude that is divided by; the largest possible is 1
 LEVELS = 25  # of the contours
-TOP = 0.995  # share of the ratios that the contours tell apart
+TOP = 0.995  # quantile of the ratios at which the contours end
 BANDS = {"low": (0.0, 0.25), "middle": (0.25, 0.5), "high": (0.5, 2.0)}  # 1: half a cycle a pixel
 
 Map = NDArray[np.float64]
@@ -48,7 +50,7 @@ Map = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SpectrumJob:
-    """What to go through, and where to put what is found."""
+    """What to analyse, and where to write the result."""
 
     source: Path  # a video, or a folder of clips with masks
     output: Path
@@ -59,19 +61,17 @@ class SpectrumJob:
 
 
 def spectrum(
-    job: SpectrumJob,
-    predictor: Predictor,
-    progress: Callable[[int, int | None, str], None] = lambda *_: None,
-) -> dict[str, Any]:
-    """Correct the frames of a clip or several, and return the report, also in spectrum.json.
+    job: SpectrumJob, predictor: Predictor, progress: ProgressCallback = no_progress
+) -> SpectrumReport:
+    """Return the report on the corrected masks of one clip or several, and write it with its maps.
 
-    `progress` is called with the number of frames corrected so far.
+    `progress` counts corrected masks.
     Raises UsageError, InputError, MaskError, OutputError or DeviceError.
     """
     if predictor.correction is None or not predictor.correction.moves:
-        raise UsageError("expected a correction with steps and a rate: there is none to look at")
+        raise UsageError("expected a correction: steps and a rate above 0")
     if predictor.correction.memory_only:
-        raise UsageError("--gc-memory-only: leaves the masks as they were, with nothing to see")
+        raise UsageError("--gc-memory-only: the masks stay uncorrected; leave it out")
     clips = list_clips(job)
     refuse_to_replace(job.output, FILES, job.overwrite)
     total: Map = np.zeros((0, 0, 0))
@@ -83,7 +83,7 @@ def spectrum(
                 count += 1
                 progress(count, None, name)
         if not count:
-            raise InputError(f"{job.source}: no frame was corrected; too short for --gc-every?")
+            raise InputError(f"{job.source}: no frame was corrected; try a smaller --gc-every")
         means = dict(zip(MAPS, total / count, strict=True))
         report = describe(job, predictor, [name for name, _, _ in clips], count, means)
         (job.output / "spectrum.json").unlink(missing_ok=True)  # it belongs to the older files
@@ -95,19 +95,19 @@ def spectrum(
 
 
 def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
-    """Return name, video and first mask of every clip."""
+    """Return name, video and first mask of every clip; raises UsageError or InputError."""
     if job.mask is not None:
         if job.listed is not None:
-            raise UsageError("--list names clips of a folder, --mask goes with a single video")
+            raise UsageError("--list --mask: one is for a folder of clips, one for a single video")
         return [(job.source.name, job.source, job.mask)]
     if not job.source.is_dir():
-        raise UsageError(f"{job.source}: expected --mask MASK.png with it, or a folder of clips")
+        raise UsageError(f"{job.source}: expected --mask MASK.png with a video")
     clips: list[tuple[str, Path, str]] = []
     for name in clip_names(job.source, job.listed and job.listed.resolve()):
         folder = masks_root(job.source) / name
         masks = list_files(folder, (".png",)) if folder.is_dir() else []
         if not masks:
-            raise InputError(f"{folder}: holds no mask")
+            raise InputError(f"{folder}: expected masks *.png, found none")
         clips.append((name, clip_source(job.source, name), str(masks[0])))
     return clips
 
@@ -129,10 +129,9 @@ def measure(video: Path, mask: str, predictor: Predictor, end: int | None) -> It
 
 
 def amplitudes(before: Tensor, after: Tensor) -> Tensor:
-    """Eq. 9 of every object: the amplitudes before, after, and their ratio, (N, 3, h, w).
+    """Return amplitudes before and after, and their ratio (Eq. 9), by object, (N, 3, h, w).
 
-    Amplitudes are divided by the number of pixels, so that the mean of a mask stands in the
-    middle.
+    Amplitudes are divided by the number of pixels: in the middle is the mean of the mask.
     """
     pixels = before.shape[-2] * before.shape[-1]
     first, last = (torch.fft.fft2(masks.double()).abs() / pixels for masks in (before, after))
@@ -141,14 +140,14 @@ def amplitudes(before: Tensor, after: Tensor) -> Tensor:
 
 
 def fit(maps: Map, size: Sequence[int]) -> Map:
-    """Bring maps to the size of others: the same frequencies, of frames of another shape."""
+    """Return maps resized to the size of others: the same frequencies, more or fewer of them."""
     if maps.shape[1:] == tuple(size):
         return maps
     resized = functional.interpolate(torch.from_numpy(maps)[None], size=list(size), mode="bilinear")
     return resized[0].numpy()
 
 
-def bands(means: dict[str, Map]) -> dict[str, dict[str, float]]:
+def bands(means: dict[str, Map]) -> dict[str, BandReport]:
     """Return for each band the mean of Eq. 9, and the ratio of the mean amplitudes."""
     height, width = means["ratio"].shape
     down, across = (np.fft.fftshift(np.fft.fftfreq(side)) for side in (height, width))
@@ -157,41 +156,42 @@ def bands(means: dict[str, Map]) -> dict[str, dict[str, float]]:
     for name, (low, high) in BANDS.items():
         there = (radius >= low) & (radius < high)
         before, after = (float(means[each][there].mean()) for each in ("before", "after"))
-        found[name] = {
-            "ratio": float(means["ratio"][there].mean()),
-            "before": before,
-            "after": after,
-            "after_to_before": after / before if before else float("nan"),
-        }
+        found[name] = BandReport(
+            ratio=float(means["ratio"][there].mean()),
+            before=before,
+            after=after,
+            after_to_before=after / before if before else None,
+        )
     return found
 
 
 def describe(
     job: SpectrumJob, predictor: Predictor, clips: Sequence[str], count: int, means: dict[str, Map]
-) -> dict[str, Any]:
+) -> SpectrumReport:
     """Return the report: what was corrected how, and the response by band."""
     assert predictor.correction is not None
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "versions": {"vostool": __version__, "torch": torch.__version__},
-        "network": predictor.identity,
-        "options": {
+    return SpectrumReport(
+        versions={"vostool": __version__, "torch": torch.__version__},
+        network=Network(**predictor.identity),
+        options={
             **asdict(job),
             "device": str(predictor.device),
-            "precision": str(predictor.precision).removeprefix("torch."),
+            "precision": precision_name(predictor.precision),
             "size": predictor.size,
             "correction": asdict(predictor.correction),
         },
-        "clips": list(clips),
-        "masks": count,
-        "bands": bands(means),
-        "picture": str(job.output / "spectrum.png"),
-        **{name: str(job.output / f"{name}.npy") for name in MAPS},
-    }
+        clips=list(clips),
+        masks=count,
+        bands=bands(means),
+        picture=str(job.output / "spectrum.png"),
+        before=str(job.output / "before.npy"),
+        after=str(job.output / "after.npy"),
+        ratio=str(job.output / "ratio.npy"),
+    )
 
 
 def draw(means: dict[str, Map]) -> "Figure":
-    """Draw the three contour maps of Fig. 3 in logarithms: of 10 the amplitudes, of 2 the ratio."""
+    """Return the contour maps of Fig. 3: log10 of the amplitudes, log2 of their ratio."""
     from matplotlib.figure import Figure
 
     amplitude = [np.log10(np.maximum(means[name], LEAST)) for name in MAPS[:2]]

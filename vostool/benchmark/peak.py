@@ -1,36 +1,28 @@
-"""How fast a device multiplies at best: the two operations of which networks are made, alone.
+"""The peak throughput of a device: the two operations that networks consist of, alone.
 
-A large square matrix product and a convolution of the middle of a backbone, in the memory layout
-and under the settings of PyTorch with which the network runs.
+A large square matrix product and a convolution from the middle of a backbone, in the memory
+layout and under the PyTorch settings with which the network runs.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vostool.benchmark.report import Ceiling
 from vostool.device import synchronize
 
-SECONDS = 0.4  # for each operation, at most if it is done twice within
+SECONDS = 0.4  # for each operation
 MATRIX = {"cpu": 1536, "cuda": 8192}  # side of the square matrices
 CHANNELS, HEIGHT, WIDTH = 256, 60, 108  # of the convolution
-BATCH = {"cpu": 1, "cuda": 16}  # a fast GPU would wait for the launch of one alone
-
-
-@dataclass(frozen=True)
-class Ceiling:
-    """The most that was reached, GFLOP/s, where a multiplication and an addition are two."""
-
-    matrix_product: float
-    convolution: float
+BATCH = {"cpu": 1, "cuda": 16}  # on a fast GPU launching would take longer than a single one
 
 
 @torch.no_grad()
 def measure_ceiling(device: torch.device, precision: torch.dtype) -> Ceiling:
-    """Measure how fast a device computes in a precision, in about a second."""
+    """Return the peak throughput of a device in a precision; takes about a second."""
     side = MATRIX[device.type]
     matrix = torch.rand(side, side, device=device, dtype=precision)
     batch = BATCH[device.type]
@@ -48,8 +40,8 @@ def measure_ceiling(device: torch.device, precision: torch.dtype) -> Ceiling:
 
 
 def rate(operation: Callable[[], Tensor], flops: int, device: torch.device) -> float:
-    """Return the GFLOP/s of an operation of so many FLOPs, the best of those in `SECONDS`."""
-    operation()  # the first one finds memory and a kernel
+    """Return the GFLOP/s of an operation of `flops` FLOPs, the best within `SECONDS`."""
+    operation()  # the first one allocates memory and selects a kernel
     best, end = float("inf"), time.perf_counter() + SECONDS
     while best == float("inf") or time.perf_counter() < end:
         synchronize(device)

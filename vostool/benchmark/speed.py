@@ -1,14 +1,13 @@
 """`vostool bench`: how fast this machine runs the tool, stage by stage, and what it could reach.
 
-All passes go the very way of `vostool segment`, into a temporary folder: one to warm up, some
-for the speed, and one more with a clock around every call of the network. What the
-network multiplies in a frame is set against the ceiling of the machine, measured in the same run.
+All passes run `vostool segment`, into a temporary folder: one to warm up, some for the speed, and
+one more with a clock around every call of the network. The network's FLOPs are compared with the
+peak throughput of the machine, measured in the same run.
 """
 
-import platform
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -18,40 +17,52 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vostool.benchmark.peak import Ceiling, measure_ceiling
+from vostool.benchmark.peak import measure_ceiling
+from vostool.benchmark.report import (
+    BenchClip,
+    BenchDevice,
+    BenchReport,
+    Ceiling,
+    FrameCost,
+    PeakMemory,
+    Rates,
+)
 from vostool.benchmark.timing import StageClock, timed
-from vostool.device import choose_precision, oom_as_device_error
+from vostool.device import (
+    choose_precision,
+    hardware_name,
+    oom_as_device_error,
+    precision_name,
+)
 from vostool.errors import UsageError
+from vostool.inference.documents import Network
 from vostool.inference.predictor import Predictor
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.preprocess import Size, working_size
+from vostool.progress import ProgressCallback, no_progress
 from vostool.propagation.frame_loop import References
 from vostool.segment.demo import render_demo
 from vostool.segment.job import Job, segment
 
-SCHEMA_VERSION = 1  # of the report
-
-Progress = Callable[[int, int | None, str], None]
-
 
 @dataclass(frozen=True)
 class BenchJob:
-    """What to measure on; without a video on the demo clip. Raises UsageError."""
+    """What to measure on, by default the demo clip; raises UsageError."""
 
     video: Path | None = None
     masks: tuple[str, ...] = ()  # as given to --mask
     objects: int | None = None  # into how many the demo clip's mask is cut; None: 1
-    frames: int = 50  # at most; with the default memory, it is full from frame 35 on
+    frames: int = 50  # at most; the default memory bank is full from frame 35 on
     repeat: int = 3
 
     def __post_init__(self) -> None:
         if self.video is None and self.masks:
             raise UsageError("--mask: expected the VIDEO that it belongs to")
         if self.video is not None and not self.masks:
-            raise UsageError("expected --mask MASK.png: what to follow, on the first frame")
+            raise UsageError(f"{self.video}: expected --mask MASK.png with it")
         if self.video is not None and self.objects is not None:
-            raise UsageError("--objects: the mask of a VIDEO has its own; leave one of them out")
+            raise UsageError("--objects: is for the demo clip; the mask of a VIDEO has its own")
         if self.objects is not None and not 1 <= self.objects <= MAX_OBJECTS:
             raise UsageError(f"--objects {self.objects}: expected 1 to {MAX_OBJECTS}")
         if self.frames < 2 or self.repeat < 1:
@@ -61,12 +72,11 @@ class BenchJob:
 
 
 def bench(
-    job: BenchJob, predictor: Predictor, progress: Progress = lambda *_: None
-) -> dict[str, Any]:
-    """Measure, and return the report; all that is written is temporary.
+    job: BenchJob, predictor: Predictor, progress: ProgressCallback = no_progress
+) -> BenchReport:
+    """Return the report of a measurement; all that is written is temporary.
 
-    `progress` is called with the number of frames done, if known of all, and which pass it is.
-    Speeds are in frames per second, stages in milliseconds per frame, memory in MB (10^6 bytes).
+    `progress` counts the frames of all passes, and names the pass.
     Raises InputError, MaskError, OutputError, DeviceError or UsageError.
     """
     clock = StageClock(predictor.device)
@@ -75,38 +85,68 @@ def bench(
         *[("speed", predictor)] * job.repeat,
         ("stages", timed(predictor, clock)),
     ]
+    reports = run_passes(job, passes, progress)
+    memory = peak_memory(predictor.device)
+    with oom_as_device_error(predictor.device):
+        return describe(job, predictor, reports[1:], clock, memory)
+
+
+def run_passes(
+    job: BenchJob, passes: Sequence[tuple[str, Predictor]], progress: ProgressCallback
+) -> list[dict[str, Any]]:
+    """Return the reports of segmenting a job's clip with one predictor after another."""
     reports = []
+    device = passes[0][1].device
     with TemporaryDirectory(prefix="vostool-bench-") as folder:
         video, masks = clip_of(job, Path(folder))
-        if predictor.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(predictor.device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         for number, (words, each) in enumerate(passes):
             run = Job(video, masks, Path(folder) / f"pass-{number}", end=job.frames)
             shown = counted(progress, number, len(passes), words)
             reports.append(segment(run, each, shown))
-    memory = peak_memory(predictor.device)
-    _, *runs, last = reports
-    with oom_as_device_error(predictor.device):
-        report = {
-            "schema_version": SCHEMA_VERSION,
-            "versions": last["versions"],
-            "device": {"name": str(predictor.device), "hardware": hardware(predictor.device)},
-            "threads": torch.get_num_threads(),
-            "network": predictor.identity,
-            "options": predictor.options,
-            "limits": last["limits"],  # other than the options say where memory ran out
-            "clip": {
-                "video": job.video and str(job.video),  # None: the demo clip
-                **{name: last["input"][name] for name in ("width", "height")},
-                "frames": last["frames"],
-                "objects": len(last["objects"]),
-            },
-            "fps": speeds(runs),
-            "stages": stage_times(clock, last),
-            "memory": memory,
-            "warnings": last["warnings"],
-        }
-        return report | efficiency(predictor, report)
+    return reports
+
+
+def describe(
+    job: BenchJob,
+    predictor: Predictor,
+    reports: Sequence[dict[str, Any]],
+    clock: StageClock,
+    memory: PeakMemory,
+) -> BenchReport:
+    """Return the report of the passes: those for speed, and last the one with the clock."""
+    *runs, last = reports
+    clip = BenchClip(
+        video=str(job.video) if job.video else None,
+        width=last["input"]["width"],
+        height=last["input"]["height"],
+        frames=last["frames"],
+        objects=len(last["objects"]),
+    )
+    rates, stages = speeds(runs), stage_times(clock, last)
+    frame = frame_cost(predictor, clip)
+    uncorrected = 1 - min(1.0, stages["correct"] / stages["network"])  # of the network's time
+    reached = frame.gflop * rates.network / uncorrected if uncorrected else 0.0
+    ceilings = ceilings_of(predictor)
+    convolution = ceilings[precision_name(predictor.precision)].convolution
+    return BenchReport(
+        versions=last["versions"],
+        device=BenchDevice(name=str(predictor.device), hardware=hardware_name(predictor.device)),
+        threads=torch.get_num_threads(),
+        network=Network(**predictor.identity),
+        options=predictor.options,
+        limits=last["limits"],
+        clip=clip,
+        fps=rates,
+        stages=stages,
+        memory=memory,
+        warnings=last["warnings"],
+        frame=frame,
+        gflop_per_second=round(reached, 1),
+        ceiling={name: each.rounded() for name, each in ceilings.items()},
+        share_of_convolution_ceiling=round(reached / convolution, 3),
+    )
 
 
 def clip_of(job: BenchJob, folder: Path) -> tuple[Path, tuple[str, ...]]:
@@ -120,7 +160,7 @@ def clip_of(job: BenchJob, folder: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def bands(labels: LabelMap, count: int) -> LabelMap:
-    """Cut the area of all objects of a label map (H, W) into `count` objects of the same size.
+    """Return a label map (H, W) whose objects are cut anew into `count` of the same area.
 
     They are horizontal bands, numbered from 1 downwards.
     """
@@ -131,8 +171,8 @@ def bands(labels: LabelMap, count: int) -> LabelMap:
     return cut.reshape(labels.shape)
 
 
-def counted(progress: Progress, number: int, passes: int, words: str) -> Progress:
-    """Return what a pass is to call, so that `progress` sees the frames of all passes."""
+def counted(progress: ProgressCallback, number: int, passes: int, words: str) -> ProgressCallback:
+    """Return the callback of a pass, so that `progress` counts the frames of all passes."""
 
     def report(done: int, total: int | None, _: str) -> None:
         if total is None:
@@ -143,26 +183,26 @@ def counted(progress: Progress, number: int, passes: int, words: str) -> Progres
     return report
 
 
-def speeds(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def speeds(runs: Sequence[dict[str, Any]]) -> Rates:
     """Return the frames per second of passes: the medians, their ratio, and all of them."""
     each = {
         "network": [run["frames"] / run["seconds"]["network"] for run in runs],
         "end_to_end": [run["frames"] / run["seconds"]["total"] for run in runs],
     }
     network, end_to_end = (median(rates) for rates in each.values())
-    return {
-        "network": round(network, 3),
-        "end_to_end": round(end_to_end, 3),
-        "ratio": round(end_to_end / network, 3),
-        "runs": {name: [round(rate, 3) for rate in rates] for name, rates in each.items()},
-    }
+    return Rates(
+        network=round(network, 3),
+        end_to_end=round(end_to_end, 3),
+        ratio=round(end_to_end / network, 3),
+        runs={name: [round(rate, 3) for rate in rates] for name, rates in each.items()},
+    )
 
 
 def stage_times(clock: StageClock, report: dict[str, Any]) -> dict[str, float]:
     """Return milliseconds per frame of a timed pass, by stage.
 
-    The network's are those of the clock and "other" (aggregation, reading of the masks given);
-    "media" is what decoding, enlarging to labels and writing add, as far as threads do not hide it.
+    The network's are those of the clock and "other" (aggregation, reading the given masks);
+    "media" is what decoding, upsampling to labels and writing add, as far as no thread hides it.
     """
     network, total = report["seconds"]["network"], report["seconds"]["total"]
     # the report rounds to milliseconds, so that a short rest may come out below 0
@@ -172,61 +212,37 @@ def stage_times(clock: StageClock, report: dict[str, Any]) -> dict[str, float]:
     return {name: round(1000 * each / report["frames"], 3) for name, each in seconds.items()}
 
 
-def peak_memory(device: torch.device) -> dict[str, float | None]:
+def peak_memory(device: torch.device) -> PeakMemory:
     """Return the most memory so far, MB: of the whole process, and of PyTorch on a CUDA device."""
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"ram": peak_ram(), "device": on_device and round(on_device / 1e6, 1)}
+    return PeakMemory(ram=peak_ram(), device=on_device and round(on_device / 1e6, 1))
 
 
 def peak_ram() -> float | None:
-    """Return the most RAM that this process ever held, MB; None where there is no telling."""
+    """Return the most RAM that this process ever held, MB; None where it cannot be measured."""
     if sys.platform == "win32":
         return None
-    import resource  # of Unix alone
+    import resource  # exists on Unix alone
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, else kibibytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
-def hardware(device: torch.device) -> str:
-    """Return what the device is, as far as PyTorch knows."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+def frame_cost(predictor: Predictor, clip: BenchClip) -> FrameCost:
+    """Return the network's GFLOP for a frame without correction, once the memory bank is full.
 
-
-def efficiency(predictor: Predictor, report: dict[str, Any]) -> dict[str, Any]:
-    """Return the network's FLOPs, the machine's ceiling, and the share of it that was reached.
-
-    Corrected frames count without their correction. All frames count as full ones, though the
-    first is not segmented, the last not memorized, and the memory grows at first: on a clip of
-    few frames the share comes out too high, by 7 % on one of 8, by 1 % on one of 50 (measured).
+    As if all frames cost the same, though the first is not segmented, the last not memorised, and
+    the memory bank is small at first: on a clip of few frames the share of the ceiling comes out
+    too high, by 7 % on one of 8, by 1 % on one of 50 (measured).
     """
-    clip, stages = report["clip"], report["stages"]
-    size = working_size(clip["height"], clip["width"], predictor.size, predictor.network.stride)
-    remembered = frames_remembered(predictor.references, clip["frames"], predictor.memory_frames)
-    flops = frame_flops(predictor, size, clip["objects"], remembered)
-    plain = 1 - min(1.0, stages["correct"] / stages["network"])  # share of the network's time
-    reached = flops / 1e9 * report["fps"]["network"] / plain if plain else 0.0
-    ceilings = ceilings_of(predictor)
-    convolution = ceilings[report["options"]["precision"]].convolution
-    return {
-        "frame": {
-            "gflop": round(flops / 1e9, 3),
-            "remembered": remembered,
-            "working_size": size,
-        },
-        "gflop_per_second": round(reached, 1),
-        "ceiling": {
-            name: {key: round(value, 1) for key, value in asdict(each).items()}
-            for name, each in ceilings.items()
-        },
-        "share_of_convolution_ceiling": round(reached / convolution, 3),
-    }
+    size = working_size(clip.height, clip.width, predictor.size, predictor.network.stride)
+    remembered = frames_remembered(predictor.references, clip.frames, predictor.memory_frames)
+    flops = frame_flops(predictor, size, clip.objects, remembered)
+    return FrameCost(gflop=round(flops / 1e9, 3), remembered=remembered, working_size=size)
 
 
 def frames_remembered(references: References, frames: int, most: int | None) -> int:
-    """Return how many frames are in memory when the last of a clip's frames is segmented."""
+    """Return how many frames the memory bank holds when a clip's last frame is segmented."""
     seen = range(frames - 1)
     kept = {index for index in seen if references.keep(index, annotated=index == 0)}
     if references.previous:
@@ -236,9 +252,9 @@ def frames_remembered(references: References, frames: int, most: int | None) -> 
 
 @torch.no_grad()
 def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int) -> int:
-    """Count the FLOPs of a frame without correction: encoded, segmented and memorized once.
+    """Return the FLOPs of a frame without correction: encoded, segmented and memorised once.
 
-    A multiplication and an addition are two. `size` is that at which the network works.
+    A multiplication and an addition are two. `size` is that of the frames that the network sees.
     """
     network = predictor.segmenter
     image = torch.rand(1, 3, *size, device=predictor.device)
@@ -253,10 +269,10 @@ def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int)
 
 
 def ceilings_of(predictor: Predictor) -> dict[str, Ceiling]:
-    """Measure the device in fp32, in what it computes fastest, and as the model runs."""
+    """Return the device's peaks in fp32, in its fastest precision, and in the model's."""
     fast = choose_precision("auto", predictor.device)
     precisions = dict.fromkeys((torch.float32, fast, predictor.precision))
     return {
-        str(precision).removeprefix("torch."): measure_ceiling(predictor.device, precision)
+        precision_name(precision): measure_ceiling(predictor.device, precision)
         for precision in precisions
     }

@@ -1,7 +1,7 @@
-"""Where the network's time goes: a model by the clock, which makes the very same masks.
+"""How long each stage of the network takes: a predictor whose calls are timed.
 
-The clock is put around the calls of the network from outside, so that the model and the frame
-loop know nothing of it.
+The clock wraps the calls of the network from outside, so that the model and the frame loop know
+nothing of it; the masks are the same.
 """
 
 import time
@@ -18,11 +18,11 @@ from vostool.inference.predictor import Predictor
 from vostool.model.interface import Features, Memory, Segmenter
 from vostool.propagation.correction import Goal, GradientCorrection
 
-STAGES = ("encode", "memorize", "segment", "correct")  # what a clock is put around
+STAGES = ("encode", "memorize", "segment", "correct")  # the calls that are timed
 
 
 class StageClock:
-    """Seconds of each stage; a stage within another counts as part of that one."""
+    """Seconds of each stage; a stage within another counts towards the outer one."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
@@ -31,12 +31,12 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add what the block takes to a stage."""
+        """Add the duration of the block to a stage."""
         if self._within:
             yield
             return
         self._within = True
-        synchronize(self._device)  # what was asked for before is not of this stage
+        synchronize(self._device)  # work queued before does not belong to this stage
         since = time.perf_counter()
         try:
             yield
@@ -47,7 +47,7 @@ class StageClock:
 
 
 class TimedSegmenter(Generic[Features, Memory]):
-    """A `Segmenter` that does what another does, by the clock."""
+    """A `Segmenter` that times the calls of another."""
 
     def __init__(self, segmenter: Segmenter[Features, Memory], clock: StageClock) -> None:
         self._segmenter, self._clock = segmenter, clock
@@ -77,7 +77,7 @@ class TimedSegmenter(Generic[Features, Memory]):
 
 @dataclass(frozen=True)
 class TimedCorrection(GradientCorrection):
-    """A correction by the clock; what it asks of the network is part of it."""
+    """A correction that is timed, with the calls of the network that it makes."""
 
     clock: StageClock = field(kw_only=True)
 
@@ -94,7 +94,7 @@ class TimedCorrection(GradientCorrection):
 
 
 def timed(predictor: Predictor, clock: StageClock) -> Predictor:
-    """Return a model that makes the very same masks, by the clock."""
+    """Return a predictor that makes the same masks, and is timed."""
     correction = predictor.correction
     if correction is not None:
         correction = TimedCorrection(**asdict(correction), clock=clock)

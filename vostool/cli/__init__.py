@@ -1,30 +1,33 @@
 """The command line: parse, call one function, report. Alone prints and exits.
 
-stdout carries the result only; words and progress go to stderr. Nothing heavy is imported
-before a command runs, so that --help answers at once.
+stdout carries the result only; messages and progress go to stderr. Nothing heavy is imported
+before a command runs, so that --help and shell completion answer at once.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from vostool import __version__
 from vostool.cli.bench import bench
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
+from vostool.cli.options import MASK_REMEDY
+from vostool.cli.output import error_document, escape_unencodable, one_line, print_json
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
-from vostool.errors import InputError, VostoolError
+from vostool.errors import EXIT_CODES, InputError, UsageError, VostoolError
+
+INTERRUPTED = 130
+# whatever Typer raises for a wrong command line; each release has its own module for it
+TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="vostool",
     help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
-    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 bad mask, 5 device or "
-    "memory, 6 weights, 7 output exists or cannot be written, 130 interrupted.",
+    epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -36,6 +39,8 @@ app.add_typer(evaluation, name="eval")
 def print_version(wanted: bool) -> None:
     """Answer --version."""
     if wanted:
+        from vostool import __version__
+
         print(f"vostool {__version__}")
         raise typer.Exit
 
@@ -43,27 +48,66 @@ def print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Version.")
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
 
 
 def main() -> None:
-    """Run the command line; the one place that turns our errors into words and exit codes.
+    """Run the command line; the one place that turns exceptions into messages and exit codes.
 
-    Typer words wrong options itself (2) and answers Ctrl-C (130); what nobody foresaw keeps
-    its traceback (1).
+    With --json a command that fails prints a JSON document too. Unforeseen exceptions keep
+    their traceback (1).
     """
+    escape_unencodable()
     try:
-        app()
+        code = app(prog_name="vostool", standalone_mode=False)
+    except TyperUsageError as error:
+        refuse(error)
     except VostoolError as error:
-        fail(str(error), error.exit_code)
-    except OSError as error:  # a path that even looking at fails: too long, or not ours to see
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}", InputError.exit_code)
+        fail(str(error), error.exit_code, type(error).__name__)
+    except OSError as error:  # a path that cannot even be examined: too long, or not permitted
+        words = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        fail(words, InputError.exit_code, InputError.__name__)
+    except Exception as error:
+        if json_wanted():
+            words = f"{type(error).__name__}: {error}"
+            print_json(error_document(words, VostoolError.exit_code, "InternalError"))
+        raise
+    if code == INTERRUPTED:
+        fail("interrupted", INTERRUPTED, "Interrupted")
+    if code:
+        sys.exit(code)
 
 
-def fail(words: str, code: int) -> None:
-    """Say in one line what went wrong, and exit."""
-    print(f"vostool: {' '.join(words.split())}", file=sys.stderr)
+def refuse(error: Exception) -> NoReturn:
+    """Report a wrong command line, which Typer words, and exit."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(UsageError.exit_code)
+    words = error.format_message()  # type: ignore[attr-defined]
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if parameter is not None and parameter.name == "mask" and words.startswith("Missing"):
+        words = f"{words.rstrip('.')}: {MASK_REMEDY}"
+    command = context.command_path if context else "vostool"
+    fail(f"{words.rstrip('.')}; see {command} --help", UsageError.exit_code, UsageError.__name__)
+
+
+def fail(message: str, code: int, kind: str) -> NoReturn:
+    """Print in one line what went wrong, and a JSON document where one is wanted, and exit."""
+    print(f"vostool: {one_line(message)}", file=sys.stderr)
+    if json_wanted():
+        print_json(error_document(message, code, kind))
     sys.exit(code)
+
+
+def json_wanted() -> bool:
+    """Return whether the command line asks for JSON; it may be one that cannot be parsed."""
+    arguments = sys.argv[1:]
+    if "--" in arguments:
+        arguments = arguments[: arguments.index("--")]
+    return "--json" in arguments

@@ -1,16 +1,17 @@
 """`vostool bench` on the command line."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vostool.cli.options import AsJson, Quiet, takes_model
-from vostool.cli.output import print_result, tell
+from vostool.cli.options import AsJson, Quiet, require_mask, takes_model
+from vostool.cli.output import print_result, print_table, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vostool.benchmark.report import BenchReport
     from vostool.inference.options import ModelOptions
 
 
@@ -31,15 +32,17 @@ def bench(
     objects: Annotated[
         int | None,
         typer.Option(
-            help="Cut the demo clip's mask into N objects, horizontal bands of the same area.",
+            help="Cut the demo clip's mask into N objects: horizontal bands of the same area.",
             rich_help_panel="Input",
             show_default="1",
         ),
     ] = None,
     frames: Annotated[
-        int, typer.Option(min=2, help="Take at most N frames.", rich_help_panel="Input")
+        int, typer.Option(min=2, help="Use at most N frames.", rich_help_panel="Input")
     ] = 50,
-    repeat: Annotated[int, typer.Option(min=1, help="Measure N times, and tell the medians.")] = 3,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Measure N times, and report the medians.")
+    ] = 3,
     as_json: AsJson = False,
     quiet: Quiet = False,
     *,
@@ -49,8 +52,8 @@ def bench(
 
     Prints frames per second, of the network alone and from end to end. Writes nothing.
     """
-    from rich.console import Console
-
+    if video is not None:
+        require_mask(video, mask)
     from vostool.benchmark.speed import BenchJob
     from vostool.benchmark.speed import bench as run
     from vostool.inference.predictor import load_predictor
@@ -60,29 +63,30 @@ def bench(
     ready = load_predictor(model)
     with show_progress(f"bench on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
-    for warning in report["warnings"]:
+    for warning in report.warnings:
         tell(f"warning: {warning}", quiet)
     if not quiet:
-        Console(stderr=True).print(bench_table(report))
+        print_table(bench_table(report))
     if as_json:
         print_result(report, as_json, ())
     else:
-        print(f"network {report['fps']['network']:.2f}")
-        print(f"end-to-end {report['fps']['end_to_end']:.2f}")
+        print(f"network {report.fps.network:.2f}")
+        print(f"end-to-end {report.fps.end_to_end:.2f}")
 
 
-def bench_table(report: dict[str, Any]) -> "Table":
-    """Return the report as a table for a person."""
+def bench_table(report: "BenchReport") -> "Table":
+    """Return the report as a table for the terminal."""
     from rich.table import Table
+    from rich.text import Text
 
-    clip, options = report["clip"], report["options"]
-    height, width = report["frame"]["working_size"]
-    table = Table(
-        title=f"{options['device']} ({report['device']['hardware']}), {options['precision']}, "
-        f"threads: {report['threads']}\n"
-        f"{clip['frames']} frames of {width}x{height}, objects: {clip['objects']}",
-        show_header=False,
+    clip, device = report.clip, report.device
+    height, width = report.frame.working_size
+    title = (
+        f"{device.name} ({device.hardware}), {report.options['precision']}, "
+        f"threads: {report.threads}\n"
+        f"{clip.frames} frames of {width}x{height}, objects: {clip.objects}"
     )
+    table = Table(title=Text(title), show_header=False)  # Text: without markup
     table.add_column()
     table.add_column(justify="right")
     table.add_column()
@@ -97,34 +101,30 @@ def bench_table(report: dict[str, Any]) -> "Table":
 Row = tuple[str, float | None, str]  # name, figure and unit
 
 
-def sections(report: dict[str, Any]) -> list[list[Row]]:
-    """Return the figures of a report, those that belong together side by side."""
-    speed, memory, stages = report["fps"], report["memory"], report["stages"]
+def sections(report: "BenchReport") -> list[list[Row]]:
+    """Return the figures of a report, grouped."""
+    speed, memory, stages = report.fps, report.memory, report.stages
     names = {"segment": "segment: read, decode", "network": "network, sum", "total": "all, sum"}
     ceilings: list[Row] = [
-        (f"ceiling, {kind.replace('_', ' ')}, {precision}", value, "GFLOP/s")
-        for precision, ceiling in report["ceiling"].items()
-        for kind, value in ceiling.items()
+        (f"peak, {kind.replace('_', ' ')}, {precision}", value, "GFLOP/s")
+        for precision, ceiling in report.ceiling.items()
+        for kind, value in ceiling.model_dump().items()
     ]
     return [
         [
-            ("network", speed["network"], "frames/s"),
-            ("end to end", speed["end_to_end"], "frames/s"),
-            ("end to end / network", speed["ratio"], ""),
+            ("network", speed.network, "frames/s"),
+            ("end to end", speed.end_to_end, "frames/s"),
+            ("end to end / network", speed.ratio, ""),
         ],
         [(names.get(name, name), value, "ms/frame") for name, value in stages.items()],
         [
-            ("peak RAM, whole process", memory["ram"], "MB"),
-            ("peak memory of the device", memory["device"], "MB"),
+            ("peak RAM, whole process", memory.ram, "MB"),
+            ("peak GPU memory", memory.device, "MB"),
         ],
         [
-            ("a frame without correction", report["frame"]["gflop"], "GFLOP"),
-            ("reached by the network", report["gflop_per_second"], "GFLOP/s"),
+            ("a frame without correction", report.frame.gflop, "GFLOP"),
+            ("reached by the network", report.gflop_per_second, "GFLOP/s"),
             *ceilings,
-            (
-                "share of the convolution ceiling",
-                100 * report["share_of_convolution_ceiling"],
-                "%",
-            ),
+            ("share of the convolution peak", 100 * report.share_of_convolution_ceiling, "%"),
         ],
     ]

@@ -1,10 +1,11 @@
 """`vostool erf` on the command line."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from vostool import defaults
 from vostool.cli.options import (
     AsJson,
     Device,
@@ -16,16 +17,13 @@ from vostool.cli.options import (
 )
 from vostool.cli.output import print_result, tell
 
-if TYPE_CHECKING:
-    pass
-
 
 def erf(
     video: Annotated[Path, typer.Argument(help="A video, or a folder of frames.")],
     mask: Annotated[
         str,
         typer.Option(
-            help="MASK.png of the first frame, or 120:MASK.png: what is to be explained.",
+            help="MASK.png of the first frame, or 120:MASK.png: the object to explain.",
             rich_help_panel="Input",
         ),
     ],
@@ -33,17 +31,17 @@ def erf(
         int | None,
         typer.Option(
             min=1,
-            help="Frame to look into, after the mask's.",
+            help="Frame to analyse, after the mask's.",
             rich_help_panel="Input",
-            show_default="the middle one",
+            show_default="the middle frame",
         ),
     ] = None,
     truth: Annotated[
         list[str] | None,
         typer.Option(
-            help="Mask of that frame, or a folder of masks: where its object truly is. Repeatable.",
+            help="True mask of that frame, or a folder of masks. Repeatable.",
             rich_help_panel="Input",
-            show_default="as the network finds it",
+            show_default="the network's prediction",
         ),
     ] = None,
     object_id: Annotated[
@@ -51,15 +49,17 @@ def erf(
         typer.Option(
             "--object",
             min=1,
-            help="Explain this object of the mask alone.",
+            help="Explain only this object of the mask.",
             rich_help_panel="Input",
             show_default="all",
         ),
     ] = None,
-    iters: Annotated[int, typer.Option(min=1, help="Steps.", rich_help_panel="Model")] = 50,
+    iters: Annotated[
+        int, typer.Option(min=1, help="Steps (M, Eq. 12).", rich_help_panel="Model")
+    ] = defaults.ERF_ITERS,
     rate: Annotated[
-        float, typer.Option(min=0, help="Length of a step.", rich_help_panel="Model")
-    ] = 180.0,
+        float, typer.Option(min=0, help="Step size (alpha, Eq. 8).", rich_help_panel="Model")
+    ] = defaults.GC_RATE,
     strip: Annotated[
         int, typer.Option(min=0, help="Frames in strip.png.", rich_help_panel="Output")
     ] = 5,
@@ -77,14 +77,14 @@ def erf(
     weights: Annotated[
         list[str],
         typer.Option(
-            help="A weights file, or a name. Repeatable: they are shown side by side.",
+            help="A weights file, or a name. Repeatable: shown side by side.",
             rich_help_panel="Model",
         ),
-    ] = ["default"],  # noqa: B006
-    model: ModelName = "stm",
+    ] = [defaults.WEIGHTS],  # noqa: B006
+    model: ModelName = defaults.MODEL,
     size: Size = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
+    device: Device = defaults.AUTO,
+    precision: Precision = defaults.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -92,16 +92,17 @@ def erf(
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """
-    from vostool.analysis.erf import ErfJob
     from vostool.analysis.erf import erf as run
+    from vostool.analysis.erf_plan import ErfJob
     from vostool.inference.options import ModelOptions
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
     first = load_predictor(options.changed({"weights": weights[0]}))
-    alike = options.changed({"size": first.size})  # they are shown side by side
-    models = [first, *(load_predictor(alike.changed({"weights": each})) for each in weights[1:])]
+    same_size = options.changed({"size": first.size})  # they are shown side by side
+    others = [load_predictor(same_size.changed({"weights": each})) for each in weights[1:]]
+    models = [first, *others]
     job = ErfJob(
         video=video,
         mask=mask,
@@ -116,11 +117,11 @@ def erf(
     )
     with show_progress(f"{video.name} on {models[0].device}", quiet, "steps") as progress:
         report = run(job, models, progress)
-    for each in report["responses"]:
-        inside = "no response" if each["share"] is None else f"{each['share']:.1%} of the response"
+    for each in report.responses:
+        inside = "no response" if each.share is None else f"{each.share:.1%} of the response"
         tell(
-            f"{each['weights']}, frame {each['frame']}: {inside} inside the object, "
-            f"which covers {each['area']:.1%}",
+            f"{each.weights}, frame {each.frame}: {inside} inside the object, "
+            f"which covers {each.area:.1%}",
             quiet,
         )
     print_result(report, as_json, ("picture", "strip", "animation", "array"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
-from vostool.cli.output import print_path
+from vostool.cli.output import print_json, print_path, print_table, tell
 from vostool.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ evaluation = typer.Typer(
 
 
 def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
-    """Return the command of a benchmark; they take the same options."""
+    """Return the command of a benchmark; all take the same options."""
 
     @takes_model()
     def command(
@@ -43,7 +43,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         predictions: Annotated[
             Path | None,
             typer.Option(
-                help="Score the masks in FOLDER/<clip>/ instead of making some.",
+                help="Score the masks in FOLDER/<clip>/ instead of predicting them.",
                 rich_help_panel="Input",
                 show_default=False,
             ),
@@ -51,7 +51,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         train_meta: Annotated[
             Path | None,
             typer.Option(
-                help="YouTube-VOS: the training set's meta.json, for seen and unseen.",
+                help="YouTube-VOS: the training set's meta.json, for seen and unseen categories.",
                 rich_help_panel="Input",
                 show_default=False,
             ),
@@ -69,7 +69,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         pack: Annotated[
             Path | None,
             typer.Option(
-                help="Write the zip that the benchmark's server takes.",
+                help="Write the zip that the benchmark's server accepts.",
                 rich_help_panel="Output",
                 show_default=False,
             ),
@@ -77,7 +77,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         sweep: Annotated[
             list[str] | None,
             typer.Option(
-                help="size=240,480: a run for each value of an option below. Repeatable.",
+                help="size=240,480: one run for each value of an option below. Repeatable.",
                 rich_help_panel="Output",
                 show_default=False,
             ),
@@ -92,15 +92,17 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
 
         if predictions is not None and (sweep or model != type(model)()):
             raise UsageError(
-                "--predictions: masks that are made already take no --sweep and no options of a "
-                "model or of its correction"
+                "--predictions: scores given masks; takes no --sweep, and no options of a model "
+                "or of its correction"
             )
         if pack is not None and sweep:
-            raise UsageError("--pack --sweep: one run alone can be packed")
+            raise UsageError("--pack --sweep: only a single run can be packed")
         if pack is not None and pack.exists():
             raise OutputError(f"{pack}: exists already")
         check_train_meta(benchmark, train_meta)
         chosen = open_benchmark(benchmark, root, split, train_meta)
+        for warning in chosen.warnings:
+            tell(f"warning: {warning}", quiet)
         if predictions is not None:
             score_only(chosen, predictions, output, overwrite, pack, as_json, quiet)
             return
@@ -108,7 +110,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         folder = output or Path(f"{benchmark}-{Path(split).stem}")
         if sweep:
             if not chosen.scored:
-                raise UsageError(f"--sweep: {root} holds no truth to score by")
+                raise UsageError(f"--sweep: {root} holds no truth to score against")
             run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet)
         else:
             run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet)
@@ -124,8 +126,8 @@ for benchmark, default_split, words in (
     evaluation.command(
         benchmark,
         short_help=words,
-        help=f"{words} Predict and score it, or score the masks that are there. Writes masks/, "
-        "results.json, CSV tables and report.html; an interrupted run goes on where it was.",
+        help=f"{words} Predict and score it, or score given masks. Writes masks/, results.json, "
+        "CSV tables and report.html; an interrupted run is resumed at the next clip.",
     )(evaluate_on(benchmark, default_split))
 
 
@@ -138,12 +140,12 @@ def score_only(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Score masks made elsewhere, or only pack them where no truth is at hand."""
+    """Score given masks, or only pack them where no truth is available."""
     from vostool.evaluate.output import score
     from vostool.evaluate.pack import pack as write_zip
 
     if not benchmark.scored and pack is None:
-        raise InputError(f"{benchmark.root}: holds no truth to score by; --pack makes a zip")
+        raise InputError(f"{benchmark.root}: holds no truth to score against; --pack writes a zip")
     results = score(benchmark, predictions, output, overwrite) if benchmark.scored else None
     if pack is not None:
         write_zip(benchmark, predictions, pack)
@@ -161,7 +163,7 @@ def run_benchmark(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Predict and score, then pack."""
+    """Predict and score a benchmark, then pack the masks if that is asked for."""
     from vostool.evaluate.output import MASKS
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.run import evaluate
@@ -186,7 +188,7 @@ def run_sweep(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a grid of options, and draw what comes out."""
+    """Run a grid of options, and write and draw the scores."""
     from vostool.evaluate.results import read_results, summary
     from vostool.evaluate.run import describe, evaluate, holds
     from vostool.evaluate.sweep import grid, write_sweep
@@ -195,7 +197,7 @@ def run_sweep(
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run
     results: dict[Point, Results] = {}
-    same: dict[str, Results] = {}  # some options change nothing: what comes out is known
+    same: dict[str, Results] = {}  # points whose options come to the same are run once
     for point, changed in points.items():
         model, place = load_predictor(changed), folder / point.name
         key = json.dumps(describe(benchmark, model))
@@ -221,21 +223,19 @@ def run_sweep(
             }
             for point, each in results.items()
         ]
-        print(json.dumps({"points": found, "table": str(table), "picture": str(picture)}))
+        print_json({"points": found, "table": str(table), "picture": str(picture)})
 
 
 def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: bool) -> None:
-    """Print the table on stderr and, on stdout, the result."""
-    from rich.console import Console
-
+    """Print the table on stderr, and the result on stdout."""
     from vostool.evaluate.results import summary
     from vostool.evaluate.tables import terminal_table
 
     if results.clips and not quiet:
-        Console(stderr=True).print(terminal_table(results))
+        print_table(terminal_table(results))
     if as_json:
         scores = summary(results.objects.values()) if results.clips else {}
-        print(json.dumps({"scores": scores, **results.model_dump(mode="json")}))
+        print_json({"scores": scores, **results.model_dump(mode="json")})
     elif folder is not None:
         for name in ("results.json", "report.html")[: 2 if results.clips else 1]:
             print(folder / name)
@@ -247,19 +247,20 @@ def compare_runs(
     second: Annotated[Path, typer.Argument(help="Another, on the same clips.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell by how much the second run is better than the first, and how surely.
+    """Print by how much the second run is better than the first, with confidence intervals.
 
-    The interval comes from drawing the clips 10,000 times with replacement.
+    The intervals are bootstrapped: clips are drawn 10,000 times with replacement.
     """
-    from dataclasses import asdict
-
-    from rich.console import Console
-
     from vostool.evaluate.compare import compare, comparison_table
     from vostool.evaluate.results import read_results
 
-    comparison = compare(read_results(first), read_results(second))
+    runs = read_results(first), read_results(second)
+    comparison = compare(*runs, names=(str(first), str(second)))
+    for warning in comparison.warnings:
+        tell(f"warning: {warning}")
     if as_json:
-        print(json.dumps(asdict(comparison)))
+        print_json({**comparison.model_dump(), "warnings": comparison.warnings})
     else:
-        Console().print(comparison_table(comparison))
+        print(f"first run: {first}")
+        print(f"second run: {second}")
+        print_table(comparison_table(comparison), on_stdout=True)

@@ -2,33 +2,53 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from vostool import defaults
+from vostool.errors import InputError, UsageError
+
+MASK_REMEDY = (
+    "a PNG of the size of the video, black where there is no object, each object in a grey value "
+    "or colour of its own; to make one, save the first frame (ffmpeg -i VIDEO -frames:v 1 "
+    "first.png) and paint over it in an image editor, without smooth edges"
+)
+
+
+def offer(*values: str) -> Callable[[str], list[str]]:
+    """Return what completes an option in a shell, from its values."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
 Weights = Annotated[str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")]
 ModelName = Annotated[
     str,
-    typer.Option(help="stm, or a model that another package offers.", rich_help_panel="Model"),
+    typer.Option(help="stm, or a plug-in model by its name.", rich_help_panel="Model"),
 ]
 Size = Annotated[
     int | None,
     typer.Option(
         min=32,
-        help="Short side at which the network works, pixels.",
+        help="Short side of the frames that the network sees, in pixels.",
         rich_help_panel="Model",
-        show_default="as the weights say",
+        show_default="set by the weights",
     ),
 ]
 MemoryEvery = Annotated[
-    int, typer.Option(min=1, help="Remember every Nth frame.", rich_help_panel="Model")
+    int, typer.Option(min=1, help="Memorise every Nth frame.", rich_help_panel="Model")
 ]
 MemoryFrames = Annotated[
     int,
     typer.Option(
         min=2,
-        help="Remember at most N frames: the annotated, and the latest of the others.",
+        help="Keep at most N frames in the memory bank: those annotated, and the latest others.",
         rich_help_panel="Model",
     ),
 ]
@@ -36,16 +56,17 @@ ObjectsAtOnce = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Work on at most N objects at a time: less memory, the same masks.",
+        help="Process at most N objects at a time: less RAM or GPU memory, the same masks.",
         rich_help_panel="Compute",
     ),
 ]
 MemoryDesign = Annotated[
     str | None,
     typer.Option(
-        help="How frames are remembered: stm, kmn or gcm.",
+        help="Design of the memory bank: stm, kmn or gcm.",
         rich_help_panel="Model",
-        show_default="as the weights were trained",
+        show_default="set by the weights",
+        autocompletion=offer("stm", "kmn", "gcm"),
     ),
 ]
 TopK = Annotated[
@@ -53,65 +74,76 @@ TopK = Annotated[
     typer.Option(
         "--top-k",
         min=0,
-        help="Remembered positions that each position of a frame goes by; 0: all.",
+        help="Attend only to the K most similar memory positions; 0: all.",
         rich_help_panel="Model",
-        show_default="as the weights say: all",
+        show_default="set by the weights: all",
     ),
 ]
 KernelSigma = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Width of the kernel of kmn, in positions of 16 pixels at the working size.",
+        help="Width of kmn's kernel, in feature positions (16 pixels at the working size).",
         rich_help_panel="Model",
-        show_default="as the weights were trained",
+        show_default="set by the weights",
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or cuda:NUMBER.", rich_help_panel="Compute")
+    str,
+    typer.Option(
+        help=f"{defaults.DEVICES}.",
+        rich_help_panel="Compute",
+        autocompletion=offer(defaults.AUTO, "cpu", "cuda"),
+    ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel="Compute")
+    str,
+    typer.Option(
+        help=f"{defaults.AUTO}, or one of {', '.join(defaults.PRECISIONS)}.",
+        rich_help_panel="Compute",
+        autocompletion=offer(defaults.AUTO, *defaults.PRECISIONS),
+    ),
 ]
 Reference = Annotated[
     str,
     typer.Option(
         help="Frames to predict from: first, previous, first+previous or memory.",
         rich_help_panel="Model",
+        autocompletion=offer("first", "previous", "first+previous", "memory"),
     ),
 ]
 GcEvery = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Correct every Kth frame by its cycle with the mask given, and the memory with it.",
+        help="Apply gradient correction to every Kth frame before it is memorised.",
         rich_help_panel="Gradient correction",
-        show_default="off; papers: 5",
+        show_default=f"off; papers: {defaults.GC_EVERY}",
     ),
 ]
 GcIters = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Steps for a frame, at most.",
+        help="Steps on a frame, at most.",
         rich_help_panel="Gradient correction",
-        show_default="10",
+        show_default=f"{defaults.GC_ITERS}",
     ),
 ]
 GcRate = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Length of a step, in the papers' unit at every --size.",
+        help="Step size (alpha, Eq. 8), independent of --size.",
         rich_help_panel="Gradient correction",
-        show_default="as the weights say; papers: 180",
+        show_default=f"set by the weights; papers: {defaults.GC_RATE:g}",
     ),
 ]
 GcLength = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Length of a step as the root mean square change of a mask, in place of --gc-rate.",
+        help="Step size as the root mean square change of a mask, in place of --gc-rate.",
         rich_help_panel="Gradient correction",
         show_default=False,
     ),
@@ -120,16 +152,16 @@ GcSmooth = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Weight of the smoothness of the mask.",
+        help="Weight of the smoothness term (lambda, Eq. 10).",
         rich_help_panel="Gradient correction",
-        show_default="0; papers: 0.75",
+        show_default=f"{defaults.GC_SMOOTH:g}; papers: {defaults.PAPER_SMOOTH:g}",
     ),
 ]
 GcStop = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Stop before the steps are up once one lowers the loss by less than this share.",
+        help="Stop early once a step lowers the loss by less than this share.",
         rich_help_panel="Gradient correction",
         show_default="never",
     ),
@@ -138,24 +170,24 @@ GcMemoryOnly = Annotated[
     bool,
     typer.Option(
         "--gc-memory-only",
-        help="Remember the corrected masks, but write the others.",
+        help="Memorise the corrected masks, but write the uncorrected ones.",
         rich_help_panel="Gradient correction",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no words; errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a result.", rich_help_panel="Output")
 ]
 
 # what every command that runs a model takes: name, declaration and default
 MODEL: dict[str, tuple[Any, object]] = {
-    "model": (ModelName, "stm"),
-    "weights": (Weights, "default"),
+    "model": (ModelName, defaults.MODEL),
+    "weights": (Weights, defaults.WEIGHTS),
     "size": (Size, None),
-    "reference": (Reference, "memory"),
-    "memory_every": (MemoryEvery, 5),
-    "memory_frames": (MemoryFrames, 8),
+    "reference": (Reference, defaults.REFERENCE),
+    "memory_every": (MemoryEvery, defaults.MEMORY_EVERY),
+    "memory_frames": (MemoryFrames, defaults.MEMORY_FRAMES),
     "memory": (MemoryDesign, None),
     "top_k": (TopK, None),
     "kernel_sigma": (KernelSigma, None),
@@ -166,18 +198,18 @@ MODEL: dict[str, tuple[Any, object]] = {
     "gc_smooth": (GcSmooth, None),
     "gc_stop": (GcStop, None),
     "gc_memory_only": (GcMemoryOnly, False),
-    "device": (Device, "auto"),
-    "precision": (Precision, "auto"),
-    "objects_at_once": (ObjectsAtOnce, 8),
+    "device": (Device, defaults.AUTO),
+    "precision": (Precision, defaults.AUTO),
+    "objects_at_once": (ObjectsAtOnce, defaults.OBJECTS_AT_ONCE),
 }
 
 Command = Callable[..., None]
 
 
-def takes_model(**defaults: object) -> Callable[[Command], Command]:
-    """Give a command the options of a model, which come to it as one value, `model`.
+def takes_model(**changes: object) -> Callable[[Command], Command]:
+    """Return a decorator that adds the model options to a command, which gets one value, `model`.
 
-    `defaults` are those that differ for this command.
+    `changes` are the defaults that differ for this command.
     """
 
     def decorate(command: Command) -> Command:
@@ -194,7 +226,7 @@ def takes_model(**defaults: object) -> Callable[[Command], Command]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(name, default),
+                default=changes.get(name, default),
                 annotation=declared,
             )
             for name, (declared, default) in MODEL.items()
@@ -204,3 +236,12 @@ def takes_model(**defaults: object) -> Callable[[Command], Command]:
         return with_model
 
     return decorate
+
+
+def require_mask(video: Path, mask: str | Sequence[str] | None) -> None:
+    """Raise UsageError for a video without a mask, InputError if the video is not there either."""
+    if mask:
+        return
+    if not video.exists():
+        raise InputError(f"{video}: no such file or folder")
+    raise UsageError(f"{video}: expected --mask MASK.png, {MASK_REMEDY}")

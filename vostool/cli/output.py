@@ -1,28 +1,77 @@
 """What commands print: results on stdout, everything else on stderr."""
 
+import io
 import json
 import sys
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from vostool.errors import VostoolError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.table import Table
+
+
+def escape_unencodable() -> None:
+    """Have stdout and stderr escape what their encoding lacks, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def tell(words: str, quiet: bool = False) -> None:
-    """Say something to the person, on stderr."""
+    """Print a line on stderr."""
     if not quiet:
-        print(words, file=sys.stderr, flush=True)
+        print(one_line(words), file=sys.stderr, flush=True)
 
 
-def print_result(report: dict[str, Any], as_json: bool, paths: tuple[str, ...]) -> None:
+def one_line(text: str) -> str:
+    """Return a message as one line, as it is but for control characters, which are escaped."""
+    joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return "".join(
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else repr(each)[1:-1]
+        for each in joined
+    )
+
+
+def print_table(table: "Table", *, on_stdout: bool = False) -> None:
+    """Print a table, on stderr unless it is the result."""
+    from rich.console import Console
+
+    Console(stderr=not on_stdout).print(table)
+
+
+def print_json(document: object) -> None:
+    """Print a JSON document on stdout, paths and fractions as text."""
+    print(json.dumps(document, default=str))
+
+
+def print_result(
+    report: "BaseModel | dict[str, Any]", as_json: bool, paths: tuple[str, ...]
+) -> None:
     """Print the result on stdout: the whole report, or the paths in it."""
+    entries = report if isinstance(report, dict) else report.model_dump(mode="json")
     if as_json:
-        print(json.dumps(report, default=str))
+        print_json(entries)
         return
     for name in paths:
-        if report[name] is not None:
-            print(report[name])
+        if entries[name] is not None:
+            print(entries[name])
 
 
 def print_path(path: Path, as_json: bool) -> None:
-    """Print a path on stdout, unless a document is to stand there."""
+    """Print a path on stdout, unless a JSON document is to stand there."""
     if not as_json:
         print(path)
+
+
+def error_document(message: str, exit_code: int, kind: str) -> dict[str, Any]:
+    """Return what --json prints for a command that fails."""
+    return {"error": one_line(message), "exit_code": exit_code, "kind": kind}
+
+
+def document_of(error: VostoolError) -> dict[str, Any]:
+    """Return what --json prints for an error of vostool."""
+    return error_document(str(error), error.exit_code, type(error).__name__)

@@ -1,18 +1,18 @@
 """`vostool segment` on the command line."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
-from vostool.cli.output import print_result, tell
+from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
+from vostool.cli.output import document_of, print_json, print_result, tell
 from vostool.errors import UsageError, VostoolError
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
+    from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
 
 RESULTS = ("masks", "overlay", "cutouts")  # of a report, the paths to print
@@ -140,30 +140,42 @@ def segment(
 def segment_batch(
     table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
 ) -> None:
-    """Segment the videos of a table; raises the first error once all have been tried."""
+    """Segment the videos of a table; exits with the code of the first error once all were tried.
+
+    With --json prints one array: of each video its report, or the document of its error.
+    """
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
     from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, template)
     model = load_predictor(options)
-    reports, errors = [], []
+    outcomes = []
     with show_progress(f"{table.name} on {model.device}", quiet) as progress:
         for job, outcome in segment_all(jobs, model, progress):
+            outcomes.append((job, outcome))
             if isinstance(outcome, VostoolError):
-                errors.append(outcome)
                 tell(f"vostool: {outcome}")
             else:
-                reports.append(outcome)
                 tell(f"{job.video.name}:", quiet)
                 tell_of(outcome, quiet)
+    errors = [outcome for _, outcome in outcomes if isinstance(outcome, VostoolError)]
     if as_json:
-        print(json.dumps(reports, default=str))
+        print_json([document_of_job(*each) for each in outcomes])
     else:
-        for report in reports:
-            print_result(report, as_json, RESULTS)
+        for _, outcome in outcomes:
+            if not isinstance(outcome, VostoolError):
+                print_result(outcome, as_json, RESULTS)
     if errors:
-        raise type(errors[0])(f"{table}: {len(errors)} of {len(jobs)} videos failed, see above")
+        tell(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
+        raise typer.Exit(errors[0].exit_code)
+
+
+def document_of_job(job: "Job", outcome: "Outcome") -> dict[str, Any]:
+    """Return what --json prints of a job of a batch: its report, or its error."""
+    if isinstance(outcome, VostoolError):
+        return {"video": str(job.video), **document_of(outcome)}
+    return outcome
 
 
 def tell_of(report: dict[str, Any], quiet: bool) -> None:
@@ -195,7 +207,7 @@ def check_segment_input(
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
         raise UsageError("expected a VIDEO, or --demo, or --batch")
-    if not demo and not mask:
-        raise UsageError("expected --mask MASK.png: what to follow, on the first frame")
+    if not demo and video is not None:
+        require_mask(video, mask)
     if end is not None and end <= start:
         raise UsageError(f"--start {start} --end {end}: the range is empty")

@@ -5,19 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vostool.cli.options import (
-    AsJson,
-    Overwrite,
-    Quiet,
-    takes_model,
-)
+from vostool import defaults
+from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
 from vostool.cli.output import print_result, tell
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
 
 
-@takes_model(gc_every=5)
+@takes_model(gc_every=defaults.GC_EVERY)
 def spectrum(
     source: Annotated[
         Path, typer.Argument(help="A video, or a folder of clips with masks such as DAVIS.")
@@ -34,7 +30,7 @@ def spectrum(
         Path | None,
         typer.Option(
             "--list",
-            help="File that names the clips of a folder to take.",
+            help="File that lists the clips of a folder to use.",
             rich_help_panel="Input",
             show_default="all",
         ),
@@ -66,6 +62,8 @@ def spectrum(
     Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
     the middle) and spectrum.json.
     """
+    if not source.is_dir():
+        require_mask(source, mask)
     from vostool.analysis.spectrum import SpectrumJob
     from vostool.analysis.spectrum import spectrum as run
     from vostool.inference.predictor import load_predictor
@@ -82,7 +80,8 @@ def spectrum(
     )
     with show_progress(f"{source.name} on {ready.device}", quiet, "masks") as progress:
         report = run(job, ready, progress)
-    for name, band in report["bands"].items():
-        words = f"{band['ratio']:.2f} in the mean (Eq. 9), {band['after_to_before']:.2f} in all"
-        tell(f"{name} frequencies: after / before {words}", quiet)
+    for name, band in report.bands.items():
+        total = "none" if band.after_to_before is None else f"{band.after_to_before:.2f}"
+        words = f"mean ratio {band.ratio:.2f} (Eq. 9), ratio of the means {total}"
+        tell(f"{name} frequencies: after / before: {words}", quiet)
     print_result(report, as_json, ("picture", "before", "after", "ratio"))

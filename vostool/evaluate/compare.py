@@ -1,20 +1,23 @@
-"""Two runs side by side: by how much, how surely, and where they differ."""
+"""The difference of two runs: how large, how certain, and on which clips and objects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.table import Table
 
 from vostool.errors import InputError
 from vostool.evaluate.results import ObjectScores, Results
+from vostool.inference.documents import Document
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+FEW = 10  # of fewer clips a bootstrap interval is clearly too narrow
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(Document):
     """The mean of a difference over all objects, with its bootstrap interval over clips."""
 
     mean: float
@@ -22,17 +25,70 @@ class Difference:
     high: float
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Run B less run A, on the same objects."""
+class Comparison(Document):
+    """The second run less the first, on the same objects; scores in [0, 1]."""
 
+    schema_version: int = 1
+    first: str
+    second: str
+    confidence: float = CONFIDENCE  # of the intervals
     measures: dict[str, Difference]  # J&F, J, F
     objects: dict[str, float]  # J&F by object
     clips: dict[str, float]  # J&F by clip, ascending
 
+    @property
+    def warnings(self) -> list[str]:
+        """Why the intervals are unreliable, if they are."""
+        count = len(self.clips)
+        if count == 1:
+            return ["one clip alone gives no interval"]
+        if count < FEW:
+            return [
+                f"the intervals rest on {count} clips: with fewer than {FEW} they are too narrow, "
+                f"and contain the true difference in less than {100 * self.confidence:g} % of cases"
+            ]
+        return []
 
-def compare(a: Results, b: Results) -> Comparison:
-    """Compare two runs object by object; raises InputError unless both scored the same ones."""
+
+def compare(a: Results, b: Results, names: tuple[str, str] | None = None) -> Comparison:
+    """Return the difference of two runs, object by object, under their names.
+
+    Raises InputError unless both scored the same objects on the same frames.
+    """
+    check_same_objects(a, b)
+    first, second = names or (str(a.predictions), str(b.predictions))
+    theirs = b.objects
+    gains = {
+        measure: {
+            clip.name: [
+                value_of(theirs[f"{clip.name}_{id_}"], measure) - value_of(scores, measure)
+                for id_, scores in clip.objects.items()
+            ]
+            for clip in a.clips
+        }
+        for measure in ("J&F", "J", "F")
+    }
+    both = gains["J&F"]
+    return Comparison(
+        first=first,
+        second=second,
+        measures={measure: bootstrap(by_clip) for measure, by_clip in gains.items()},
+        objects={
+            f"{clip.name}_{id_}": gain
+            for clip in a.clips
+            for id_, gain in zip(clip.objects, both[clip.name], strict=True)
+        },
+        clips=dict(
+            sorted(
+                ((name, float(np.mean(values))) for name, values in both.items()),
+                key=lambda pair: pair[1],
+            )
+        ),
+    )
+
+
+def check_same_objects(a: Results, b: Results) -> None:
+    """Raise InputError unless both runs scored the same objects on the same frames."""
     if a.benchmark != b.benchmark:
         raise InputError(f"the runs are of different benchmarks: {a.benchmark} and {b.benchmark}")
     for run in (a, b):
@@ -56,31 +112,6 @@ def compare(a: Results, b: Results) -> Comparison:
     for clip in a.clips:
         if clip.frames != frames[clip.name]:
             raise InputError(f"the runs scored different frames of {clip.name}, by their names")
-    gains = {
-        measure: {
-            clip.name: [
-                value_of(theirs[f"{clip.name}_{id_}"], measure) - value_of(scores, measure)
-                for id_, scores in clip.objects.items()
-            ]
-            for clip in a.clips
-        }
-        for measure in ("J&F", "J", "F")
-    }
-    both = gains["J&F"]
-    return Comparison(
-        measures={measure: bootstrap(by_clip) for measure, by_clip in gains.items()},
-        objects={
-            f"{clip.name}_{id_}": gain
-            for clip in a.clips
-            for id_, gain in zip(clip.objects, both[clip.name], strict=True)
-        },
-        clips=dict(
-            sorted(
-                ((name, float(np.mean(values))) for name, values in both.items()),
-                key=lambda pair: pair[1],
-            )
-        ),
-    )
 
 
 def value_of(scores: ObjectScores, measure: str) -> float:
@@ -100,29 +131,41 @@ def bootstrap(gains: Mapping[str, Sequence[float]], seed: int = 0) -> Difference
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Difference(float(sums.sum() / counts.sum()), float(low), float(high))
+    return Difference(mean=float(sums.sum() / counts.sum()), low=float(low), high=float(high))
 
 
-def comparison_table(comparison: Comparison, count: int = 5) -> Table:
-    """Return a comparison in points: each measure, the worst and the best clips, the objects.
+def comparison_table(comparison: Comparison, count: int = 5) -> "Table":
+    """Return a comparison in percentage points: measures, worst and best clips, objects.
 
     Objects are listed where a clip has several.
     """
-    table = Table(title="second run less first, points")
-    for name, side in (("", "left"), ("difference", "right"), ("95 % interval", "right")):
-        table.add_column(name, justify="right" if side == "right" else "left")
-    for measure, gain in comparison.measures.items():
-        interval = f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
-        if len(comparison.clips) == 1:
-            interval = "none, of one clip"
-        table.add_row(measure, f"{100 * gain.mean:+.2f}", interval)
-    table.add_section()
+    from rich.table import Table
+    from rich.text import Text  # without markup: names are shown as they are
+
     clips = list(comparison.clips.items())
-    shown = clips if len(clips) <= 2 * count else [*clips[:count], ("…", None), *clips[-count:]]
-    for name, gain_ in shown:
-        table.add_row(name, "" if gain_ is None else f"{100 * gain_:+.2f}", "")
-    if len(comparison.objects) > len(comparison.clips):
+    table = Table(title="second run less first, percentage points")
+    table.add_column("", overflow="fold")
+    table.add_column("difference", justify="right")
+    s = "" if len(clips) == 1 else "s"
+    interval = f"{100 * comparison.confidence:g} % interval, {len(clips)} clip{s}"
+    table.add_column(interval, justify="right")
+    for measure, gain in comparison.measures.items():
+        limits = f"{points(gain.low)} to {points(gain.high)}" if len(clips) > 1 else "none"
+        table.add_row(measure, points(gain.mean), limits)
+    table.add_section()
+    for name, value in clips if len(clips) <= 2 * count else clips[:count]:
+        table.add_row(Text(name), points(value), "")
+    if len(clips) > 2 * count:
+        table.add_row("…", "", "")
+        for name, value in clips[-count:]:
+            table.add_row(Text(name), points(value), "")
+    if len(comparison.objects) > len(clips):
         table.add_section()
-        for name, gain_ in sorted(comparison.objects.items(), key=lambda pair: pair[1]):
-            table.add_row(name, f"{100 * gain_:+.2f}", "")
+        for name, value in sorted(comparison.objects.items(), key=lambda pair: pair[1]):
+            table.add_row(Text(name), points(value), "")
     return table
+
+
+def points(difference: float) -> str:
+    """Return a difference of scores in percentage points, with its sign."""
+    return f"{100 * difference:+.2f}"

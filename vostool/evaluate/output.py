@@ -1,6 +1,9 @@
-"""What an evaluation leaves: scores brought together, tables, report; never imports torch."""
+"""The output of an evaluation: results, tables and report; never imports torch."""
 
 import platform
+import shlex
+import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,14 @@ MASKS, STATE = "masks", "run.json"  # in the folder of a run
 def score(
     benchmark: Benchmark, predictions: Path, folder: Path | None, overwrite: bool = False
 ) -> Results:
-    """Score masks made by anyone, in `predictions`/<clip>; report in `folder`, if given."""
+    """Return the scores of masks in `predictions`/<clip>; reported in `folder`, if given.
+
+    Raises InputError, MaskError, OutputError or DeviceError.
+    """
     if not predictions.is_dir():
         raise InputError(f"{predictions}: no such folder of predictions")
     if folder is not None and (folder / STATE).exists():
-        raise OutputError(f"{folder}: holds a run; choose another -o")
+        raise OutputError(f"{folder}: holds a run with masks of its own; choose another -o")
     if folder is not None and not overwrite and (folder / FILE).exists():
         raise OutputError(f"{folder / FILE}: exists already; choose another -o or give --overwrite")
     clips = score_clips([clip for clip in benchmark.clips if clip.objects], predictions)
@@ -42,8 +48,9 @@ def make_results(
     description: dict[str, Any],
     speed: Speed | None,
     lowered: dict[str, list[dict[str, Any]]] | None = None,
+    weights: Path | None = None,
 ) -> Results:
-    """Bring together what was found, with absolute paths."""
+    """Return the results of a run, with absolute paths, the time and the command."""
     return Results(
         benchmark=benchmark.name,
         split=benchmark.split,
@@ -51,6 +58,10 @@ def make_results(
         predictions=predictions.resolve(),
         options=description.get("options", {}),
         versions=versions(),
+        created=datetime.now(UTC).replace(microsecond=0),
+        command=command_line(),
+        weights=str(weights) if weights else None,
+        warnings=benchmark.warnings,
         clips=clips,
         speed=speed,
         lowered=lowered or {},
@@ -58,11 +69,18 @@ def make_results(
 
 
 def write_results(folder: Path, results: Results) -> None:
-    """Write the tables and the report where anything was scored, and last results.json."""
+    """Write tables and report if anything was scored, and last results.json."""
     if results.clips:
         write_tables(folder, results)
         write_report(folder / "report.html", results, list(worst_frames(results)))
     write_text(folder / FILE, results.model_dump_json(indent=1) + "\n")
+
+
+def command_line() -> str:
+    """Return the command of this process, as it can be typed into a shell."""
+    program = Path(sys.argv[0])
+    start = ["python", "-m", program.parent.name] if program.stem == "__main__" else [program.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

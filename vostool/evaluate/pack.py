@@ -1,4 +1,4 @@
-"""The zip that a benchmark's server takes."""
+"""The zip that a benchmark's server accepts."""
 
 import zipfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from vostool.media.video import probe, read_frames
 
 
 def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
-    """Write the masks in `predictions`/<clip> as the server wants them; all or nothing.
+    """Write the masks in `predictions`/<clip> as the server expects them, atomically.
 
     YouTube-VOS: Annotations/<clip>/<frame>.png for the frames in meta.json. DAVIS:
     <clip>/<frame>.png for every frame. Every mask is read and checked.
@@ -34,11 +34,11 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
 
 
 def check_masks(clip: BenchmarkClip, folder: Path) -> list[Path]:
-    """Return the masks of a clip that the server wants, each read; raises as `pack` does."""
+    """Return the masks of a clip that the server expects, each read; raises as `pack` does."""
     masks = [folder / f"{frame}.png" for frame in frame_names(clip)]
     for mask in masks:
         if not mask.is_file():
-            raise InputError(f"{mask}: no such mask, and the server wants it")
+            raise InputError(f"{mask}: no such mask; the server expects it")
     given = next(iter(clip.given.values()))
     shape = read_values(given.path).shape
     for mask in masks:
@@ -47,11 +47,11 @@ def check_masks(clip: BenchmarkClip, folder: Path) -> list[Path]:
 
 
 def frame_names(clip: BenchmarkClip) -> list[str]:
-    """Return the frames that the server wants; raises InputError if nothing tells which."""
+    """Return the frames that the server expects; raises InputError if they are unknown."""
     if clip.wanted:
         return list(clip.wanted)
     if clip.source is None:
-        raise InputError(f"{clip.name}: no video and no frames, which tell what the server wants")
+        raise InputError(f"{clip.name}: expected its video or frames, which the server counts")
     if clip.source.is_dir():
         return [image.stem for image in list_images(clip.source)]
     frames = probe(clip.source).frames or sum(1 for _ in read_frames(clip.source))

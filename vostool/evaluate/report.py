@@ -1,7 +1,7 @@
-"""Results as a page for people: one file that needs nothing beside it.
+"""Results as an HTML page: one file that needs nothing beside it.
 
-What is drawn is decided here, how it looks in `report.html.jinja`: figures, curves as SVG, and
-of the clips that went worst one frame each, with truth, prediction and error as pictures.
+The content is decided here, its looks in `report.html.jinja`: figures, curves as SVG, and of the
+clips with the lowest scores one frame each, with truth, prediction and error as pictures.
 
 Shapes: rgb (H, W, 3), labels (H, W), both uint8.
 """
@@ -20,7 +20,14 @@ from PIL import Image
 
 from vostool.datasets.layout import clip_source, masks_root
 from vostool.errors import InputError, MaskError
-from vostool.evaluate.results import ClipScores, ObjectScores, Results, by_group, summary
+from vostool.evaluate.results import (
+    ClipScores,
+    ObjectScores,
+    Results,
+    by_group,
+    per_cent,
+    summary,
+)
 from vostool.files import write_text
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
@@ -29,11 +36,11 @@ from vostool.media.overlay import paint
 from vostool.media.video import read_frames
 
 TEMPLATE = "report.html.jinja"
-POINTS = 200  # at most, of a curve
+POINTS = 200  # of a curve, at most
 PICTURE_WIDTH = 720  # pixels, at most: twice what the page shows
 LEFT, TOP, WIDTH, HEIGHT = 26, 8, 228, 100  # of the curves, in the units of their SVG
 
-# the palette of Okabe and Ito: told apart by the colour-blind too, and all lighter than the frame
+# the palette of Okabe and Ito: distinct for the colour-blind too, and all lighter than the frame
 KINDS = {
     "right": (255, 255, 255),
     "missed": (230, 159, 0),
@@ -46,7 +53,7 @@ COLOUR_STRENGTH = 0.85  # of the error over it
 
 @dataclass(frozen=True)
 class WorstFrame:
-    """The frame of a clip on which its objects were found worst."""
+    """The frame of a clip with the lowest scores."""
 
     clip: str
     frame: str  # its name
@@ -58,7 +65,7 @@ class WorstFrame:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame as the page has it: pictures are data URIs."""
+    """A frame as the page shows it: pictures are data URIs."""
 
     frame: WorstFrame
     truth: str
@@ -75,7 +82,7 @@ class Curve:
 
 
 def write_report(path: Path, results: Results, pictures: Sequence[WorstFrame]) -> None:
-    """Write the page, all or nothing; replaces an existing file.
+    """Write the page atomically; replaces an existing file.
 
     `results` holds at least one clip. Raises OutputError if the file cannot be written.
     """
@@ -83,7 +90,7 @@ def write_report(path: Path, results: Results, pictures: Sequence[WorstFrame]) -
 
 
 def render(results: Results, pictures: Sequence[WorstFrame]) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     environment = Environment(
         loader=PackageLoader("vostool.evaluate", ""),
         autoescape=True,
@@ -92,7 +99,7 @@ def render(results: Results, pictures: Sequence[WorstFrame]) -> str:
         lstrip_blocks=True,
     )
     environment.globals.update(summary=summary, curve=curve, tick_label=tick_label)
-    environment.filters["score"] = "{:.3f}".format
+    environment.filters["score"] = per_cent
     return environment.get_template(TEMPLATE).render(
         results=results,
         ranked=sorted(results.clips, key=lambda clip: -clip.j_and_f),
@@ -106,7 +113,7 @@ def render(results: Results, pictures: Sequence[WorstFrame]) -> str:
 def worst_frames(results: Results, count: int = 6) -> Iterator[WorstFrame]:
     """Yield the worst frame of each of the `count` clips that have the worst ones, worst first.
 
-    A clip whose frames or masks cannot be read any more is passed over.
+    A clip whose frames or masks cannot be read any more is left out.
     """
     lows = [(*_lowest(clip), clip.name) for clip in results.clips]
     for j_and_f, frame, clip in sorted(lows):
@@ -146,7 +153,10 @@ def _load(results: Results, clip: str, frame: str, j_and_f: float) -> WorstFrame
 
 
 def curve(scores: ObjectScores, frames: int) -> Curve:
-    """Draw J of an object over a clip of `frames` frames; a late one ends with the clip."""
+    """Return the curve of J of an object over a clip of `frames` frames.
+
+    The scores of an object that enters late are those of the last frames.
+    """
     first = frames - len(scores.j)
     step = WIDTH / max(1, frames - 1)
     points = [
@@ -158,7 +168,7 @@ def curve(scores: ObjectScores, frames: int) -> Curve:
 
 
 def thin(values: Sequence[float], most: int = POINTS) -> list[int]:
-    """Choose at most `most` of the values, by index: the ends, and all peaks and dips."""
+    """Return the indices of at most `most` of the values: the ends, and all peaks and dips."""
     if len(values) <= most:
         return list(range(len(values)))
     kept = {0, len(values) - 1}
@@ -169,12 +179,12 @@ def thin(values: Sequence[float], most: int = POINTS) -> list[int]:
 
 
 def tick_label(frame: str) -> str:
-    """Return how an axis names a frame: its number if it has one."""
+    """Return a frame's name on an axis: its number if it has one."""
     return str(int(frame)) if frame.isdecimal() else frame
 
 
 def show(picture: WorstFrame) -> Shown:
-    """Paint a frame three times."""
+    """Return a frame with truth, prediction and error painted over it."""
     return Shown(
         picture,
         truth=_encode(paint(picture.rgb, picture.truth)),
@@ -184,7 +194,7 @@ def show(picture: WorstFrame) -> Shown:
 
 
 def paint_error(picture: WorstFrame) -> Rgb:
-    """Colour what was right, missed, false, or another object over the frame in grey."""
+    """Return the frame in grey, with right, missed, false and confused pixels coloured."""
     grey = np.asarray(Image.fromarray(picture.rgb).convert("L"))[..., np.newaxis]
     painted = (FRAME_STRENGTH * grey).repeat(3, axis=2)
     for kind, where in _kinds_of(picture).items():
@@ -206,13 +216,13 @@ def _kinds_of(picture: WorstFrame) -> dict[str, NDArray[np.bool_]]:
 
 
 def _kinds_in(pictures: Sequence[WorstFrame]) -> dict[str, tuple[int, int, int]]:
-    """Return the legend of the errors; objects are confused only where there are several."""
+    """Return the legend of the errors, without confusion where there is none."""
     confused = any(_kinds_of(picture)["wrong object"].any() for picture in pictures)
     return {kind: colour for kind, colour in KINDS.items() if confused or kind != "wrong object"}
 
 
 def _encode(rgb: Rgb) -> str:
-    """Return a picture as the data URI of a JPEG, of the width of the page at most."""
+    """Return a picture as the data URI of a JPEG, at most as wide as the page."""
     image = Image.fromarray(rgb)
     image.thumbnail((PICTURE_WIDTH, PICTURE_WIDTH))
     buffer = io.BytesIO()

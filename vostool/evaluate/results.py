@@ -1,34 +1,37 @@
-"""What an evaluation found: values that are written, read again, and told in many forms.
+"""The results of an evaluation: results.json, from which tables, report and comparison are made.
 
 Per object the scores of every frame are kept; means, recall and decay follow from them.
+Files hold scores in [0, 1]; what people read holds them in per cent.
 """
 
-import json
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from vostool.errors import InputError
 from vostool.evaluate.metrics import Statistics, statistics
+from vostool.inference.documents import Document, problem
 
 SCHEMA_VERSION = 1  # of results.json
 FILE = "results.json"
 
 
-class Part(BaseModel):
-    """A part of the results: fixed once made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ObjectScores(Part):
+class ObjectScores(Document):
     """Region similarity and contour accuracy of one object, frame by frame, in [0, 1]."""
 
-    j: list[float]
-    f: list[float]
+    j: list[float] = Field(min_length=1)
+    f: list[float] = Field(min_length=1)
     group: str | None = None  # YouTube-VOS: "seen" or "unseen" in training
+
+    @model_validator(mode="after")
+    def check_lengths(self) -> Self:
+        """Raise ValueError unless both measures have a score for each frame."""
+        if len(self.j) != len(self.f):
+            raise ValueError(f"{len(self.j)} scores of J and {len(self.f)} of F")
+        return self
 
     @property
     def j_statistics(self) -> Statistics:
@@ -46,7 +49,7 @@ class ObjectScores(Part):
         return (self.j_statistics.mean + self.f_statistics.mean) / 2
 
 
-class ClipScores(Part):
+class ClipScores(Document):
     """One clip: its scored frames, and its objects by id.
 
     An object is scored on all of the frames, or, if it enters late, on the last ones.
@@ -54,7 +57,15 @@ class ClipScores(Part):
 
     name: str
     frames: list[str]
-    objects: dict[int, ObjectScores]
+    objects: dict[int, ObjectScores] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def check_frames(self) -> Self:
+        """Raise ValueError for an object with more scores than the clip has frames."""
+        for id_, scores in self.objects.items():
+            if len(scores.j) > len(self.frames):
+                raise ValueError(f"object {id_} has {len(scores.j)} scores, the clip fewer frames")
+        return self
 
     @property
     def j_and_f(self) -> float:
@@ -62,8 +73,8 @@ class ClipScores(Part):
         return sum(scores.j_and_f for scores in self.objects.values()) / len(self.objects)
 
 
-class Speed(Part):
-    """How long it took: the network alone, and all from first frame read to last written."""
+class Speed(Document):
+    """Run times: of the network alone, and from the first frame read to the last written."""
 
     frames: int
     network_seconds: float
@@ -73,29 +84,35 @@ class Speed(Part):
 
     @property
     def network_fps(self) -> float:
-        """Frames per second as papers count them."""
+        """Frames per second of the network, as papers count them."""
         return self.frames / self.network_seconds if self.network_seconds else 0.0
 
     @property
     def total_fps(self) -> float:
-        """Frames per second as users feel them."""
+        """Frames per second from end to end."""
         return self.frames / self.total_seconds if self.total_seconds else 0.0
 
 
-class Results(Part):
-    """All that an evaluation found, and what is needed to do it again."""
+class Results(Document):
+    """All scores of an evaluation, and what is needed to repeat it."""
 
     schema_version: int = SCHEMA_VERSION
     benchmark: str
     split: str
     root: Path
     predictions: Path  # the folder with one folder of masks per clip
-    options: dict[str, Any] = {}  # of the model; empty for masks made elsewhere
-    versions: dict[str, str] = {}
+    options: dict[str, Any] = Field(
+        default_factory=dict
+    )  # of the model; empty for masks made elsewhere
+    versions: dict[str, str] = Field(default_factory=dict)
+    created: datetime | None = None
+    command: str | None = None  # as it was typed
+    weights: str | None = None  # the file; None: masks made elsewhere, or a plug-in model's own
+    warnings: list[str] = Field(default_factory=list)
     clips: list[ClipScores]
     speed: Speed | None = None  # None for masks made elsewhere
-    # by clip, the frames from which memory was short, and the limits from there on
-    lowered: dict[str, list[dict[str, int | None]]] = {}
+    # by clip, the frames on which it ran out of memory, and the limits from there on
+    lowered: dict[str, list[dict[str, int | None]]] = Field(default_factory=dict)
 
     @property
     def objects(self) -> dict[str, ObjectScores]:
@@ -135,13 +152,19 @@ def by_group(results: Results) -> dict[str, dict[str, float]]:
     return {name: summary(each for each in objects if each.group == name) for name in names}
 
 
+def per_cent(score: float) -> str:
+    """Return a score in [0, 1] as people read it, in per cent."""
+    return f"{100 * score:.1f}"
+
+
 def read_results(path: Path) -> Results:
-    """Read results.json, or the one in a folder; raises InputError."""
+    """Return the results of a file, or of a folder's results.json; raises InputError."""
     file = path / FILE if path.is_dir() else path
     try:
-        return Results.model_validate_json(file.read_text(encoding="utf-8"))
+        return Results.model_validate_json(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: not the results of an evaluation: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not the results of an evaluation: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"{file}: not the results of an evaluation: {problem(error)}") from error

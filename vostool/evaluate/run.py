@@ -6,7 +6,6 @@ options are the same: no result of another run is ever taken.
 """
 
 import json
-import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 
 from vostool import __version__
-from vostool.device import oom_as_device_error
+from vostool.device import hardware_name, oom_as_device_error, precision_name
 from vostool.errors import InputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
 from vostool.evaluate.output import MASKS, STATE, make_results, write_results
@@ -36,8 +35,7 @@ from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_undamaged
-
-Progress = Callable[[int, int | None, str], None]
+from vostool.progress import ProgressCallback, no_progress
 
 
 def evaluate(
@@ -46,7 +44,7 @@ def evaluate(
     folder: Path,
     *,
     overwrite: bool = False,
-    progress: Progress = lambda *_: None,
+    progress: ProgressCallback = no_progress,
 ) -> Results:
     """Predict all clips of a benchmark into `folder`/masks/<clip>, score and report them.
 
@@ -74,7 +72,9 @@ def evaluate(
         clips = [future.result() for future in scores.values()]
         speed = total_speed(run.done, predictor)
         lowered = {name: done["lowered"] for name, done in run.done.items() if done["lowered"]}
-        results = make_results(benchmark, folder / MASKS, clips, run.description, speed, lowered)
+        results = make_results(
+            benchmark, folder / MASKS, clips, run.description, speed, lowered, predictor.weights
+        )
         write_results(folder, results)
         run.close()
     return results
@@ -179,13 +179,11 @@ def total_speed(done: dict[str, Done], predictor: Predictor) -> Speed:
         network_seconds=sum(entry["network"] for entry in done.values()),
         total_seconds=sum(entry["total"] for entry in done.values()),
         device=device_name(predictor.device),
-        precision=str(predictor.precision).removeprefix("torch."),
+        precision=precision_name(predictor.precision),
     )
 
 
 def device_name(device: torch.device) -> str:
-    """Return a device with the name of its make, if it tells one."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    make = platform.processor() or platform.machine()
-    return f"{device} ({make}, {torch.get_num_threads()} threads)"
+    """Return a device with its make, and of a CPU the number of threads."""
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"{device} ({hardware_name(device)}{threads})"

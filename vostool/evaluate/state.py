@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import Field, ValidationError
 
-from vostool.errors import OutputError
+from vostool.errors import InputError, OutputError
 from vostool.evaluate.output import MASKS, STATE
 from vostool.evaluate.results import FILE
 from vostool.files import make_folder, output_folder, write_text
+from vostool.inference.documents import Document, problem
 
 LOCK = ".lock"
-TOOK = ("frames", "network", "total")  # of a clip: how many, and seconds
-# that, and as "lowered" the steps by which the limits of memory were lowered on the way
-Done = dict[str, Any]
+Done = dict[str, Any]  # of a clip that is done, as `ClipDone` checks it
+
+
+class ClipDone(Document):
+    """A clip that is done: its frames, its seconds, and how the limits were lowered on the way."""
+
+    frames: int = Field(ge=0)
+    network: float = Field(ge=0)
+    total: float = Field(ge=0)
+    lowered: list[dict[str, int | None]]
 
 
 @dataclass(frozen=True)
@@ -31,19 +40,27 @@ class State:
 
 
 def read_state(path: Path) -> State:
-    """Read run.json; raises OutputError if a file of that name is something else."""
+    """Read run.json.
+
+    Raises OutputError if a file of that name is something else, InputError if it is damaged.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         status, done = found.pop("status"), found.pop("done")
         if status not in ("running", "done") or not isinstance(found.get("options"), dict):
             raise ValueError(status)
-        counted = {
-            clip: {name: float(took[name]) for name in TOOK} | {"lowered": list(took["lowered"])}
-            for clip, took in done.items()
-        }
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        if not isinstance(done, dict):
+            raise TypeError(done)
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
-    return State(found, status, counted)
+    for clip, entry in done.items():
+        try:
+            done[clip] = ClipDone.model_validate(entry).model_dump()
+        except ValidationError as error:
+            raise InputError(
+                f"{path}: damaged: done: {clip}: {problem(error)}; give --overwrite to begin anew"
+            ) from error
+    return State(found, status, done)
 
 
 class RunFolder:

@@ -1,7 +1,7 @@
 """A grid of options, a run for each, and the curve of score and speed (journal Figs. 4 and 5).
 
-Every point is a run in a folder of its own, so that its speed is its own; points that are
-done already, by the same options, are taken as they are.
+Every point is a run in a folder of its own; points that are done already, with the same options,
+are not run again.
 """
 
 import io
@@ -21,23 +21,26 @@ COLUMNS = ("J&F-Mean", "J-Mean", "F-Mean")
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of the options that are swept: names and values as they were given."""
+    """One combination of the swept options: names and values as typed."""
 
     values: tuple[tuple[str, str], ...]
 
     @property
     def name(self) -> str:
-        """What its folder is called."""
+        """The name of its folder."""
         return ",".join(f"{name}={value}" for name, value in self.values)
 
     def options(self, base: ModelOptions) -> ModelOptions:
         """Return the options of this point; raises UsageError."""
         changes = {name.replace("-", "_"): value for name, value in self.values}
-        return base.changed(changes)
+        try:
+            return base.changed(changes)
+        except UsageError as error:
+            raise UsageError(f"--sweep {self.name}: {error}") from error
 
 
 def grid(specs: Sequence[str]) -> list[Point]:
-    """Return the points of "gc-iters=0,5,10" and the like; raises UsageError."""
+    """Return the points of specs such as "gc-iters=0,5,10"; raises UsageError."""
     axes = []
     for spec in specs:
         name, equals, text = spec.partition("=")
@@ -66,7 +69,7 @@ def write_sweep(folder: Path, results: dict[Point, Results]) -> tuple[Path, Path
 
 
 def draw(results: dict[Point, Results]) -> bytes:
-    """Draw J&F and frames per second over the first option, a line for each of the others."""
+    """Return a PNG of J&F and frames per second over the first option, a line for each other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -77,7 +80,7 @@ def draw(results: dict[Point, Results]) -> bytes:
     for point, result in results.items():
         lines.setdefault(point.values[1:], []).append((point.values[0][1], result))
     for number, (rest, points) in enumerate(lines.items()):
-        places = [value for value, _ in points]  # as text: evenly spaced, whatever they are
+        places = [value for value, _ in points]  # categories: evenly spaced
         scores = [100 * summary(result.objects.values())["J&F-Mean"] for _, result in points]
         speeds = [result.speed.network_fps if result.speed else 0.0 for _, result in points]
         label = ", ".join(f"{name} {value}" for name, value in rest) or "J&F"
@@ -85,9 +88,11 @@ def draw(results: dict[Point, Results]) -> bytes:
         speed_axis.plot(places, speeds, "s:", color=f"C{number}", alpha=0.6)
     score_axis.set_xlabel(next(iter(results)).values[0][0])
     score_axis.set_ylabel("J&F, per cent (solid)")
-    speed_axis.set_ylim(bottom=0)  # what a machine wavers by is not to look like a slope
+    speed_axis.set_ylim(bottom=0)  # so that noise of the measurement does not look like a slope
     speed_axis.set_ylabel("frames per second, network (dotted)")
-    score_axis.legend()
+    legend = score_axis.legend()
+    for text in (*legend.get_texts(), *score_axis.get_xticklabels(), score_axis.xaxis.label):
+        text.set_parse_math(False)  # names are shown as they are
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
     return picture.getvalue()

@@ -1,16 +1,18 @@
-"""Results as tables: the official tool's CSV files, and one for the terminal."""
+"""Results as tables: the official tool's CSV files in [0, 1], and one in per cent to print."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from vostool.evaluate.benchmarks import YOUTUBE_VOS
 from vostool.evaluate.published import PUBLISHED
-from vostool.evaluate.results import Results, by_group, summary
+from vostool.evaluate.results import Results, by_group, per_cent, summary
 from vostool.files import write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def write_tables(folder: Path, results: Results) -> None:
@@ -27,26 +29,29 @@ def write_tables(folder: Path, results: Results) -> None:
 
 
 def rounded(values: Iterable[float]) -> list[str]:
-    """Write numbers as the official tool does."""
+    """Return numbers as the official tool writes them."""
     return [f"{value:.3f}" for value in values]
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table, all or nothing."""
+    """Write a table atomically; raises OutputError."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_text(path, text.getvalue())
 
 
-def terminal_table(results: Results) -> Table:
+def terminal_table(results: Results) -> "Table":
     """Return the scores in per cent, beside the published ones of the journal."""
+    from rich.table import Table
+    from rich.text import Text  # without markup: names are shown as they are
+
     columns = ("J_S", "J_U", "F_S", "F_U", "G") if seen_and_unseen(results) else ("J", "F", "J&F")
-    table = Table(title=f"{results.benchmark} {Path(results.split).stem}, per cent")
-    table.add_column("")
+    table = Table(title=Text(f"{results.benchmark} {Path(results.split).stem}, per cent"))
+    table.add_column("", overflow="fold")
     for name in (*columns, "fps"):
         table.add_column(name, justify="right")
     speed = f"{results.speed.network_fps:.1f}" if results.speed else "-"
-    ours = [f"{100 * value:.1f}" for value in headline(results)]
+    ours = [per_cent(value) for value in headline(results)]
     table.add_row("this run", *ours, speed, style="bold", end_section=True)
     for row in PUBLISHED.get((results.benchmark, results.split), ()):
         if len(row.scores) == len(columns):
@@ -55,7 +60,7 @@ def terminal_table(results: Results) -> Table:
 
 
 def headline(results: Results) -> list[float]:
-    """Return the scores that a paper would print: J, F, J&F, or J_S, J_U, F_S, F_U, G."""
+    """Return the scores that papers print: J, F, J&F, or J_S, J_U, F_S, F_U, G."""
     if not seen_and_unseen(results):
         whole = summary(results.objects.values())
         return [whole["J-Mean"], whole["F-Mean"], whole["J&F-Mean"]]
@@ -65,6 +70,6 @@ def headline(results: Results) -> list[float]:
 
 
 def seen_and_unseen(results: Results) -> bool:
-    """Return whether both groups of YouTube-VOS are there."""
+    """Return whether the objects are in the two groups of YouTube-VOS."""
     groups = {scores.group for scores in results.objects.values()}
     return results.benchmark == YOUTUBE_VOS and {"seen", "unseen"} <= groups

@@ -1,29 +1,30 @@
-"""What a person says of a model; never imports torch, so that nobody waits to be told no."""
+"""Model options given by the user. Must not import torch, so that invalid options fail fast."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vostool import defaults
 from vostool.errors import UsageError
 
-OWN_MODEL = "stm"  # the network that is not another package's
+OWN_MODEL = defaults.MODEL  # vostool's own network; any other name is a plug-in model
 
 
 class ModelOptions(BaseModel):
-    """What a person says of a model: the options of every command that runs one."""
+    """The options of every command that runs a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = OWN_MODEL
-    weights: str = "default"
-    device: str = "auto"
-    precision: str = "auto"
-    size: int | None = Field(default=None, ge=32)  # None: what the weights say suits them
+    weights: str = defaults.WEIGHTS
+    device: str = defaults.AUTO
+    precision: str = defaults.AUTO
+    size: int | None = Field(default=None, ge=32)  # None: set by the weights
     reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
-    memory_every: int = Field(default=5, ge=1)
-    memory_frames: int = Field(default=8, ge=2)
-    objects_at_once: int = Field(default=8, ge=1)
+    memory_every: int = Field(default=defaults.MEMORY_EVERY, ge=1)
+    memory_frames: int = Field(default=defaults.MEMORY_FRAMES, ge=2)
+    objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
     memory: Literal["stm", "kmn", "gcm"] | None = None  # None: as the weights were trained
     top_k: int | None = Field(default=None, ge=0)
     kernel_sigma: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -37,16 +38,16 @@ class ModelOptions(BaseModel):
 
     @model_validator(mode="after")
     def check_correction(self) -> Self:
-        """Raise UsageError for options of a correction that make no sense together."""
+        """Raise UsageError for correction options that are invalid together."""
         given = self.of_correction()
         if self.gc_every is None and given:
             raise UsageError("a --gc option: expected --gc-every K with it, how often to correct")
         if self.gc_rate is not None and self.gc_length is not None:
-            raise UsageError("--gc-rate --gc-length: each says how far a step goes; give one")
+            raise UsageError("--gc-rate --gc-length: each sets the step size; give one")
         return self
 
     def of_correction(self) -> dict[str, Any]:
-        """Return what is said of the correction, by the names of `GradientCorrection`."""
+        """Return the correction's options that are set, by the names of `GradientCorrection`."""
         options = {
             "steps": self.gc_iters,
             "rate": self.gc_rate,
@@ -58,10 +59,21 @@ class ModelOptions(BaseModel):
         return {name: value for name, value in options.items() if value is not None}
 
     def changed(self, changes: Mapping[str, object]) -> Self:
-        """Return the options with some others, also as text; raises UsageError."""
+        """Return the options with some others, also as text.
+
+        Raises UsageError, which names an option as it is typed: --memory-frames.
+        """
         try:
             return self.model_validate({**self.model_dump(), **changes})
         except ValidationError as error:
-            first = error.errors()[0]
-            name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-            raise UsageError(f"{name}={first['input']}: {first['msg']}") from error
+            first = error.errors(include_url=False)[0]
+            option = option_name(str(first["loc"][0]))
+            if first["type"] == "extra_forbidden":
+                raise UsageError(f"{option}: no such option of a model") from error
+            expected = first["msg"].replace("Input should be", "expected")
+            raise UsageError(f"{option} {first['input']}: {expected}") from error
+
+
+def option_name(field: str) -> str:
+    """Return an option as it is typed on the command line, of the name of a field."""
+    return f"--{field.replace('_', '-')}"

@@ -14,6 +14,7 @@ from vostool.device import (
     choose_device,
     choose_precision,
     oom_as_device_error,
+    precision_name,
 )
 from vostool.errors import UsageError
 from vostool.inference.oom import Limits
@@ -89,7 +90,7 @@ class Predictor:
         correction = self.correction
         return {
             "device": str(self.device),
-            "precision": str(self.precision).removeprefix("torch."),
+            "precision": precision_name(self.precision),
             "size": self.size,
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,

@@ -1,4 +1,4 @@
-"""Whether a model keeps the contract of `Segmenter`: for those who write one.
+"""A check of the contract of `Segmenter`, for authors of plug-in models.
 
     from vostool.model.check import check_segmenter
     check_segmenter(load(None))
@@ -6,25 +6,46 @@
 Shapes as in `vostool.model.interface`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vostool.errors import ContractError
+from vostool.errors import ContractError, VostoolError
 from vostool.model.interface import Segmenter
 
 
 def check_segmenter(
     segmenter: Segmenter[Any, Any], images: Tensor | None = None, masks: Tensor | None = None
 ) -> None:
-    """Try a model on two frames; raises ContractError, which says what is broken.
+    """Raise ContractError if a model violates the contract on two frames, and say how.
 
-    `images` (2, B, 3, H, W) and `masks` (B, N + 1, H, W), those of the first frame, may be
-    given; by default both are random, of two clips with two objects.
+    `images` (2, B, 3, H, W) and `masks` (B, N + 1, H, W), those of the first frame, are by
+    default random, of two clips with two objects.
     """
-    if images is None or masks is None:
-        images, masks = random_frames(segmenter.stride)
+    with exceptions_as_violations():
+        if images is None or masks is None:
+            images, masks = random_frames(segmenter.stride)
+        check_frames(segmenter, images, masks)
+
+
+@contextmanager
+def exceptions_as_violations() -> Iterator[None]:
+    """Turn an exception of a model into ContractError, unless it is out of memory."""
+    try:
+        yield
+    except (VostoolError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"segmenter: found an exception, {type(error).__name__}: {error}"
+        ) from error
+
+
+def check_frames(segmenter: Segmenter[Any, Any], images: Tensor, masks: Tensor) -> None:
+    """Run a model on two frames, see `check_segmenter`."""
     clips, objects = masks.shape[0], masks.shape[1] - 1
     first, second = (segmenter.encode(image) for image in images)
 
@@ -46,24 +67,24 @@ def check_segmenter(
     with torch.no_grad():
         logits = logits.detach()
         again = segmenter.segment(second, memory)
-        expect(same(again, logits), "another answer to the same question: a state is kept")
+        expect(same(again, logits), "other logits for the same input: the model keeps a state")
         more = segmenter.memorize(second, masks.flip(1), memory, False)
         again = segmenter.segment(second, memory)
         expect(same(again, logits), "memorize changed the memory that it was given")
         segmenter.segment(first, more)
-        for part in (0, clips - 1):  # clips side by side know nothing of each other
+        for part in (0, clips - 1):  # the clips of a batch are independent
             alone = segmenter.memorize(
                 segmenter.encode(images[0, part : part + 1]), masks[part : part + 1], None, True
             )
             answer = segmenter.segment(segmenter.encode(images[1, part : part + 1]), alone)
             expect(
                 torch.allclose(answer, logits[part : part + 1], rtol=1e-2, atol=1e-2),
-                "another answer for a clip alone than for clips side by side",
+                "other logits for a clip alone than for the same clip in a batch",
             )
 
 
 def random_frames(stride: int) -> tuple[Tensor, Tensor]:
-    """Return images (2, 2, 3, H, W) and masks (2, 3, H, W), the smallest that tell anything."""
+    """Return small random images (2, 2, 3, H, W) and masks (2, 3, H, W)."""
     generator = torch.Generator().manual_seed(0)
     height, width = 4 * stride, 6 * stride
     images = torch.rand(2, 2, 3, height, width, generator=generator)
@@ -72,11 +93,11 @@ def random_frames(stride: int) -> tuple[Tensor, Tensor]:
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Return whether two answers are the same but for the order of sums."""
+    """Return whether two results are equal up to the order of summation."""
     return torch.allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def expect(kept: bool, broken: str) -> None:
-    """Raise ContractError unless a part of the contract is kept."""
+    """Raise ContractError unless a part of the contract is fulfilled."""
     if not kept:
         raise ContractError(f"segmenter: found {broken}")

@@ -1,38 +1,52 @@
-"""Models that come from elsewhere: installed packages that announce themselves.
+"""Plug-in models: networks of other installed packages.
 
-A package names its model in its pyproject.toml,
+A package declares its model in its pyproject.toml,
 
     [project.entry-points."vostool.models"]
     mymodel = "mypackage:load"
 
 where `load` takes the path of weights, or None for its own, and returns a `Segmenter`, most
-easily an `Adapter`. `vostool segment --model mymodel` runs it; correction, ERF and evaluation
-come free. `vostool.model.check.check_segmenter` tells whether it keeps the contract.
+easily an `Adapter`. `vostool segment --model mymodel` runs it, with correction, ERF and
+evaluation. `vostool.model.check.check_segmenter` checks that it fulfils the contract.
 """
 
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from vostool.errors import UsageError
+import torch
+
+from vostool.errors import ContractError, VostoolError
 from vostool.model.interface import Segmenter
 
 GROUP = "vostool.models"
 
 
 def load_foreign(name: str, weights: Path | None) -> Segmenter[Any, Any]:
-    """Load the model that an installed package offers by this name.
+    """Return the model that an installed package declares by this name.
 
-    Raises UsageError if none does, or if it cannot be imported, and what its loader raises.
+    Raises ContractError if there is none, or if it cannot be imported or loaded.
     """
     offered = entry_points(group=GROUP)
     if name not in offered.names:
         names = ", ".join(sorted({"stm", *offered.names}))  # vostool's own, and the others
-        raise UsageError(f"--model {name}: expected one of {names}")
+        raise ContractError(f"--model {name}: no such model; expected one of {names}")
     entry = offered[name]
     try:
         load = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--model {name}: {entry.value} cannot be imported: {error}") from error
-    network: Segmenter[Any, Any] = load(weights)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ContractError(
+            f"--model {name}: {entry.value} cannot be imported: {reason}"
+        ) from error
+    try:
+        network: Segmenter[Any, Any] = load(weights)
+    except (VostoolError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        given = weights or "its own weights"
+        reason = f"{type(error).__name__}: {error}"
+        raise ContractError(
+            f"--model {name}: {entry.value} fails to load {given}: {reason}"
+        ) from error
     return network

@@ -1,30 +1,32 @@
-"""Gradient correction and the cycle-ERF (journal Eqs. 8 to 12): the cycle loss, descended.
+"""Gradient correction and the cycle-ERF (journal Eqs. 8 to 12): gradient descent on the cycle loss.
 
-The masks of a frame are moved down the gradient of the cycle loss, the loss of the backward
-prediction that they give of the reference frame (Eq. 7).
+The variables are the masks of a frame; the loss is that of the backward prediction of the
+reference frame from them (Eq. 7).
 
 Shapes: masks (B, N + 1, H, W), background first; objects (B, N, H, W) are the masks without it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vostool import defaults
 from vostool.errors import UsageError
 from vostool.model.interface import Features, Memory, Reference, Segmenter
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.losses import roughness
 
-PAPER_PIXELS = 240 * 427  # of the frames for which the authors chose their rate
+PAPER_PIXELS = 240 * 427  # of the frames for which the authors tuned alpha
 
 
 @dataclass(frozen=True)
 class Goal(Generic[Features]):
-    """A reference to explain, and which channels of a frame's masks are to explain it."""
+    """A reference, and which channels of a frame's masks should explain it."""
 
     channels: tuple[int, ...]  # the background and the objects of the reference
     reference: Reference[Features]
@@ -32,22 +34,22 @@ class Goal(Generic[Features]):
 
 @dataclass(frozen=True)
 class GradientCorrection:
-    """Move a frame's masks down the gradient of the cycle loss (journal 3.3).
+    """Gradient descent on the cycle loss with respect to a frame's masks (journal 3.3).
 
-    Every `every` frames, `steps` steps. `rate` is meant for frames of 240 x 427 pixels and
-    comes to the same at any size; how large a step it makes is up to the network. `length`
-    makes all steps equally large instead. Raises UsageError for values out of range.
+    Every `every` frames, `steps` steps. `rate` is the papers' for frames of 240 x 427 pixels, and
+    is scaled to other sizes; the resulting step size depends on the network. `length` makes all
+    steps equally large instead. Raises UsageError for values out of range.
     """
 
-    every: int = 5  # K, frames from one that is corrected to the next
-    steps: int = 10  # N, at most
-    rate: float = 180.0  # alpha of Eq. 8
+    every: int = defaults.GC_EVERY  # K, frames from one that is corrected to the next
+    steps: int = defaults.GC_ITERS  # N, at most
+    rate: float = defaults.GC_RATE  # alpha of Eq. 8
     length: float | None = None  # root mean square of a step of an object's mask
-    smooth: float = 0.0  # lambda of Eq. 10; papers: 0.75
+    smooth: float = defaults.GC_SMOOTH  # lambda of Eq. 10
     # stop once a step lowers the loss by less than this share; one that raises it is undone
-    # (the last of all the steps is taken as it comes: to check it would cost another one)
+    # (the last of all steps is not checked: that would cost another one)
     tolerance: float | None = None
-    memory_only: bool = False  # the masks are remembered corrected, and written as they were
+    memory_only: bool = False  # the corrected masks are memorised, the uncorrected ones written
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -57,7 +59,7 @@ class GradientCorrection:
             raise UsageError(f"{self}: expected numbers from 0 up")
 
     def due(self, index: int) -> bool:
-        """Return whether a frame is to be corrected, if it has objects."""
+        """Return whether a frame is corrected, if it has objects."""
         return self.moves and index % self.every == 0
 
     @property
@@ -72,26 +74,32 @@ class GradientCorrection:
         masks: Tensor,
         goals: Sequence[Goal[Features]],
     ) -> Tensor:
-        """Return the masks moved, Y^N of Eq. 8; any frame of a clip that the goals know."""
+        """Return the corrected masks, Y^N of Eq. 8: Y^(n+1) = Y^n - alpha dL/dY^n, from Y^0.
+
+        `goals` hold the references of all objects, whichever frame this is.
+        """
         if not self.moves:
             return masks
+        losses = partial(self.losses, segmenter, features, goals)
+        steps = islice(descend(losses, masks[:, 1:], self.pace, admissible), self.steps)
+        return with_background(settle(steps, self.tolerance))
 
-        def losses(objects: Tensor) -> Iterator[Tensor]:
-            yield from explain(segmenter, features, objects, goals)
-            if self.smooth:
-                yield self.smooth * roughness(objects)
+    def losses(
+        self,
+        segmenter: Segmenter[Features, Memory],
+        features: Features,
+        goals: Sequence[Goal[Features]],
+        objects: Tensor,
+    ) -> Iterator[Tensor]:
+        """Yield the terms of the loss, (B,) each: the cycle loss, and the smoothness (Eq. 10)."""
+        yield from explain(segmenter, features, objects, goals)
+        if self.smooth:
+            yield self.smooth * roughness(objects)
 
-        pace = at_rate(self.rate) if self.length is None else of_length(self.length)
-        before = objects = masks[:, 1:]
-        least = float("inf")
-        for step in islice(descend(losses, objects, pace, admissible), self.steps):
-            if self.tolerance is not None:
-                reached = step.loss.sum().item()
-                if reached > (1 - self.tolerance) * least:
-                    return with_background(before if reached > least else objects)
-                least = reached
-            before, objects = objects, step.objects
-        return with_background(objects)
+    @property
+    def pace(self) -> "Pace":
+        """The step to take along a gradient."""
+        return at_rate(self.rate) if self.length is None else of_length(self.length)
 
 
 def explain(
@@ -100,7 +108,7 @@ def explain(
     objects: Tensor,
     goals: Sequence[Goal[Features]],
 ) -> Iterator[Tensor]:
-    """Yield Eq. 7 for one reference after another, (B,); their sum is the loss of the masks."""
+    """Yield the cycle loss (Eq. 7) toward one reference after another, (B,) each."""
     for goal in goals:
         masks = with_background(objects)[:, goal.channels]
         yield cycle_loss(segmenter, features, masks, goal.reference)
@@ -110,12 +118,12 @@ Pace = Callable[[Tensor], Tensor]  # from the gradient of the loss, summed over 
 
 
 def at_rate(rate: float) -> Pace:
-    """Eq. 8: a step in proportion to the gradient."""
+    """Return steps in proportion to the gradient (Eq. 8)."""
     return lambda gradient: rate / PAPER_PIXELS * gradient
 
 
 def of_length(length: float) -> Pace:
-    """Return steps down the gradient of one root mean square per object, however steep it is."""
+    """Return steps along the gradient of one root mean square per object, whatever its norm."""
 
     def step(gradient: Tensor) -> Tensor:
         steepness = gradient.square().mean(dim=(2, 3), keepdim=True).sqrt()
@@ -125,10 +133,11 @@ def of_length(length: float) -> Pace:
 
 
 class Step(NamedTuple):
-    """A step down a loss."""
+    """A step of gradient descent."""
 
     loss: Tensor  # (B,), before the step
-    objects: Tensor  # (B, N, H, W), after it
+    before: Tensor  # the objects, (B, N, H, W)
+    after: Tensor
 
 
 def descend(
@@ -137,10 +146,10 @@ def descend(
     pace: Pace,
     project: Callable[[Tensor], Tensor] = lambda objects: objects,
 ) -> Iterator[Step]:
-    """Yield step after step of Eq. 8, without end; `project` puts right where each one led.
+    """Yield the steps of Eq. 8, endlessly; `project` brings the objects back into their domain.
 
-    The loss is the sum of `losses_of` the objects, each (B,). What one of them needs for its
-    gradient is given back before the next is made. Callers need no gradients, and weights get none.
+    The loss is the sum of `losses_of` the objects, (B,) each. The graph of one is freed before
+    the next is built. Callers need no gradients, and the weights accumulate none.
     """
     pixels = objects.shape[2] * objects.shape[3]
     while True:
@@ -148,22 +157,41 @@ def descend(
         total, gradient = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
         with torch.enable_grad():
             for loss in losses_of(leaf):
-                # the loss is a mean over pixels; of a sum, the gradient of a pixel is the same
-                # at every size, and large enough for 16 bits
+                # the loss is a mean over pixels; the gradient of the sum is the same at every
+                # size, and large enough for 16 bits
                 (part,) = torch.autograd.grad(pixels * loss.sum(), leaf)
                 total, gradient = total + loss.detach(), gradient + part
-        objects = project(leaf.detach() - pace(gradient))
-        yield Step(total, objects)
+        before, objects = objects, project(leaf.detach() - pace(gradient))
+        yield Step(total, before, objects)
+
+
+def settle(steps: Iterable[Step], tolerance: float | None) -> Tensor:
+    """Return the objects after the last step, or after the first that gained too little.
+
+    The loss that a step reached is known when the next one is computed: if it fell by less than
+    the share `tolerance`, that next step is dropped, and if it rose, the step itself too.
+    """
+    last, least = None, float("inf")
+    for step in steps:
+        if tolerance is not None:
+            reached = step.loss.sum().item()
+            if reached > (1 - tolerance) * least:
+                return last.before if last is not None and reached > least else step.before
+            least = reached
+        last = step
+    if last is None:
+        raise ValueError("expected one step or more")
+    return last.after
 
 
 def admissible(objects: Tensor) -> Tensor:
-    """Return objects brought back to probabilities whose sum leaves the background 0 or more."""
+    """Return objects projected to probabilities that leave the background 0 or more."""
     objects = objects.clamp(0, 1)
     return objects / objects.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def with_background(objects: Tensor) -> Tensor:
-    """Put before the objects the background, which is what they leave."""
+    """Return masks: the background, which is what the objects leave, and the objects."""
     background = (1 - objects.sum(dim=1, keepdim=True)).clamp(0, 1)
     return torch.cat([background, objects], dim=1)
 
@@ -172,12 +200,12 @@ def receptive_field(
     segmenter: Segmenter[Features, Memory],
     features: Features,
     reference: Reference[Features],
-    rate: float = 180.0,
+    rate: float = defaults.GC_RATE,
 ) -> Iterator[Tensor]:
-    """Yield the cycle-ERF of a frame (Eq. 12) after each step, (B, N, H, W), 0 or more.
+    """Yield the cycle-ERF of a frame (Eq. 12) after each step, (B, N, H, W), 0 or more; endless.
 
-    From a mask without objects, step by step toward one that explains the reference: where
-    it rises are the pixels that the network goes by. Without end; nothing bounds the values.
+    Starts from a mask without objects and descends the cycle loss: the response is high at the
+    pixels that the network uses to explain the reference. The values are unbounded.
     """
     goal = Goal(tuple(range(reference.masks.shape[1])), reference)
     empty = torch.zeros_like(reference.masks[:, 1:])
@@ -186,4 +214,4 @@ def receptive_field(
         return explain(segmenter, features, objects, [goal])
 
     for step in descend(losses, empty, at_rate(rate)):
-        yield step.objects.relu()
+        yield step.after.relu()

@@ -7,7 +7,7 @@ is not done again.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
 from vostool.media.masks import MOST_DIGITS
+from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of, segment
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -96,7 +97,7 @@ def in_folder(spec: str, folder: Path) -> str:
 def segment_all(
     jobs: Sequence[Job],
     predictor: Predictor,
-    progress: Callable[[int, int | None, str], None] = lambda *_: None,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs one after the other, and yield each with what came of it.
 

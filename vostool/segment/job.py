@@ -9,7 +9,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -37,6 +37,7 @@ from vostool.media.overlay import paint, write_cutout
 from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
 from vostool.preprocess import is_capped
+from vostool.progress import ProgressCallback, no_progress
 
 SCHEMA_VERSION = 1  # of run.json
 
@@ -170,7 +171,7 @@ class Result:
 def segment(
     job: Job,
     predictor: Predictor,
-    progress: Callable[[int, int | None, str], None] = lambda *_: None,
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Run a job and return its report, which is also written as run.json.
 

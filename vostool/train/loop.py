@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vostool.datasets.sequences import InMemory
 from vostool.device import choose_precision
-from vostool.errors import InputError, UsageError, VostoolError, WeightsError
+from vostool.errors import InputError, TrainingError, UsageError, WeightsError
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
 from vostool.files import make_folder, write_text
@@ -181,7 +181,7 @@ def take_step(
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
     `imitation` is the loss of each clip in phases that imitate.
-    Raises VostoolError if the loss or a gradient is not a number; the weights are then as they
+    Raises TrainingError if the loss or a gradient is not finite; the weights are then as they
     were.
     """
     clip, count, late = batch
@@ -197,7 +197,7 @@ def take_step(
     loss = losses.sum() / count
     loss_value = team.total(loss.detach()).item()
     if not math.isfinite(loss_value):
-        raise VostoolError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
+        raise TrainingError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
@@ -206,7 +206,7 @@ def take_step(
     longest = recipe.clip_norm or math.inf
     length = float(torch.nn.utils.clip_grad_norm_(run.network.parameters(), longest))
     if not math.isfinite(length):
-        raise VostoolError(f"the gradient is {length} at step {run.step}; {RECOVERY_HINT}")
+        raise TrainingError(f"the gradient is {length} at step {run.step}; {RECOVERY_HINT}")
     run.optimizer.step()
     run.step += 1
     # a young average must not hold on to its random start
