@@ -20,15 +20,15 @@ from vostool.datasets.sequences import InMemory
 from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import Annotation, References, propagate
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.loop import (
+    distillation_loss,
     forward,
-    imitate,
     learning_rate,
     load_teacher,
     score_sequence,
@@ -335,35 +335,56 @@ class TestAStep:
         assert formats == [torch.bfloat16 if has else torch.float32]
 
 
-class TestImitation:
-    def test_teaches_the_memory_encoder_what_the_teacher_remembers(self, network: Stm) -> None:
-        settings = TINY.model_copy(update={"values": "shared"})
-        phases = [{"steps": 40, "imitate": True}]
-        recipe = recipe_of(network=settings, phases=phases, warmup=0, teacher=Path("teacher"))
-        run = start_run(recipe, CPU)
+class TestDistillation:
+    @pytest.mark.parametrize("values", ["own", "shared"])
+    @pytest.mark.parametrize("keys", ["own", "shared"])
+    def test_distillation_moves_every_weight_that_makes_memory_values_and_no_other(
+        self, keys: str, values: str
+    ) -> None:
+        settings = TINY.model_copy(update={"keys": keys, "values": values})
+        torch.manual_seed(1)
+        teacher = Stm(settings).eval()
+        run = start_run(distilling(settings, freeze=[]), CPU)
+        wanted = [weight.requires_grad for weight in run.network.parameters()]
         before = {name: weight.clone() for name, weight in run.network.state_dict().items()}
-        clips = (batch(2), 1, False)
-        imitation = functools.partial(imitate, run.network, network)
-        losses = [take_step(run, clips, ALONE, imitation) for _ in range(12)]
+        loss = functools.partial(distillation_loss, run.network, teacher)
+        take_step(run, (batch(2), 1, False), ALONE, loss)
+        for name, weight in run.network.state_dict().items():
+            learns = name.startswith(
+                ("memory_stem.", "mask_stem.", "memory_body.", "memory_value.")
+            )
+            assert torch.equal(weight, before[name]) is not learns, name
+        assert [weight.requires_grad for weight in run.network.parameters()] == wanted
+
+    def test_distillation_leaves_frozen_weights_of_the_memory_encoder_alone(
+        self, network: Stm
+    ) -> None:
+        run = start_run(distilling(TINY, freeze=["memory_stem.", "memory_body.layer1."]), CPU)
+        loss = functools.partial(distillation_loss, run.network, network)
+        take_step(run, (batch(2), 1, False), ALONE, loss)
+        for name, weight in run.network.named_parameters():
+            if name.startswith(("memory_stem.", "memory_body.layer1.")):
+                assert not weight.requires_grad
+                assert weight.grad is None, name
+
+    def test_some_steps_of_distillation_bring_the_values_nearer_to_the_teacher_s(
+        self, network: Stm
+    ) -> None:
+        run = start_run(distilling(TINY.model_copy(update={"values": "shared"})), CPU)
+        loss = functools.partial(distillation_loss, run.network, network)
+        losses = [take_step(run, (batch(2), 1, False), ALONE, loss) for _ in range(12)]
         assert losses[-1] < 0.6 * losses[0]
-        moved = {
-            name
-            for name, weight in run.network.state_dict().items()
-            if not torch.equal(weight, before[name])
-        }
-        assert moved
-        assert all(name.startswith(("memory_", "mask_stem.")) for name in moved)
 
     def test_has_nothing_to_learn_from_itself(self, network: Stm) -> None:
         with torch.no_grad():
-            assert imitate(network, network, batch(2)).abs().max() < 1e-9
+            assert distillation_loss(network, network, batch(2)).abs().max() < 1e-9
 
     def test_is_measured_for_each_clip_by_itself(self, network: Stm) -> None:
         torch.manual_seed(1)
         teacher = Stm(TINY).eval()
         clips = side_by_side(batch(2), mirrored(batch(2)))
         with torch.no_grad():
-            apart = imitate(network, teacher, clips)
+            apart = distillation_loss(network, teacher, clips)
         assert apart.shape == (2,)
         assert apart[0] != apart[1]
 
@@ -376,6 +397,13 @@ class TestImitation:
     def test_needs_a_teacher(self) -> None:
         with pytest.raises(ValueError, match="needs a teacher"):
             recipe_of(phases=[{"steps": 1, "imitate": True}])
+
+
+def distilling(settings: StmSettings, **changes: Any) -> Recipe:
+    """Return a recipe of distillation alone."""
+    phases = [{"steps": 40, "imitate": True}]
+    teacher = Path("teacher")
+    return recipe_of(network=settings, phases=phases, warmup=0, teacher=teacher, **changes)
 
 
 class TestTheStart:

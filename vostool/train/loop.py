@@ -8,6 +8,7 @@ recipe says so, of the cycle back from it (journal Eq. 3).
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vostool.datasets.sequences import InMemory
 from vostool.device import choose_precision
@@ -47,6 +48,7 @@ from vostool.train.state import (
     start_run,
 )
 
+MEMORY_ENCODER = ("memory_stem.", "mask_stem.", "memory_body.", "memory_value.")
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
@@ -72,19 +74,36 @@ def unroll(
     return total / (len(clip.images) - 1)
 
 
-def imitate(network: Stm, teacher: Stm, clip: Clip) -> Tensor:
-    """Return how far what a network remembers of each clip is from what its teacher does, (B,).
+def distillation_loss(network: Stm, teacher: Stm, clip: Clip) -> Tensor:
+    """Return how far the memory values of each clip are from the teacher's, (B,).
 
-    The mean squared difference of the values, relative to their spread. Only the memory encoder
-    learns from it.
+    The mean squared difference, relative to the variance of the teacher's. Only the weights that
+    make the values, those of the memory encoder, get a gradient.
     """
     images, masks = clip.images.flatten(0, 1), clip.masks.flatten(0, 1)  # (T B, ., H, W)
     with torch.no_grad():
-        _, taught = teacher.remembered(teacher.encode(images), masks)
-        features = network.encode(images)
-    _, learnt = network.remembered(features, masks)
-    apart = (learnt - taught).square().mean(dim=(1, 2, 3, 4)) / taught.var()
+        _, target = teacher.remembered(teacher.encode(images), masks)
+    with gradients_only_for(network, MEMORY_ENCODER):
+        _, values = network.remembered(network.encode(images), masks)
+    apart = (values - target).square().mean(dim=(1, 2, 3, 4)) / target.var()
     return apart.unflatten(0, clip.images.shape[:2]).mean(dim=0)
+
+
+@contextmanager
+def gradients_only_for(network: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
+    """Let what is computed in the block have gradients only for weights of these names."""
+    others = [
+        weight
+        for name, weight in network.named_parameters()
+        if weight.requires_grad and not name.startswith(prefixes)
+    ]
+    try:
+        for weight in others:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in others:
+            weight.requires_grad_(True)
 
 
 def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
@@ -303,7 +322,7 @@ def advance(run: Run[Stm], context: TrainContext) -> None:
     """Take one step, and where it is time log, validate and save."""
     recipe, team = run.recipe, context.team
     batch = draw_batch(context.library, recipe, run.step, context.device, team.shard)
-    imitation = context.teacher and partial(imitate, run.network, context.teacher)
+    imitation = context.teacher and partial(distillation_loss, run.network, context.teacher)
     run.losses.append(take_step(run, batch, team, imitation))
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
