@@ -145,6 +145,40 @@ class TestTheLoss:
         assert loss_of(ColourSegmenter(), batch(8), cycle=True) < 0.05
 
 
+class Nudged:
+    """A segmenter whose logits of one frame are moved by a number: what makes a prediction."""
+
+    stride = 1
+
+    def __init__(self, segmenter: Any, nudge: Tensor) -> None:
+        self._segmenter, self._nudge, self._calls = segmenter, nudge, 0
+        self.encode, self.memorize = segmenter.encode, segmenter.memorize
+
+    def segment(self, features: Any, memory: Any) -> Tensor:
+        self._calls += 1
+        logits: Tensor = self._segmenter.segment(features, memory)
+        return logits + self._nudge if self._calls == 1 else logits  # not on the way back
+
+
+class TestTheGradientOfTheCycle:
+    @pytest.mark.parametrize(("of", "at"), [("colours", 3.0), ("network", -0.5)])
+    def test_the_cycle_loss_has_a_gradient_through_the_predicted_masks(
+        self, of: str, at: float, network: Stm
+    ) -> None:
+        segmenter: Any = ColourSegmenter() if of == "colours" else network
+        clip = without_labels(batch(2), 1)  # a frame judged by the cycle alone
+
+        def cycle_of(nudge: Tensor) -> Tensor:
+            return unroll(Nudged(segmenter, nudge), clip, late=False, cycle=True, gamma=1.0).sum()
+
+        nudge = torch.tensor(at, requires_grad=True)
+        (gradient,) = torch.autograd.grad(cycle_of(nudge), nudge)
+        with torch.no_grad():
+            above, below = (cycle_of(nudge + side).item() for side in (3e-3, -3e-3))
+        assert abs(above - below) > 1e-5, "the prediction should matter here"
+        assert gradient.item() == pytest.approx((above - below) / 6e-3, rel=0.1)
+
+
 class TestAFrameWithoutLabels:
     def test_is_judged_by_the_cycle_alone(self) -> None:
         segmenter: Any = ColourSegmenter()
