@@ -1,6 +1,7 @@
 """What can go wrong, as one tree; the command line turns each branch into its exit code.
 
-    VostoolError              1  our fault
+    VostoolError              1  internal error
+    ├── TrainingError         1  a training run that diverged
     ├── UsageError            2  options that make no sense together
     ├── InputError            3  a video or folder that cannot be read
     ├── MaskError             4  a mask that cannot be used
@@ -17,6 +18,10 @@ class VostoolError(Exception):
     """The root: everything that vostool raises on purpose."""
 
     exit_code = 1
+
+
+class TrainingError(VostoolError):
+    """A training run that diverged: a loss, gradient or weight that is not a finite number."""
 
 
 class UsageError(VostoolError):

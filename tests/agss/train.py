@@ -35,7 +35,7 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
     library, run = load_library(recipe, CPU), start_run(recipe)
     make_folder(folder)
     if checkpoint.exists():
-        run.load(read_checkpoint(checkpoint, CPU), checkpoint)
+        run.load(read_checkpoint(checkpoint), checkpoint)
     with Log(folder, report, step=run.step) as log:
         while run.step < recipe.steps:
             run.losses.append(take_step(run, draw_batch(library, recipe, run.step, CPU), ALONE))

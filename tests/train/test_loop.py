@@ -3,6 +3,7 @@ import dataclasses
 import functools
 import json
 import math
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,14 @@ from torch import Tensor
 from tests.conftest import ARRIVAL, TINY, ColourSegmenter, scene
 from tests.datasets.making import recipe_of, square_clip, write_library, write_photograph
 from vostool.datasets.sequences import InMemory
-from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
+from vostool.errors import (
+    InputError,
+    OutputError,
+    TrainingError,
+    UsageError,
+    VostoolError,
+    WeightsError,
+)
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmSettings
@@ -38,7 +46,14 @@ from vostool.train.loop import (
     validate,
 )
 from vostool.train.recipe import Recipe
-from vostool.train.state import Run, export_run, start_run
+from vostool.train.state import (
+    Run,
+    export_run,
+    make_optimizer,
+    read_checkpoint,
+    run_with,
+    start_run,
+)
 
 CPU = torch.device("cpu")
 CYCLE = {"steps": 1, "size": (32, 48), "cycle": True}  # the last phase of `recipe_of`
@@ -324,7 +339,7 @@ class TestAStep:
         before = self.state(run.network)
         clip = batch(2)
         clip.images[1, 0, 0, 0, 0] = value
-        with pytest.raises(VostoolError, match="the loss is nan at step 7"):
+        with pytest.raises(TrainingError, match="the loss is nan at step 7"):
             step_on(run, recipe, clip)
         assert run.step == 7
         assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
@@ -343,7 +358,7 @@ class TestAStep:
 
         monkeypatch.setattr("vostool.train.loop.unroll", broken)
         before = self.state(run.network)
-        with pytest.raises(VostoolError, match=r"the gradient is (nan|inf) at step 0"):
+        with pytest.raises(TrainingError, match=r"the gradient is (nan|inf) at step 0"):
             step_on(run, recipe.model_copy(update={"clip_norm": clip_norm}), batch(2))
         assert run.step == 0
         assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
@@ -834,7 +849,7 @@ class TestARun:
             return next(losses) * network.decoder.head.weight.sum().square()[None]
 
         monkeypatch.setattr("vostool.train.loop.unroll", broken)
-        with pytest.raises(VostoolError, match="the loss is nan at step 2"):
+        with pytest.raises(TrainingError, match="the loss is nan at step 2"):
             train(recipe_of(data), tmp_path, device=CPU)
         saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
         assert saved["step"] == 2
@@ -870,6 +885,95 @@ class TestARun:
             torch.save(content, checkpoint)
         with pytest.raises(WeightsError, match=r"checkpoint\.pt: "):
             train(recipe_of(data), tmp_path, device=CPU, resume=True)
+
+    def test_a_checkpoint_with_code_is_refused_without_advice_to_run_it(
+        self, tmp_path: Path
+    ) -> None:
+        torch.save({"network": functools.partial(print, "run")}, tmp_path / "checkpoint.pt")
+        with pytest.raises(WeightsError, match=r"checkpoint\.pt: cannot be read") as caught:
+            read_checkpoint(tmp_path / "checkpoint.pt")
+        assert "weights_only" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "value", [None, 3, -1, "x", [1], {"a": "b"}, {0: None}, {"state": "x"}]
+    )
+    @pytest.mark.parametrize("part", [field.name for field in dataclasses.fields(Run)])
+    def test_a_checkpoint_with_a_part_of_a_wrong_type_is_a_weights_error(
+        self, part: str, value: object, started: Run[Stm], tmp_path: Path
+    ) -> None:
+        if {"step": 3, "losses": [1]}.get(part) == value:
+            pytest.skip("a right value")
+        path = tmp_path / "checkpoint.pt"
+        started.save(path)
+        torch.save({**torch.load(path, weights_only=True), part: value}, path)
+        with pytest.raises(WeightsError, match=r"checkpoint\.pt: ") as caught:
+            copy.deepcopy(started).load(read_checkpoint(path), path)
+        assert len(str(caught.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "moments",
+        [
+            None,
+            {},
+            {"step": torch.tensor(1.0)},
+            {"step": 1, "exp_avg": 1, "exp_avg_sq": 1},
+            {name: torch.zeros(3) for name in ("step", "exp_avg", "exp_avg_sq")},
+        ],
+    )
+    def test_a_checkpoint_with_moments_of_no_weight_is_a_weights_error(
+        self, moments: object, started: Run[Stm], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoint.pt"
+        started.save(path)
+        state = torch.load(path, weights_only=True)
+        state["optimizer"]["state"] = {0: moments}
+        torch.save(state, path)
+        with pytest.raises(WeightsError, match="does not match the network"):
+            copy.deepcopy(started).load(read_checkpoint(path), path)
+
+    def test_a_resumed_run_keeps_the_step_counters_of_adam_on_the_cpu(
+        self, run: Run[Stm], recipe: Recipe, tmp_path: Path
+    ) -> None:
+        step_on(run, recipe, batch(2))
+        run.save(tmp_path / "checkpoint.pt")
+        with warnings.catch_warnings():  # of weights that are not copied there
+            warnings.simplefilter("ignore")
+            resumed = copy.deepcopy(run)
+            resumed.network.to("meta")  # stands for a GPU
+            resumed.average.to("meta")
+            resumed.optimizer = make_optimizer(resumed.network, resumed.network.pretrained, recipe)
+            resumed.load(read_checkpoint(tmp_path / "checkpoint.pt"), tmp_path)
+        moments = list(resumed.optimizer.state.values())
+        assert moments
+        assert {value["step"].device.type for value in moments} == {"cpu"}
+        assert {value["exp_avg"].device.type for value in moments} == {"meta"}
+
+    @pytest.mark.usefixtures("soon_started")
+    def test_a_run_whose_last_step_leaves_a_weight_not_finite_exports_and_saves_nothing(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.train.loop.unroll", head_loss)
+        recipe = recipe_of(data, weight_decay=1e308, phases=[{"steps": 1, "size": (32, 48)}])
+        monkeypatch.setattr(
+            "vostool.train.loop.start_run",
+            lambda recipe, device: run_with(Stm(TINY), recipe, device),
+        )
+        with pytest.raises(TrainingError, match="a weight is not finite after step 0"):
+            train(recipe, tmp_path, device=CPU)
+        saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert saved["step"] == 0
+        assert not (tmp_path / "weights.safetensors").exists()
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, 1e6])
+    def test_weights_that_are_not_finite_in_16_bits_are_not_exported(
+        self, value: float, run: Run[Stm], tmp_path: Path
+    ) -> None:
+        with torch.no_grad():
+            run.average.decoder.head.weight[0, 0, 0, 0] = value
+        run.save(tmp_path / "checkpoint.pt")
+        with pytest.raises(WeightsError, match=r"decoder\.head\.weight holds values"):
+            export_run(tmp_path, tmp_path / "weights.safetensors")
+        assert not (tmp_path / "weights.safetensors").exists()
 
     @pytest.mark.usefixtures("soon_done")
     def test_without_held_out_clips_still_logs_json(self, data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vostool.datasets.sequences import InMemory
 from vostool.device import choose_precision
-from vostool.errors import InputError, UsageError, VostoolError, WeightsError
+from vostool.errors import InputError, TrainingError, UsageError, WeightsError
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
 from vostool.files import make_folder, write_text
@@ -200,8 +200,8 @@ def take_step(
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
     `imitation` is the loss of each clip in phases that imitate.
-    Raises VostoolError if the loss or a gradient is not a number; the weights are then as they
-    were.
+    Raises TrainingError if the loss or a gradient is not a finite number, with the weights
+    unchanged, or if the step leaves a weight that is none.
     """
     clip, count, late = batch
     recipe = run.recipe
@@ -216,7 +216,7 @@ def take_step(
     loss = losses.sum() / count
     loss_value = team.total(loss.detach()).item()
     if not math.isfinite(loss_value):
-        raise VostoolError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
+        raise TrainingError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
@@ -225,8 +225,11 @@ def take_step(
     longest = recipe.clip_norm or math.inf
     length = float(torch.nn.utils.clip_grad_norm_(run.network.parameters(), longest))
     if not math.isfinite(length):
-        raise VostoolError(f"the gradient is {length} at step {run.step}; {RECOVERY_HINT}")
+        raise TrainingError(f"the gradient is {length} at step {run.step}; {RECOVERY_HINT}")
     run.optimizer.step()
+    size = float(torch.nn.utils.get_total_norm(list(run.network.parameters())))
+    if not math.isfinite(size):
+        raise TrainingError(f"a weight is not finite after step {run.step}; {RECOVERY_HINT}")
     run.step += 1
     # a young average must not hold on to its random start
     decay = min(recipe.average, run.step / (run.step + 10))
