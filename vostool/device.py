@@ -8,6 +8,7 @@ import torch
 
 from vostool.errors import DeviceError, UsageError
 
+CPU_OOM = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -59,23 +60,24 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextmanager
-def oom_as_device_error(device: torch.device) -> Iterator[None]:
-    """Turn an error for want of memory into a DeviceError that says what helps."""
+def oom_as_device_error(
+    device: torch.device, remedy: str = "a smaller --size, --memory-frames or --objects-at-once"
+) -> Iterator[None]:
+    """Raise running out of memory as a DeviceError that names a remedy."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceError(
-            f"{device}: out of memory; try a smaller --size, --memory-frames or --objects-at-once"
-        ) from error
+        raise DeviceError(f"{device}: out of memory; try {remedy}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Tell whether an error says that there is too little memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
     # on a CPU PyTorch raises a plain RuntimeError
-    wanting = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return wanting or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU_OOM)
 
 
 def release_memory(device: torch.device) -> None:

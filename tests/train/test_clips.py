@@ -239,7 +239,7 @@ class TestALateObject:
     def test_is_the_last_shows_from_the_second_frame_on_and_was_pasted(
         self, source: AnnotatedSequence
     ) -> None:
-        for clip in made(source, photograph(BLUE), count=2, late=True):
+        for clip in made(source, photograph(BLUE), count=2, late_object=True):
             assert clip.masks.shape == (3, 3, *SIZE)
             assert not clip.masks[0, 2].any()
             assert clip.masks[1, 2].sum() >= MIN_OBJECT_AREA
@@ -252,11 +252,11 @@ class TestALateObject:
 
     def test_is_none_of_the_clip_s_own(self) -> None:
         for seed in SEEDS:
-            assert make_clip(two_squares(), [], plan_of(2, late=True), Random(seed)) is None
+            assert make_clip(two_squares(), [], plan_of(2, late_object=True), Random(seed)) is None
 
     def test_may_be_followed_by_a_distraction(self) -> None:
         donors = photograph(BLUE), photograph((255, 0, 255))
-        for clip in made(square_clip(), *donors, count=2, late=True):
+        for clip in made(square_clip(), *donors, count=2, late_object=True):
             assert clip.masks.shape[1] == 3
             assert not clip.masks[0, 2].any()
             assert clip.masks[1, 2].sum() >= MIN_OBJECT_AREA

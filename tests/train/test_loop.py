@@ -33,17 +33,14 @@ from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import Annotation, References, propagate
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
+from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.loop import (
-    distillation_loss,
     forward,
     learning_rate,
-    load_teacher,
-    score_sequence,
     take_step,
     train,
     unroll,
-    validate,
 )
 from vostool.train.recipe import Recipe
 from vostool.train.state import (
@@ -54,6 +51,7 @@ from vostool.train.state import (
     run_with,
     start_run,
 )
+from vostool.train.validation import score_sequence, validate
 
 CPU = torch.device("cpu")
 CYCLE = {"steps": 1, "size": (32, 48), "cycle": True}  # the last phase of `recipe_of`
@@ -445,12 +443,12 @@ class TestDistillation:
 
     def test_needs_a_teacher(self) -> None:
         with pytest.raises(ValueError, match="needs a teacher"):
-            recipe_of(phases=[{"steps": 1, "imitate": True}])
+            recipe_of(phases=[{"steps": 1, "distill": True}])
 
 
 def distilling(settings: StmSettings, **changes: Any) -> Recipe:
     """Return a recipe of distillation alone."""
-    phases = [{"steps": 40, "imitate": True}]
+    phases = [{"steps": 40, "distill": True}]
     teacher = Path("teacher")
     return recipe_of(network=settings, phases=phases, warmup=0, teacher=teacher, **changes)
 
@@ -467,7 +465,7 @@ class TestTheStart:
     def test_from_encoder_weights_takes_them_up(self, tmp_path: Path) -> None:
         state = torchvision.models.get_model("resnet18", weights=None).state_dict()
         save_file(state, tmp_path / "encoder.safetensors")
-        run = start_run(recipe_of(start=tmp_path / "encoder.safetensors"), CPU)
+        run = start_run(recipe_of(encoder_weights=tmp_path / "encoder.safetensors"), CPU)
         expected = state["layer3.1.conv2.weight"] / (1 + 1e-5) ** 0.5  # batch norm at its start
         for network in (run.network, run.average):
             for body in (network.query_body, network.memory_body):
@@ -476,29 +474,29 @@ class TestTheStart:
 
     def test_from_weights_that_are_not_there_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(VostoolError, match="missing"):
-            start_run(recipe_of(start=tmp_path / "missing.safetensors"), CPU)
+            start_run(recipe_of(encoder_weights=tmp_path / "missing.safetensors"), CPU)
 
     def test_from_a_whole_network_takes_it_up(self, whole: Path, data: Path) -> None:
         path = whole / "weights.safetensors"
-        weights = start_run(recipe_of(begin=path), CPU).network.state_dict()
+        weights = start_run(recipe_of(init_weights=path), CPU).network.state_dict()
         for name, value in load_file(path).items():
             assert torch.equal(weights[name], value.to(weights[name].dtype)), name
         other = TINY.model_copy(update={"key_channels": 9})
         with pytest.raises(WeightsError, match="key_channels 8; the recipe's network has 9"):
-            start_run(recipe_of(begin=path, network=other), CPU)
+            start_run(recipe_of(init_weights=path, network=other), CPU)
 
     def test_from_a_whole_network_needs_no_more_said_of_it(
         self, whole: Path, data: Path, tmp_path: Path
     ) -> None:
-        entries = recipe_of(data, begin=whole / "weights.safetensors").model_dump()
+        entries = recipe_of(data, init_weights=whole / "weights.safetensors").model_dump()
         del entries["network"]
-        entries["begin"] = tmp_path / "begin.safetensors"
-        entries["begin"].write_bytes((whole / "weights.safetensors").read_bytes())
+        entries["init_weights"] = tmp_path / "begin.safetensors"
+        entries["init_weights"].write_bytes((whole / "weights.safetensors").read_bytes())
         recipe, folder = Recipe.model_validate(entries), tmp_path / "run"
         assert start_run(recipe, CPU).network.settings == TINY
         with pytest.raises(Killed):
             train(recipe, folder, device=CPU, report=kill_at(1))
-        entries["begin"].unlink()  # of no more use
+        entries["init_weights"].unlink()  # of no more use
         assert load_checkpoint(export_run(folder, tmp_path / "w")).settings == TINY
         train(recipe, folder, device=CPU, resume=True)
         assert Recipe.model_validate_json((folder / "recipe.json").read_text()).network == TINY
@@ -507,7 +505,7 @@ class TestTheStart:
         path = tmp_path / "other.safetensors"
         header = {"format": 1, "settings": {"depth": 3}, "card": {}}
         save_file({"one": torch.ones(3)}, path, metadata={"vostool": json.dumps(header)})
-        entries = recipe_of(begin=path).model_dump()
+        entries = recipe_of(init_weights=path).model_dump()
         del entries["network"]
         with pytest.raises(WeightsError, match=r"settings that no network here has: .*depth"):
             start_run(Recipe.model_validate(entries), CPU)
@@ -517,7 +515,7 @@ class TestTheStart:
     ) -> None:
         path = whole / "weights.safetensors"
         shared = TINY.model_copy(update={"values": "shared"})
-        weights = start_run(recipe_of(begin=path, network=shared), CPU).network.state_dict()
+        weights = start_run(recipe_of(init_weights=path, network=shared), CPU).network.state_dict()
         taken = {name: value for name, value in load_file(path).items() if name in weights}
         own = ("memory_", "mask_stem.")
         assert {name for name in weights if not name.startswith(own)} <= taken.keys()
@@ -530,7 +528,7 @@ class TestTheStart:
     def test_from_weights_that_fit_nothing_is_refused(self, tmp_path: Path) -> None:
         save_file({"something": torch.ones(3)}, tmp_path / "other.safetensors")
         with pytest.raises(VostoolError):
-            start_run(recipe_of(start=tmp_path / "other.safetensors"), CPU)
+            start_run(recipe_of(encoder_weights=tmp_path / "other.safetensors"), CPU)
 
 
 class TestValidation:
@@ -730,7 +728,10 @@ class TestARun:
         assert card["held_out_j_and_f"] == {str(i): scores[i - 1] for i in range(1, best + 1)}
 
     def test_that_cannot_begin_leaves_no_folder(self, data: Path, tmp_path: Path) -> None:
-        for changes in ({"hold_out": ["tow"]}, {"start": tmp_path / "missing.safetensors"}):
+        for changes in (
+            {"hold_out": ["tow"]},
+            {"encoder_weights": tmp_path / "missing.safetensors"},
+        ):
             with pytest.raises(VostoolError):
                 train(recipe_of(data, **changes), tmp_path / "run", device=CPU)
             assert not (tmp_path / "run").exists()
@@ -749,7 +750,7 @@ class TestARun:
     def test_of_more_processes_than_clips_is_refused_at_once(
         self, data: Path, tmp_path: Path
     ) -> None:
-        recipe = recipe_of(data, objects=4, several=0.5, most=2)
+        recipe = recipe_of(data, objects=4, multi_object_share=0.5, max_objects=2)
         with pytest.raises(UsageError, match="2 clips, too few for 3 processes"):
             train(recipe, tmp_path / "run", device=CPU, team=Processes(0, 3))
         assert not (tmp_path / "run").exists()
@@ -901,7 +902,7 @@ class TestARun:
     def test_a_checkpoint_with_a_part_of_a_wrong_type_is_a_weights_error(
         self, part: str, value: object, started: Run[Stm], tmp_path: Path
     ) -> None:
-        if {"step": 3, "losses": [1]}.get(part) == value:
+        if (part, value) in (("step", 3), ("losses", [1])):
             pytest.skip("a right value")
         path = tmp_path / "checkpoint.pt"
         started.save(path)

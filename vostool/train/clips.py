@@ -46,7 +46,7 @@ class ClipPlan:
     size: tuple[int, int]  # height, width
     frames: int = 3
     objects: int = 1
-    late: bool = False  # the last object, a pasted one, enters at the second frame
+    late_object: bool = False  # the last object, a pasted one, enters at the second frame
     max_interval: int = 10  # most frames from one to the next
     backwards: bool = True  # the frames may run backwards
     unknown: bool = False  # frames without labels may follow the first
@@ -77,7 +77,7 @@ def make_clip(
     """
     chosen = choose_frames(sequence, plan, random)
     pictures, labels = sequence.pick(chosen)
-    own = plan.objects - plan.late
+    own = plan.objects - plan.late_object
     ids = [int(id_) for id_ in labels[0].unique() if id_]
     if not ids or min(len(ids), own) + len(donors) < plan.objects:
         return None
@@ -91,7 +91,7 @@ def make_clip(
         images, objects = paste(images, objects, donor, plan, random)
     if objects.shape[1] < plan.objects:
         return None
-    entries = [plan.late and place == plan.objects - 1 for place in range(plan.objects)]
+    entries = [plan.late_object and place == plan.objects - 1 for place in range(plan.objects)]
     if (
         min(int(objects[int(late), place].sum()) for place, late in enumerate(entries))
         < MIN_OBJECT_AREA
@@ -167,7 +167,7 @@ def paste(
         return images, objects
     alpha = layer[:, 3:]
     missing = plan.objects - objects.shape[1]
-    if plan.late and missing == 1:
+    if plan.late_object and missing == 1:
         alpha = alpha * (torch.arange(len(alpha), device=alpha.device) > 0).view(-1, 1, 1, 1)
     images = images * (1 - alpha) + layer[:, :3] * alpha
     covers = alpha > 0.5

@@ -7,36 +7,29 @@ recipe says so, of the cycle back from it (journal Eq. 3).
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vostool.datasets.sequences import InMemory
 from vostool.device import choose_precision
-from vostool.errors import InputError, TrainingError, UsageError, WeightsError
-from vostool.evaluate.metrics import score_frame
-from vostool.evaluate.results import ObjectScores, summary
+from vostool.errors import InputError, TrainingError, UsageError
 from vostool.files import make_folder, write_text
-from vostool.model.checkpoint import load_checkpoint
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
-from vostool.model.weights import find_weights
-from vostool.preprocess import label_map, object_tensor, resize, working_size
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import Annotation, Prediction, References, propagate
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
+from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.metrics_log import Log, Report
 from vostool.train.recipe import Recipe
-from vostool.train.sampler import Library, draw_batch, load_library
+from vostool.train.sampler import Library, check_roots, draw_batch, load_library
 from vostool.train.state import (
     CHECKPOINT,
     WEIGHTS,
@@ -47,8 +40,8 @@ from vostool.train.state import (
     resume_run,
     start_run,
 )
+from vostool.train.validation import validate
 
-MEMORY_ENCODER = ("memory_stem.", "mask_stem.", "memory_body.", "memory_value.")
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
@@ -74,38 +67,6 @@ def unroll(
     return total / (len(clip.images) - 1)
 
 
-def distillation_loss(network: Stm, teacher: Stm, clip: Clip) -> Tensor:
-    """Return how far the memory values of each clip are from the teacher's, (B,).
-
-    The mean squared difference, relative to the variance of the teacher's. Only the weights that
-    make the values, those of the memory encoder, get a gradient.
-    """
-    images, masks = clip.images.flatten(0, 1), clip.masks.flatten(0, 1)  # (T B, ., H, W)
-    with torch.no_grad():
-        _, target = teacher.remembered(teacher.encode(images), masks)
-    with gradients_only_for(network, MEMORY_ENCODER):
-        _, values = network.remembered(network.encode(images), masks)
-    apart = (values - target).square().mean(dim=(1, 2, 3, 4)) / target.var()
-    return apart.unflatten(0, clip.images.shape[:2]).mean(dim=0)
-
-
-@contextmanager
-def gradients_only_for(network: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
-    """Let what is computed in the block have gradients only for weights of these names."""
-    others = [
-        weight
-        for name, weight in network.named_parameters()
-        if weight.requires_grad and not name.startswith(prefixes)
-    ]
-    try:
-        for weight in others:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for weight in others:
-            weight.requires_grad_(True)
-
-
 def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
     """Propagate the masks of the objects' first frames through clips."""
     ids = tuple(range(1, clip.masks.shape[2]))
@@ -119,38 +80,6 @@ def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Pr
 
 
 @torch.no_grad()
-def validate(
-    network: Segmenter[Any, Any], sequences: Sequence[InMemory], size: int, device: torch.device
-) -> float:
-    """Return the mean J&F over the objects of whole clips, first and last frame left out."""
-    scores = [
-        score for sequence in sequences for score in score_sequence(network, sequence, size, device)
-    ]
-    return summary(scores)["J&F-Mean"] if scores else math.nan
-
-
-def score_sequence(
-    network: Segmenter[Any, Any], sequence: InMemory, size: int, device: torch.device
-) -> list[ObjectScores]:
-    """Score each object of the first frame on the annotated frames, as `vostool eval` does."""
-    truth = sequence.labels.numpy()
-    height, width = truth.shape[1:]
-    small = working_size(height, width, size, network.stride)
-    ids = tuple(int(id_) for id_ in np.unique(truth[0]) if id_)
-    given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
-    images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
-    scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
-    for index, prediction in enumerate(propagate(images, given, network)):
-        if index in sequence.annotated and 0 < index < sequence.length - 1:
-            labels = label_map(prediction.masks, prediction.ids, (height, width))
-            scores.append(score_frame(truth[index], labels, ids))
-    return [
-        ObjectScores(j=[j for j, _ in values], f=[f for _, f in values])
-        for values in zip(*scores, strict=True)
-    ]
-
-
-@torch.no_grad()
 def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
     """Return the first clip with its predictions in red and green, (3, H, T W)."""
     frames = []
@@ -159,22 +88,6 @@ def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
         tint = torch.cat([mask, torch.zeros_like(mask[:1])])
         frames.append(image[0] * (1 - 0.5 * mask.amax(dim=0)) + 0.5 * tint)
     return torch.cat(frames, dim=2)
-
-
-def load_teacher(recipe: Recipe, device: torch.device) -> Stm | None:
-    """Load the network that a recipe has for phases that imitate one.
-
-    Raises WeightsError if it remembers other values than the network to be trained.
-    """
-    if recipe.teacher is None:
-        return None
-    teacher = load_checkpoint(find_weights(str(recipe.teacher)))
-    if teacher.settings.value_channels != recipe.network.value_channels:
-        raise WeightsError(
-            f"{recipe.teacher}: {teacher.settings.value_channels} value channels; "
-            f"the recipe's network has {recipe.network.value_channels}"
-        )
-    return teacher.requires_grad_(False).to(device)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -194,12 +107,12 @@ def take_step(
     run: Run[Network],
     batch: tuple[Clip, int, bool],
     team: Processes,
-    imitation: Callable[[Clip], Tensor] | None = None,
+    distillation: Callable[[Clip], Tensor] | None = None,
 ) -> float:
     """Take one step of the optimiser and return its loss, the mean over all clips.
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
-    `imitation` is the loss of each clip in phases that imitate.
+    `distillation` is the loss of each clip in phases that distil.
     Raises TrainingError if the loss or a gradient is not a finite number, with the weights
     unchanged, or if the step leaves a weight that is none.
     """
@@ -209,8 +122,8 @@ def take_step(
     half = choose_precision(recipe.precision, device) is torch.bfloat16
     phase = recipe.phase(run.step)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        if phase.imitate and imitation is not None:
-            losses = imitation(clip)
+        if phase.distill and distillation is not None:
+            losses = distillation(clip)
         else:
             losses = unroll(run.network, clip, late=late, cycle=phase.cycle, gamma=recipe.gamma)
     loss = losses.sum() / count
@@ -246,21 +159,25 @@ def train(
     device: torch.device,
     resume: bool = False,
     report: Report = lambda entry: None,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
     team: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Run a recipe and return the path of the weights, `folder`/weights.safetensors.
 
     The weights are the averaged ones: those that did best on the clips held out, or without
-    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl;
-    `stop` is asked after each step, and ends the run with KeyboardInterrupt once it is saved.
+    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl,
+    `progress` with the number of steps taken and the loss after each; `stop` is asked after each
+    step, and ends the run with KeyboardInterrupt once it is saved.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
     holds none to resume or one of other data, UsageError if it holds one of another recipe.
     """
-    fewest = recipe.clips or max(1, recipe.objects // (recipe.most if recipe.several else 1))
+    most_objects = recipe.max_objects if recipe.multi_object_share else 1
+    fewest = recipe.clips or max(1, recipe.objects // most_objects)
     if fewest < team.count:
         raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
     checkpoint = folder / CHECKPOINT
+    check_roots(recipe)  # before anything is downloaded
     if resume:
         run = resume_run(recipe, checkpoint, device)
     else:
@@ -281,7 +198,8 @@ def train(
     with Log(folder, report, team.first, run.step) as log:
         context = TrainContext(folder, library, log, team, device, teacher, run.step)
         while run.step < recipe.steps:
-            advance(run, context)
+            loss = advance(run, context)
+            progress(run.step, loss)
             if team.any(stop(), device):
                 context.save(run)
                 raise KeyboardInterrupt
@@ -321,12 +239,13 @@ class TrainContext:
         run.losses, self.last_logged_step, self.since = [], run.step, now
 
 
-def advance(run: Run[Stm], context: TrainContext) -> None:
-    """Take one step, and where it is time log, validate and save."""
+def advance(run: Run[Stm], context: TrainContext) -> float:
+    """Take one step, log, validate and save where that is due, and return the loss."""
     recipe, team = run.recipe, context.team
     batch = draw_batch(context.library, recipe, run.step, context.device, team.shard)
-    imitation = context.teacher and partial(distillation_loss, run.network, context.teacher)
-    run.losses.append(take_step(run, batch, team, imitation))
+    distillation = context.teacher and partial(distillation_loss, run.network, context.teacher)
+    loss = take_step(run, batch, team, distillation)
+    run.losses.append(loss)
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
         context.tell(run)
@@ -335,6 +254,7 @@ def advance(run: Run[Stm], context: TrainContext) -> None:
         judge(run, context)
     if run.step % recipe.save_every == 0 or last:
         context.save(run)
+    return loss
 
 
 def judge(run: Run[Stm], context: TrainContext) -> None:

@@ -55,6 +55,17 @@ def load_library(recipe: Recipe, device: torch.device) -> Library:
     return library
 
 
+def check_roots(recipe: Recipe) -> None:
+    """Raise InputError if the folder of a data set is missing."""
+    for source in recipe.data:
+        root = recipe.data_root / source.root
+        if not root.is_dir():
+            raise InputError(
+                f"{root}: no such folder, expected the data set {source.root}; data sets lie under "
+                "data_root: --set data_root=FOLDER"
+            )
+
+
 def check_annotated(sequence: AnnotatedSequence, source: Source, recipe: Recipe) -> None:
     """Raise InputError for a clip from which nothing could be learnt."""
     if not sequence.annotated:
@@ -117,20 +128,20 @@ def draw_batch(
         torch.stack([clip.masks for clip in clips], dim=1),  # (T, B, N + 1, H, W)
         torch.stack([clip.known for clip in clips], dim=1),  # (T, B)
     )
-    return batch, count, plan.late
+    return batch, count, plan.late_object
 
 
 def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
     """Decide what clips a step has, and how many: all alike, so that they batch."""
     random, phase = Random(f"{recipe.seed}-{step}"), recipe.phase(step)
-    several = random.random() < recipe.several
-    late = several and random.random() < recipe.late
-    objects = random.randint(2, recipe.most) if several else 1
+    multi_object = random.random() < recipe.multi_object_share
+    late_object = multi_object and random.random() < recipe.late_share
+    objects = random.randint(2, recipe.max_objects) if multi_object else 1
     plan = ClipPlan(
         size=phase.size,
         frames=recipe.frames,
         objects=objects,
-        late=late,
+        late_object=late_object,
         max_interval=recipe.max_interval(step),
         backwards=recipe.backwards,
         unknown=phase.cycle and recipe.unknown,

@@ -29,7 +29,7 @@ from vostool.train.recipe import Recipe
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 # what of a recipe may change while its run goes on: where things lie and how often it speaks
 CHANGEABLE_ON_RESUME = ("data_root", "teacher", "log_every", "save_every", "validate_every")
-INIT_ONLY = ("start", "begin")  # of no use once it has begun
+INIT_ONLY = ("encoder_weights", "init_weights")  # of no use once it has begun
 
 
 class Trainable(Segmenter[Any, Any], Protocol):
@@ -186,8 +186,8 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     A recipe that says nothing of its network has that of the weights it begins from.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.begin is not None and "network" not in recipe.model_fields_set:
-        settings = read_settings(find_weights(str(recipe.begin)))
+    if recipe.init_weights is not None and "network" not in recipe.model_fields_set:
+        settings = read_settings(find_weights(str(recipe.init_weights)))
         recipe = recipe.model_copy(update={"network": settings})
     return run_with(first_network(recipe), recipe, device)
 
@@ -237,22 +237,24 @@ def make_optimizer(
 
 def first_network(recipe: Recipe) -> Stm:
     """Build the network with the weights that the recipe begins from."""
-    if recipe.begin is not None:
-        return begin_from(find_weights(str(recipe.begin)), recipe.network)
-    if recipe.start is None:
+    if recipe.init_weights is not None:
+        return begin_from(find_weights(str(recipe.init_weights)), recipe.network)
+    if recipe.encoder_weights is None:
         return Stm(recipe.network)
-    if recipe.start == "imagenet":
+    if recipe.encoder_weights == "imagenet":
         try:
             return Stm(recipe.network, imagenet=True)
         except OSError as error:
             raise WeightsError(
                 f"ImageNet weights of {recipe.network.backbone}: cannot be downloaded ({error}); "
-                "have a file instead: --set start=FILE.safetensors"
+                "have a file instead: --set encoder_weights=FILE.safetensors"
             ) from error
     try:
-        state = load_file(recipe.start)
+        state = load_file(recipe.encoder_weights)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{recipe.start}: cannot be read as encoder weights") from error
+        raise WeightsError(
+            f"{recipe.encoder_weights}: cannot be read as encoder weights"
+        ) from error
     return Stm(recipe.network, state)
 
 
@@ -278,11 +280,13 @@ def export(run: Run[Stm], path: Path) -> None:
 
 
 def export_run(folder: Path, path: Path) -> Path:
-    """Write the averaged weights of a run as its last checkpoint has them.
+    """Write the averaged weights of a run's last checkpoint to a new file, and return its path.
 
-    They are the latest, not those that did best on the clips held out. Raises what `Run.load`
-    does, and OutputError if they cannot be written.
+    They are the latest, not those that did best on the clips held out. Raises what
+    `read_checkpoint` and `Run.load` do, and OutputError if the file exists or cannot be written.
     """
+    if path.exists() or path.is_symlink():
+        raise OutputError(f"{path}: exists already; --export writes a new file: name another")
     checkpoint = folder / CHECKPOINT
     saved = read_checkpoint(checkpoint)
     run = run_with(Stm(saved.recipe.network), saved.recipe, torch.device("cpu"))
