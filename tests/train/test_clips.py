@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.datasets.making import photograph, sequence, square_clip
+from tests.train import plain_clips
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
 from vostool.train.clips import CAMERA as CAMERA_MOTION
 from vostool.train.clips import (
@@ -16,16 +17,14 @@ from vostool.train.clips import (
     Clip,
     ClipPlan,
     add_noise,
-    affine,
     choose_frames,
     colour,
     make_clip,
     paste,
     trajectory,
-    translation,
     view,
-    warp,
 )
+from vostool.train.resampling import Outline, affine, outlines, translation, warp
 
 SIZE = (48, 64)
 WHITE, BLUE = (255, 255, 255), (0, 0, 255)
@@ -333,6 +332,80 @@ class TestPasting:
         assert sum(ratio < 1 / 4 for ratio in growth) >= 2, "never played backwards"
 
 
+def rough(count: int = 5, height: int = 70, width: int = 90) -> InMemory:
+    """Return a sequence of noise with two objects of noisy outlines, which moves."""
+    generator = torch.Generator().manual_seed(count)
+    images = torch.randint(0, 256, (count, 3, height, width), generator=generator)
+    labels = torch.zeros(count, height, width)
+    for frame in range(count):
+        labels[frame, 20 : 20 + height // 2, 10 + frame : 50 + frame] = 3
+        labels[frame, 30:60, 60:85] = 7
+    labels *= torch.rand(labels.shape, generator=generator) > 0.1
+    known = tuple(range(count))
+    return InMemory("rough", images.to(torch.uint8), labels.to(torch.uint8), known)
+
+
+class TestAgainstThePlainFormula:
+    @pytest.mark.parametrize("source", [rough(), rough(1)], ids=["video", "photograph"])
+    @pytest.mark.parametrize("late_object", [False, True])
+    def test_clips_are_those_of_whole_frames_and_whole_layers(
+        self, source: InMemory, late_object: bool
+    ) -> None:
+        plan = plan_of(2, late_object=late_object, noise=0.02)
+        donors = (rough(4, 80, 60), rough(1, 60, 100))
+        found = 0
+        for seed in range(40):
+            clip = make_clip(source, donors, plan, Random(seed))
+            expected = plain_clips.make_clip(source, donors, plan, Random(seed))
+            if clip is None or expected is None:
+                assert clip is expected is None
+                continue
+            found += 1
+            torch.testing.assert_close(clip.images, expected.images, atol=2e-3, rtol=0)
+            assert (clip.masks != expected.masks).float().mean() < 1e-3, "but for ties"
+            assert torch.equal(clip.known, expected.known)
+        assert found > 20
+
+    @pytest.mark.parametrize("padding", ["reflection", "zeros"])
+    @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+    @pytest.mark.parametrize("still", [True, False])
+    def test_warping_a_part_gives_what_warping_the_whole_gives(
+        self, still: bool, mode: str, padding: str
+    ) -> None:
+        images = rough(3).images.float() / 255
+        random = Random(0)
+        for _ in range(60):
+            maps = torch.stack(
+                [
+                    translation(random.uniform(-150, 150), random.uniform(-150, 150))
+                    @ affine(random.uniform(-90, 90), 5, math.exp(random.uniform(-2, 2)), -1)
+                    for _ in range(3)
+                ]
+            )
+            maps = maps[:1].expand(3, -1, -1) if still else maps
+            warped = warp(images, maps, SIZE, mode, padding)
+            expected = plain_clips.warp(images, maps, SIZE, mode, padding)
+            different = (warped - expected).abs() > 2e-3
+            assert different.float().mean() < 2e-3, "but for ties"
+
+    def test_an_outline_is_the_mean_and_the_ends_of_an_object(self) -> None:
+        inside = torch.zeros(20, 30, dtype=torch.bool)
+        inside[4:8, 10:20] = inside[8, 12] = True
+        outline = Outline.of(inside)
+        rows, columns = inside.nonzero(as_tuple=True)
+        centre = (columns.float().mean().item(), rows.float().mean().item())
+        assert outline.centre == pytest.approx(centre)
+        assert (outline.top, outline.bottom, outline.left, outline.right) == (4, 9, 10, 20)
+
+    def test_outlines_are_held_per_frame_and_those_of_a_frame_are_its_own(self) -> None:
+        source = rough(2)
+        for frame in (0, 1, 0):
+            found = outlines(source, frame, source.labels[frame])
+            assert found == {id_: Outline.of(source.labels[frame] == id_) for id_ in (3, 7)}
+        nothing = torch.zeros(3, 3)  # is not looked at
+        assert outlines(source, 1, nothing)[3] == Outline.of(source.labels[1] == 3)
+
+
 class TestMaps:
     def grid(self) -> Tensor:
         return torch.rand(1, 1, 12, 16, generator=torch.Generator().manual_seed(0))
@@ -377,13 +450,14 @@ class TestMaps:
     def test_look_at_the_object_and_not_past_the_picture(self) -> None:
         clip = square_clip()
         target = clip.labels[0] == 1
+        outline, source = Outline.of(target), (target.shape[0], target.shape[1])
         for seed in range(30):
             plan = ClipPlan((32, 32))
-            maps = view(target, False, plan, Random(seed))
+            maps = view(outline, source, False, plan, Random(seed))
             assert torch.equal(maps[0], maps[2]), "a video moves by itself"
             shown = warp(target[None, None].float(), maps[:1], (32, 32), "nearest")
             assert shown.sum() >= MIN_OBJECT_AREA
-            moving = view(target, True, plan, Random(seed))
+            moving = view(outline, source, True, plan, Random(seed))
             assert not torch.equal(moving[0], moving[2]), "a photograph does not"
 
 

@@ -3,8 +3,9 @@ import dataclasses
 import functools
 import json
 import math
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from vostool.train.loop import (
     unroll,
 )
 from vostool.train.recipe import Recipe
+from vostool.train.sampler import draw_batch
 from vostool.train.state import (
     Run,
     export_run,
@@ -672,6 +674,33 @@ class TestARun:
         train(recipe, tmp_path, device=CPU, resume=True)
         logged = [(entry["step"], entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry]
         assert logged == [(2, 1.5), (4, 3.5), (6, 5.5)]
+
+    def test_clips_drawn_ahead_give_the_weights_that_clips_drawn_in_turn_give(
+        self, whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def in_turn(draws: Iterator[Any], depth: int) -> Iterator[Any]:
+            yield from draws
+
+        monkeypatch.setattr("vostool.train.loop.read_ahead", in_turn)
+        weights = train(recipe_of(data, hold_out=["two"]), tmp_path, device=CPU)
+        same_weights(weights, whole / "weights.safetensors")
+
+    def test_clips_are_drawn_in_a_thread_beside_the_steps_that_ends_with_the_run(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soon_done: None
+    ) -> None:
+        threads = []
+
+        def draw(*arguments: Any) -> tuple[Clip, int, bool]:
+            threads.append(threading.current_thread())
+            return draw_batch(*arguments)
+
+        monkeypatch.setattr("vostool.train.loop.draw_batch", draw)
+        asked = iter([False, True])
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe_of(data), tmp_path, device=CPU, stop=lambda: next(asked))
+        assert threads
+        assert threading.main_thread() not in threads
+        assert not any(thread.is_alive() for thread in threads)
 
     def test_that_is_to_stop_saves_and_resumes_to_the_very_same(
         self, whole: Path, data: Path, tmp_path: Path

@@ -66,6 +66,8 @@ class InMemory:
     images: Tensor  # (T, 3, H, W)
     labels: Tensor  # (T, H, W)
     annotated: tuple[int, ...]
+    # of objects by frame and id, as far as they were asked for
+    outlines: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def length(self) -> int:

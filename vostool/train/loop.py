@@ -8,6 +8,7 @@ recipe says so, of the cycle back from it (journal Eq. 3).
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from vostool.device import choose_precision
 from vostool.errors import InputError, TrainingError, UsageError
 from vostool.files import make_folder, write_text
+from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
@@ -197,12 +199,16 @@ def train(
             run.save(checkpoint)
     with Log(folder, report, team.first, run.step) as log:
         context = TrainContext(folder, library, log, team, device, teacher, run.step)
-        while run.step < recipe.steps:
-            loss = advance(run, context)
-            progress(run.step, loss)
-            if team.any(stop(), device):
-                context.save(run)
-                raise KeyboardInterrupt
+        # a draw depends on seed and step alone, so that it may be made ahead of its step
+        steps = range(run.step, recipe.steps)
+        draws = (draw_batch(library, recipe, step, device, team.shard) for step in steps)
+        with closing(read_ahead(draws, depth=1)) as batches:
+            for batch in batches:
+                loss = advance(run, context, batch)
+                progress(run.step, loss)
+                if team.any(stop(), device):
+                    context.save(run)
+                    raise KeyboardInterrupt
     weights = folder / WEIGHTS
     if team.first and not library.held_out:
         export(run, weights)
@@ -239,10 +245,9 @@ class TrainContext:
         run.losses, self.last_logged_step, self.since = [], run.step, now
 
 
-def advance(run: Run[Stm], context: TrainContext) -> float:
-    """Take one step, log, validate and save where that is due, and return the loss."""
+def advance(run: Run[Stm], context: TrainContext, batch: tuple[Clip, int, bool]) -> float:
+    """Take one step on a batch, log, validate and save where that is due, and return the loss."""
     recipe, team = run.recipe, context.team
-    batch = draw_batch(context.library, recipe, run.step, context.device, team.shard)
     distillation = context.teacher and partial(distillation_loss, run.network, context.teacher)
     loss = take_step(run, batch, team, distillation)
     run.losses.append(loss)
