@@ -17,6 +17,7 @@ from vostool.train.clips import (
     Clip,
     ClipPlan,
     add_noise,
+    blur,
     choose_frames,
     colour,
     make_clip,
@@ -459,6 +460,39 @@ class TestMaps:
             assert shown.sum() >= MIN_OBJECT_AREA
             moving = view(outline, source, True, plan, Random(seed))
             assert not torch.equal(moving[0], moving[2]), "a photograph does not"
+
+
+class TestMotionBlur:
+    def test_no_blur_leaves_a_clip_and_the_random_numbers_alone(self) -> None:
+        images, random = torch.full((2, 3, 8, 8), 0.5), Random(0)
+        assert blur(images, 0, random) is images
+        assert random.random() == Random(0).random()
+
+    def test_blur_spreads_a_point_along_a_line_and_keeps_its_light(self) -> None:
+        images = torch.zeros(1, 3, 41, 41)
+        images[..., 20, 20] = 1
+        lengths = []
+        for seed in SEEDS:
+            spread = blur(images, 16, Random(seed))[0, 0]
+            assert spread.sum().item() == pytest.approx(1, abs=1e-4)
+            rows, columns = (spread > 1e-6).nonzero(as_tuple=True)
+            assert rows.float().mean().item() == pytest.approx(20, abs=0.01)
+            offsets = torch.stack([rows, columns]).float() - 20
+            spans = torch.linalg.svdvals(offsets) / len(rows) ** 0.5
+            assert spans[1] < 1.2, "wider than a line"
+            lengths.append(spans[0].item())
+        assert max(lengths) > 3 * min(lengths)
+        assert max(lengths) < 8
+
+    def test_a_clip_without_blur_is_the_clip_of_a_plan_that_has_none(self) -> None:
+        sharp, blurred = (
+            made(square_clip(), noise=0.02, motion_blur=longest) for longest in (0.0, 12.0)
+        )
+        expected = made(square_clip(), noise=0.02)
+        for one, other, same in zip(sharp, blurred, expected, strict=True):
+            assert torch.equal(one.images, same.images)
+            assert torch.equal(one.masks, other.masks)
+            assert not torch.equal(one.images, other.images)
 
 
 class TestNoise:

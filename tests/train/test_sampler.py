@@ -248,6 +248,29 @@ class TestABatch:
         assert known.all() == (not (unknown and cycle))
         assert known[:, 0].all()
 
+    def test_has_as_many_frames_as_its_phase_says_or_else_the_recipe(self) -> None:
+        still = {"size": (32, 48), "steps": 1}
+        phases = [still, {**still, "frames": 4}]
+        counts = [len(clip.images) for clip, _, _ in batches(2, phases=phases, frames=2)]
+        assert counts == [2, 4]
+
+    def test_a_lookalike_shows_the_object_twice_and_is_not_followed(self) -> None:
+        pools = Library(videos=[square_clip()])  # of one orange square
+        still = {"size": (96, 96), "steps": 9, "paste": 0}
+        plain, doubled = (
+            list(batches(6, pools, phases=[{**still, "lookalike": share}], multi_object_share=0.0))
+            for share in (0.0, 1.0)
+        )
+        never = list(batches(6, pools, phases=[still], multi_object_share=0.0))
+        beside = 0
+        for (one, _, _), (two, _, _), (same_one, _, _) in zip(plain, doubled, never, strict=True):
+            assert same(one, same_one)
+            assert two.masks.shape == one.masks.shape
+            bright = two.images.amax(dim=2) > 0.4  # (T, B, H, W)
+            outside = (bright & (two.masks[:, :, 0] > 0)).float().mean()
+            beside += int(outside > 0.02)
+        assert beside >= 4
+
     def test_is_noisy_if_that_is_asked_for(self) -> None:
         plain, noisy = (next(batches(1, noise=noise))[0] for noise in (0.0, 0.1))
         assert torch.equal(plain.masks, noisy.masks)

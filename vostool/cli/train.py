@@ -67,7 +67,8 @@ def train(
         with stop_signals() as stop, processes(where) as team:
             title = f"{path.stem} on {where}"
             if team.first and not quiet:
-                print(f"{title}: {settings.steps} steps in {folder}", file=sys.stderr, flush=True)
+                noun = "step" if settings.steps == 1 else "steps"
+                print(f"{title}: {settings.steps} {noun} in {folder}", file=sys.stderr, flush=True)
             with show_progress(title, quiet or not team.first, "steps") as progress:
                 words = ""
 

@@ -20,6 +20,7 @@ from random import Random
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
 from vostool.train.resampling import Outline, affine, outlines, shown_part, translation, warp
@@ -52,6 +53,7 @@ class ClipPlan:
     backwards: bool = True  # the frames may run backwards
     unknown: bool = False  # frames without labels may follow the first
     noise: float = 0.0  # standard deviation of Gaussian noise, at the most
+    motion_blur: float = 0.0  # length in pixels, at the most
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def make_clip(
     masks = torch.cat([~objects.any(dim=1, keepdim=True), objects], dim=1)
     known = torch.tensor([frame in sequence.annotated for frame in chosen], device=masks.device)
     images = colour(images, random, jitter=sequence.length == 1)
+    images = blur(images, plan.motion_blur, random)
     return Clip(add_noise(images, plan.noise, random), masks.float(), known)
 
 
@@ -264,6 +267,24 @@ def colour(images: Tensor, random: Random, jitter: bool) -> Tensor:
         grey.mul_((1 - saturation) * contrast).add_(offset)
         torch.mul(image, saturation * contrast, out=frame).add_(grey).clamp_(0, 1)
     return changed
+
+
+def blur(images: Tensor, longest: float, random: Random) -> Tensor:
+    """Blur a clip along a line of one direction and a length of up to `longest` pixels."""
+    if longest == 0:
+        return images
+    length, angle = random.uniform(0, longest), random.uniform(0, math.pi)
+    reach = math.ceil(length / 2) + 1
+    across = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.zeros(len(across), len(across))
+    for along in torch.linspace(-length / 2, length / 2, 4 * reach).tolist():
+        right, down = (
+            (1 - (across - along * side(angle)).abs()).clamp(min=0) for side in (math.cos, math.sin)
+        )
+        kernel += down[:, None] * right  # a point, shared out among the pixels around it
+    weight = (kernel / kernel.sum()).to(images.device)[None, None]
+    padded = functional.pad(images.flatten(0, 1)[:, None], [reach] * 4, mode="replicate")
+    return functional.conv2d(padded, weight).view_as(images).clamp(0, 1)
 
 
 def add_noise(images: Tensor, most: float, random: Random) -> Tensor:

@@ -84,6 +84,12 @@ class Phase(Part):
         description="most frames from one of a clip to the next, unless annotated ones are rarer",
     )
     paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
+    frames: int | None = Field(
+        default=None, ge=2, le=1000, description="frames per clip, instead of the recipe's"
+    )
+    lookalike: float = Field(
+        default=0.0, ge=0, le=1, description="share of clips with a copy of an object beside it"
+    )
     cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
     distill: bool = Field(
         default=False, description="learn the teacher's memory values, instead of segmentation"
@@ -145,6 +151,9 @@ class Recipe(Part):
         default=False, description="take frames without labels too, for the cycle loss alone"
     )
     noise: float = Field(default=0.0, ge=0, description="most standard deviation of image noise")
+    motion_blur: float = Field(
+        default=0.0, ge=0, le=64, description="longest motion blur of a clip, pixels"
+    )
 
     phases: list[Phase] = Field(min_length=1)
     interval_growth: tuple[Annotated[int, Field(ge=0, le=10**9)], Count] = Field(

@@ -139,13 +139,14 @@ def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
     objects = random.randint(2, recipe.max_objects) if multi_object else 1
     plan = ClipPlan(
         size=phase.size,
-        frames=recipe.frames,
+        frames=phase.frames or recipe.frames,
         objects=objects,
         late_object=late_object,
         max_interval=recipe.max_interval(step),
         backwards=recipe.backwards,
         unknown=phase.cycle and recipe.unknown,
         noise=recipe.noise,
+        motion_blur=recipe.motion_blur,
     )
     return plan, recipe.clips or max(1, recipe.objects // objects)
 
@@ -160,6 +161,9 @@ def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, numbe
         distraction = random.random() < phase.paste
         count = plan.objects - 1 + distraction if phase.paste > 0 and library.donors else 0
         donors = [random.choice(library.donors) for _ in range(count)]
+        # a share of 0 draws nothing: clips are then those of a recipe without the entry
+        if phase.lookalike > 0 and random.random() < phase.lookalike:
+            donors.append(sequence)
         clip = make_clip(sequence, donors, plan, random)
         if clip is not None:
             return clip
