@@ -25,7 +25,7 @@ from vostool.train.clips import (
     trajectory,
     view,
 )
-from vostool.train.resampling import Outline, affine, outlines, translation, warp
+from vostool.train.resampling import Outline, affine, outlines, tilt, translation, warp
 
 SIZE = (48, 64)
 WHITE, BLUE = (255, 255, 255), (0, 0, 255)
@@ -460,6 +460,31 @@ class TestMaps:
             assert shown.sum() >= MIN_OBJECT_AREA
             moving = view(outline, source, True, plan, Random(seed))
             assert not torch.equal(moving[0], moving[2]), "a photograph does not"
+
+
+class TestPerspective:
+    def test_a_tilt_moves_pixels_as_the_projective_formula_says(self) -> None:
+        images = rough(1).images.float() / 255
+        maps = (translation(45, 35) @ tilt(0.3, -0.2, SIZE) @ translation(-32, -24))[None]
+        warped = warp(images, maps, SIZE, "bilinear")
+        down, right = torch.meshgrid(*(torch.arange(side) + 0.5 for side in SIZE), indexing="ij")
+        points = torch.stack([right, down, torch.ones_like(down)]).flatten(1)
+        x, y, depth = maps[0] @ points
+        height, width = images.shape[2:]
+        grid = torch.stack([2 * x / depth / width - 1, 2 * y / depth / height - 1], dim=1)
+        expected = torch.nn.functional.grid_sample(
+            images, grid.view(1, *SIZE, 2), "bilinear", "reflection", align_corners=False
+        )
+        torch.testing.assert_close(warped, expected, atol=2e-3, rtol=0)
+
+    def test_perspective_changes_photographs_and_no_videos_and_none_leaves_all_alone(self) -> None:
+        for source, differs in ((photograph(), True), (square_clip(), False)):
+            flat, none, tilted = (
+                made(source, **plan) for plan in ({}, {"perspective": 0.0}, {"perspective": 0.3})
+            )
+            for one, same, other in zip(flat, none, tilted, strict=True):
+                assert torch.equal(one.images, same.images)
+                assert torch.equal(one.masks, other.masks) is not differs
 
 
 class TestMotionBlur:

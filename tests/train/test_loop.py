@@ -31,7 +31,7 @@ from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import Annotation, References, propagate
+from vostool.propagation.frame_loop import REFERENCE_SETS, Annotation, References, propagate
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
@@ -39,6 +39,7 @@ from vostool.train.distributed import ALONE, Processes
 from vostool.train.loop import (
     forward,
     learning_rate,
+    remembered_frames,
     take_step,
     train,
     unroll,
@@ -192,6 +193,39 @@ class TestTheGradientOfTheCycle:
             above, below = (cycle_of(nudge + side).item() for side in (3e-3, -3e-3))
         assert abs(above - below) > 1e-5, "the prediction should matter here"
         assert gradient.item() == pytest.approx((above - below) / 6e-3, rel=0.1)
+
+
+class TestMemoryDropout:
+    def test_a_share_of_steps_remembers_the_first_frame_alone(self) -> None:
+        recipe = recipe_of(memory_dropout=0.25)
+        drawn = [remembered_frames(recipe, step) for step in range(400)]
+        assert drawn == [remembered_frames(recipe, step) for step in range(400)]
+        assert 60 < drawn.count(REFERENCE_SETS["first"]) < 140
+        assert {remembered_frames(recipe_of(), step) for step in range(50)} == {References(every=1)}
+
+    def test_a_step_is_taken_with_the_frames_drawn_for_it(
+        self, run: Run[Stm], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = []
+
+        def look(network: Stm, *others: object, **settings: object) -> Tensor:
+            told.append(settings["references"])
+            return head_loss(network)
+
+        monkeypatch.setattr("vostool.train.loop.unroll", look)
+        for share in (0.0, 1.0):
+            step_on(run, recipe.model_copy(update={"memory_dropout": share}), batch(2))
+        assert told == [References(every=1), REFERENCE_SETS["first"]]
+
+    def test_a_clip_that_remembers_its_first_frame_alone_is_predicted_from_it(
+        self, network: Stm
+    ) -> None:
+        clip = batch(3)
+        with torch.no_grad():
+            *_, last = forward(network, clip, late=False, references=REFERENCE_SETS["first"])
+            ends = Clip(clip.images[[0, 2]], clip.masks[[0, 2]], clip.known[[0, 2]])
+            *_, expected = forward(network, ends, late=False)
+        torch.testing.assert_close(last.masks, expected.masks)
 
 
 class TestAFrameWithoutLabels:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
-from vostool.train.resampling import Outline, affine, outlines, shown_part, translation, warp
+from vostool.train.resampling import Outline, affine, outlines, shown_part, tilt, translation, warp
 
 MIN_OBJECT_AREA = 60  # pixels of the clip that an object must show when it enters
 
@@ -54,6 +54,7 @@ class ClipPlan:
     unknown: bool = False  # frames without labels may follow the first
     noise: float = 0.0  # standard deviation of Gaussian noise, at the most
     motion_blur: float = 0.0  # length in pixels, at the most
+    perspective: float = 0.0  # of photographs: share of depth at the edges, at the most
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,9 @@ def view(
     drift = [torch.eye(3)] * plan.frames
     if drifts:
         drift = trajectory(CAMERA, size, plan.frames, random)
+        if plan.perspective > 0:
+            tilts = tilting(plan.perspective, size, plan.frames, random)
+            drift = [moved @ tilted for moved, tilted in zip(drift, tilts, strict=True)]
     return torch.stack([base @ moved @ clip_middle for moved in drift])
 
 
@@ -250,6 +254,16 @@ def trajectory(motion: Motion, size: tuple[int, int], frames: int, random: Rando
         shift = translation(motion.shift * size[1] * right, motion.shift * size[0] * down)
         path.append(shift @ moved)
     return path
+
+
+def tilting(most: float, size: tuple[int, int], frames: int, random: Random) -> list[Tensor]:
+    """Draw a smooth change of perspective: from one random tilt towards another."""
+    begin, end = ([random.uniform(-most, most) for _ in range(2)] for _ in range(2))
+    shares = [index / max(1, frames - 1) for index in range(frames)]
+    return [
+        tilt(*((1 - along) * a + along * b for a, b in zip(begin, end, strict=True)), size)
+        for along in shares
+    ]
 
 
 def colour(images: Tensor, random: Random, jitter: bool) -> Tensor:

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -24,7 +25,13 @@ from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import Annotation, Prediction, References, propagate
+from vostool.propagation.frame_loop import (
+    REFERENCE_SETS,
+    Annotation,
+    Prediction,
+    References,
+    propagate,
+)
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
@@ -44,19 +51,27 @@ from vostool.train.state import (
 )
 from vostool.train.validation import validate
 
+EVERY_FRAME = References(every=1)
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
 def unroll(
-    network: Segmenter[Any, Any], clip: Clip, *, late: bool, cycle: bool, gamma: float
+    network: Segmenter[Any, Any],
+    clip: Clip,
+    *,
+    late: bool,
+    cycle: bool,
+    gamma: float,
+    references: References = EVERY_FRAME,
 ) -> Tensor:
     """Return the loss of each clip, (B,): forward (Eq. 4) and, with `cycle`, back (Eq. 3).
 
     A frame whose masks are not known is judged by the cycle alone. The cycle leaves out a
     frame that does not show every object, which cannot explain the reference, and clips
-    with a `late` object, which their reference does not show.
+    with a `late` object, which their reference does not show. `references` are the frames
+    remembered.
     """
-    frames = forward(network, clip, late)
+    frames = forward(network, clip, late, references)
     reference = Reference(next(frames).features, clip.masks[0])
     total = torch.zeros(clip.images.shape[1], device=clip.images.device)
     for prediction, masks, known in zip(frames, clip.masks[1:], clip.known[1:], strict=True):
@@ -69,7 +84,9 @@ def unroll(
     return total / (len(clip.images) - 1)
 
 
-def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
+def forward(
+    network: Segmenter[Any, Any], clip: Clip, late: bool, references: References = EVERY_FRAME
+) -> Iterator[Prediction[Any]]:
     """Propagate the masks of the objects' first frames through clips."""
     ids = tuple(range(1, clip.masks.shape[2]))
     truth = {0: Annotation(ids, clip.masks[0][:, 1:])}
@@ -78,7 +95,13 @@ def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Pr
             0: Annotation(ids[:-1], clip.masks[0][:, 1:-1]),
             1: Annotation(ids[-1:], clip.masks[1][:, -1:]),
         }
-    return propagate(clip.images, truth, network, References(every=1))
+    return propagate(clip.images, truth, network, references)
+
+
+def remembered_frames(recipe: Recipe, step: int) -> References:
+    """Draw which frames of its clips a step remembers: all, or the first alone."""
+    dropped = Random(f"{recipe.seed}-{step}-memory").random() < recipe.memory_dropout
+    return REFERENCE_SETS["first"] if dropped else EVERY_FRAME
 
 
 @torch.no_grad()
@@ -127,7 +150,14 @@ def take_step(
         if phase.distill and distillation is not None:
             losses = distillation(clip)
         else:
-            losses = unroll(run.network, clip, late=late, cycle=phase.cycle, gamma=recipe.gamma)
+            losses = unroll(
+                run.network,
+                clip,
+                late=late,
+                cycle=phase.cycle,
+                gamma=recipe.gamma,
+                references=remembered_frames(recipe, run.step),
+            )
     loss = losses.sum() / count
     loss_value = team.total(loss.detach()).item()
     if not math.isfinite(loss_value):

@@ -154,6 +154,15 @@ class Recipe(Part):
     motion_blur: float = Field(
         default=0.0, ge=0, le=64, description="longest motion blur of a clip, pixels"
     )
+    perspective: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.4,
+        description="most change of depth across the view of a photograph, as a share",
+    )
+    memory_dropout: float = Field(
+        default=0.0, ge=0, le=1, description="share of steps that remember the first frame alone"
+    )
 
     phases: list[Phase] = Field(min_length=1)
     interval_growth: tuple[Annotated[int, Field(ge=0, le=10**9)], Count] = Field(

@@ -1,4 +1,4 @@
-"""Affine maps and the resampling of frames, of no more of them than is seen.
+"""Projective maps and the resampling of frames, of no more of them than is seen.
 
 A map is a (3, 3) matrix from pixels of the clip to pixels of the source, both counted from the
 outer edge of the first pixel.
@@ -123,14 +123,28 @@ def sampling_grid(maps: Tensor, source: Iterable[int], size: tuple[int, int]) ->
     """
     height, width = source
     scale = torch.tensor([[2 / width], [2 / height]])
-    matrix = maps[:, :2] * scale  # (T, 2, 3)
+    matrix = torch.cat([maps[:, :2] * scale - maps[:, 2:], maps[:, 2:]], dim=1)  # (T, 3, 3)
     down, right = (torch.arange(side) + 0.5 for side in size)
-    across = matrix[:, :, 0, None] * right + matrix[:, :, 2, None] - 1  # (T, 2, W)
-    along = matrix[:, :, 1, None] * down  # (T, 2, H)
+    across = matrix[:, :, 0, None] * right + matrix[:, :, 2, None]  # (T, 3, W)
+    along = matrix[:, :, 1, None] * down  # (T, 3, H)
     grid = torch.empty(len(maps), *size, 2)
     for axis in range(2):
         torch.add(across[:, axis, None, :], along[:, axis, :, None], out=grid[..., axis])
+    if not is_affine(maps):
+        grid /= (across[:, 2, None, :] + along[:, 2, :, None])[..., None]
     return grid
+
+
+def is_affine(maps: Tensor) -> bool:
+    """Tell whether maps (T, 3, 3) leave parallel lines parallel."""
+    return bool((maps[:, 2] == torch.tensor([0.0, 0.0, 1.0])).all())
+
+
+def tilt(right: float, down: float, size: tuple[int, int]) -> Tensor:
+    """Return a perspective map of a clip, its middle at 0, by shares of depth at its edges."""
+    matrix = torch.eye(3)
+    matrix[2, 0], matrix[2, 1] = 2 * right / size[1], 2 * down / size[0]
+    return matrix
 
 
 def corners(height: float, width: float) -> Tensor:
@@ -141,6 +155,7 @@ def corners(height: float, width: float) -> Tensor:
 def needed_part(maps: Tensor, source: Iterable[int], size: tuple[int, int]) -> tuple[slice, slice]:
     """Return the rows and columns of the source that a clip shows, mirrored ones too."""
     reached = maps @ corners(*size)  # (T, 3, 4)
+    reached = reached / reached[:, 2:]
     height, width = source
     return span(reached[:, 1], height), span(reached[:, 0], width)
 

@@ -147,6 +147,7 @@ def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
         unknown=phase.cycle and recipe.unknown,
         noise=recipe.noise,
         motion_blur=recipe.motion_blur,
+        perspective=recipe.perspective,
     )
     return plan, recipe.clips or max(1, recipe.objects // objects)
 
