@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.datasets.sequences import AnnotatedSequence
+from vostool.train.appearance import add_noise
 from vostool.train.clips import (
     CAMERA,
     MIN_OBJECT_AREA,
     OBJECT,
     Clip,
     ClipPlan,
-    add_noise,
     choose_frames,
     clamp,
     trajectory,

@@ -183,7 +183,9 @@ def test_a_stop_signal_saves_the_step_at_work_and_the_run_can_be_resumed(
 
     before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
     monkeypatch.setattr(loop, "take_step", interrupted)
-    assert train("-q", "-o", "run", "--set", "save_every=100").code == code
+    outcome = train("-q", "-o", "run", "--set", "save_every=100")
+    assert outcome.code == code
+    assert "saved in run: the same command with --resume" in outcome.err
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
     assert torch.load("run/checkpoint.pt", weights_only=True)["step"] == 1
     monkeypatch.setattr(loop, "take_step", take_step)

@@ -11,15 +11,13 @@ from torch import Tensor
 from tests.datasets.making import photograph, sequence, square_clip
 from tests.train import plain_clips
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
+from vostool.train.appearance import add_noise, blur, colour
 from vostool.train.clips import CAMERA as CAMERA_MOTION
 from vostool.train.clips import (
     MIN_OBJECT_AREA,
     Clip,
     ClipPlan,
-    add_noise,
-    blur,
     choose_frames,
-    colour,
     make_clip,
     paste,
     trajectory,
@@ -478,10 +476,9 @@ class TestPerspective:
         torch.testing.assert_close(warped, expected, atol=2e-3, rtol=0)
 
     def test_perspective_changes_photographs_and_no_videos_and_none_leaves_all_alone(self) -> None:
+        plans: tuple[dict[str, Any], ...] = ({}, {"perspective": 0.0}, {"perspective": 0.3})
         for source, differs in ((photograph(), True), (square_clip(), False)):
-            flat, none, tilted = (
-                made(source, **plan) for plan in ({}, {"perspective": 0.0}, {"perspective": 0.3})
-            )
+            flat, none, tilted = (made(source, **plan) for plan in plans)
             for one, same, other in zip(flat, none, tilted, strict=True):
                 assert torch.equal(one.images, same.images)
                 assert torch.equal(one.masks, other.masks) is not differs

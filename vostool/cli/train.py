@@ -64,7 +64,7 @@ def train(
             return
         with told(quiet):
             settings = read_recipe(path, change or [])
-        with stop_signals() as stop, processes(where) as team:
+        with stop_signals(folder) as stop, processes(where) as team:
             title = f"{path.stem} on {where}"
             if team.first and not quiet:
                 noun = "step" if settings.steps == 1 else "steps"
@@ -93,11 +93,12 @@ def train(
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
+def stop_signals(folder: Path) -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether Ctrl-C or SIGTERM came; the second one acts at once.
 
     A step of training must not be torn apart; the loop asks between two of them, saves, and
-    raises KeyboardInterrupt. After SIGTERM the exit code is 143.
+    raises KeyboardInterrupt. What is kept in `folder` is then reported; after SIGTERM the exit
+    code is 143.
     """
     came: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
@@ -116,6 +117,9 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(came)
     except KeyboardInterrupt:
+        if (folder / "checkpoint.pt").exists():
+            words = f"stopped; the run is saved in {folder}: the same command with --resume goes on"
+            print(f"vostool: {words}", file=sys.stderr)
         if came[:1] == [signal.SIGTERM]:
             raise typer.Exit(128 + signal.SIGTERM) from None
         raise
