@@ -209,11 +209,11 @@ def train(
     if fewest < team.count:
         raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
     checkpoint = folder / CHECKPOINT
-    check_roots(recipe)  # before anything is downloaded
     if resume:
         run = resume_run(recipe, checkpoint, device)
     else:
         claim(folder)
+        check_roots(recipe)  # before anything is downloaded
         run = start_run(recipe, device)
     recipe = run.recipe
     library = load_library(recipe, device)

@@ -37,6 +37,7 @@ class Library:
 
 def load_library(recipe: Recipe, device: torch.device) -> Library:
     """Open all data sets of a recipe; raises InputError if there is nothing to train on."""
+    check_roots(recipe)
     library = Library()
     for source in recipe.data:
         for sequence in load_source(recipe, source):
