@@ -583,7 +583,7 @@ class TestTrain:
             """
             frames = 2
             objects = 1
-            several = 0
+            multi_object_share = 0
             precision = "fp32"
             log_every = 1
             network = {key_channels = 8, value_channels = 16, decoder_channels = [16, 8, 8]}

@@ -94,6 +94,7 @@ class TestWantOfMemory:
             RuntimeError(
                 "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
             ),
+            RuntimeError("Storage size calculation overflowed with sizes=[9999999999, 9999999999]"),
         ],
         ids=lambda error: type(error).__name__,
     )

@@ -13,6 +13,7 @@ from vostool.errors import DeviceError, UsageError
 PRECISIONS = dict(
     zip(defaults.PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True)
 )
+CPU_OOM = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 
 
 def choose_device(name: str) -> torch.device:
@@ -76,24 +77,24 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextmanager
-def oom_as_device_error(device: torch.device) -> Iterator[None]:
-    """Turn an out-of-memory error into a DeviceError that says what helps."""
+def oom_as_device_error(
+    device: torch.device, remedy: str = "a smaller --size, --memory-frames or --objects-at-once"
+) -> Iterator[None]:
+    """Raise running out of memory as a DeviceError that names a remedy."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise DeviceError(
-            f"{device}: out of memory; try a smaller --size, --memory-frames or --objects-at-once"
-        ) from error
+        raise DeviceError(f"{device}: out of memory; try {remedy}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that there is too little memory."""
+    """Tell whether an error says that there is too little memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     # on a CPU PyTorch raises a plain RuntimeError
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU_OOM)
 
 
 def release_memory(device: torch.device) -> None:

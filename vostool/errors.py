@@ -74,7 +74,7 @@ class ContractError(VostoolError):
 
 
 class TrainingError(VostoolError):
-    """Training that diverged: a loss or gradient that is not finite."""
+    """Training that diverged: a loss, gradient or weight that is not finite."""
 
     exit_code = 10  # 9 is kept for warnings that a pipeline takes for failures
     meaning = "training diverged"

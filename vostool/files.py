@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and the one way to read text."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ def atomic_write(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     failures: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())  # or a power cut may leave the new name to an empty file
         part.replace(path)
     except failures as error:
         with suppress(OSError):

@@ -1,7 +1,7 @@
 """Train the network: `python -m agss.train RECIPE.toml -o FOLDER`.
 
 The recipe, its data, the loss and the step are vostool's; of the recipe's network only
-`start` counts. A run that was stopped goes on where it was when the same command is given.
+`encoder_weights` counts. A run that was stopped is resumed by the same command.
 """
 
 import argparse
@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 
 from vostool.files import make_folder
 from vostool.train.distributed import ALONE
-from vostool.train.loop import take_step, validate
+from vostool.train.loop import take_step
 from vostool.train.metrics_log import Log, Report
 from vostool.train.recipe import Recipe, read_recipe
 from vostool.train.sampler import draw_batch, load_library
 from vostool.train.state import CHECKPOINT, WEIGHTS, Run, make_optimizer, read_checkpoint
+from vostool.train.validation import validate
 
 from .model import AgssVos, save
 
@@ -35,7 +36,7 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
     library, run = load_library(recipe, CPU), start_run(recipe)
     make_folder(folder)
     if checkpoint.exists():
-        run.load(read_checkpoint(checkpoint, CPU), checkpoint)
+        run.load(read_checkpoint(checkpoint), checkpoint)
     with Log(folder, report, step=run.step) as log:
         while run.step < recipe.steps:
             run.losses.append(take_step(run, draw_batch(library, recipe, run.step, CPU), ALONE))
@@ -55,7 +56,8 @@ def train(recipe: Recipe, folder: Path, report: Report = lambda entry: None) -> 
 def start_run(recipe: Recipe) -> Run[AgssVos]:
     """Build network, average and optimiser as they are before the first step."""
     torch.manual_seed(recipe.seed)
-    network = AgssVos(load_file(recipe.start) if isinstance(recipe.start, Path) else None)
+    weights = recipe.encoder_weights
+    network = AgssVos(load_file(weights) if isinstance(weights, Path) else None)
     network.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
     return Run(recipe, network, average, make_optimizer(network, ("stem.", "body."), recipe))

@@ -98,7 +98,7 @@ def recipe_of(root: Path = Path(), **changes: Any) -> Recipe:
         "phases": [{"steps": 3, "size": (32, 48)}, {"steps": 1, "size": (32, 48), "cycle": True}],
         "frames": 2,
         "objects": 1,
-        "several": 0,
+        "multi_object_share": 0,
         "warmup": 1,
         "precision": "fp32",
         "log_every": 1,

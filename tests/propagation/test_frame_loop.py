@@ -119,6 +119,55 @@ class TestWhatIsRead:
         recorder, _ = run(10, {0: square(1), 3: square(1, row=2)})
         assert recorder.reads[-1] == (9, (0, 3, 5, 8))
 
+    @pytest.mark.parametrize("name", ["first", "first+previous"])
+    def test_a_frame_that_annotates_other_objects_does_not_stay_in_memory(self, name: str) -> None:
+        entries = {0: square(1), 3: square(2, row=2)}
+        recorder = Recorder()
+        list(propagate(numbered(7), entries, recorder, REFERENCE_SETS[name]))
+        previous = REFERENCE_SETS[name].previous
+        assert [frames for _, frames in recorder.reads if frames[0] == 0] == [
+            tuple(sorted({0, frame - 1} if previous else {0})) for frame in range(1, 7)
+        ]
+
+    @pytest.mark.parametrize(
+        ("again", "kept"), [((1, 2), True), ((1,), False), ((1, 3), False), ((3,), False)]
+    )
+    def test_a_frame_is_annotated_for_a_group_only_if_all_its_objects_are(
+        self, again: tuple[int, ...], kept: bool
+    ) -> None:
+        def given(*ids: int) -> Annotation:
+            objects = torch.zeros(1, len(ids), 4, 6)
+            for place, id_ in enumerate(ids):
+                objects[:, place, id_, :2] = 1
+            return Annotation(ids, objects)
+
+        recorder = Recorder()
+        entries = {0: given(1, 2), 3: given(*again)}
+        list(propagate(numbered(6), entries, recorder, REFERENCE_SETS["first"]))
+        read = [frames for frame, frames in recorder.reads if frame == 5 and frames[0] == 0]
+        assert read == [(0, 3) if kept else (0,)]
+
+    def test_frames_on_which_others_enter_are_no_truth_to_a_memory_of_few_frames(self) -> None:
+        told: dict[tuple[int, int], bool] = {}
+
+        class Noting(Recorder):
+            def memorize(
+                self,
+                features: int,
+                masks: Tensor,
+                memory: tuple[Seen, ...] | None = None,
+                annotated: bool = False,
+            ) -> tuple[Seen, ...]:
+                seen = super().memorize(features, masks, memory, annotated)
+                told[seen[0][0], features] = annotated
+                return seen
+
+        entries = {frame: square(1 + frame, row=frame % 3) for frame in range(4)}
+        list(propagate(numbered(6), entries, Noting()))
+        assert {pair for pair, annotated in told.items() if annotated} == {
+            (frame, frame) for frame in entries
+        }
+
     def test_is_the_truth_where_there_is_one(self) -> None:
         given = square(1)
         memories: list[tuple[Seen, ...]] = []

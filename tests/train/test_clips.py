@@ -9,23 +9,21 @@ import torch
 from torch import Tensor
 
 from tests.datasets.making import photograph, sequence, square_clip
+from tests.train import plain_clips
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
+from vostool.train.appearance import add_noise, blur, colour
 from vostool.train.clips import CAMERA as CAMERA_MOTION
 from vostool.train.clips import (
     MIN_OBJECT_AREA,
     Clip,
     ClipPlan,
-    add_noise,
-    affine,
     choose_frames,
-    colour,
     make_clip,
     paste,
     trajectory,
-    translation,
     view,
-    warp,
 )
+from vostool.train.resampling import Outline, affine, outlines, tilt, translation, warp
 
 SIZE = (48, 64)
 WHITE, BLUE = (255, 255, 255), (0, 0, 255)
@@ -239,7 +237,7 @@ class TestALateObject:
     def test_is_the_last_shows_from_the_second_frame_on_and_was_pasted(
         self, source: AnnotatedSequence
     ) -> None:
-        for clip in made(source, photograph(BLUE), count=2, late=True):
+        for clip in made(source, photograph(BLUE), count=2, late_object=True):
             assert clip.masks.shape == (3, 3, *SIZE)
             assert not clip.masks[0, 2].any()
             assert clip.masks[1, 2].sum() >= MIN_OBJECT_AREA
@@ -252,11 +250,11 @@ class TestALateObject:
 
     def test_is_none_of_the_clip_s_own(self) -> None:
         for seed in SEEDS:
-            assert make_clip(two_squares(), [], plan_of(2, late=True), Random(seed)) is None
+            assert make_clip(two_squares(), [], plan_of(2, late_object=True), Random(seed)) is None
 
     def test_may_be_followed_by_a_distraction(self) -> None:
         donors = photograph(BLUE), photograph((255, 0, 255))
-        for clip in made(square_clip(), *donors, count=2, late=True):
+        for clip in made(square_clip(), *donors, count=2, late_object=True):
             assert clip.masks.shape[1] == 3
             assert not clip.masks[0, 2].any()
             assert clip.masks[1, 2].sum() >= MIN_OBJECT_AREA
@@ -333,6 +331,80 @@ class TestPasting:
         assert sum(ratio < 1 / 4 for ratio in growth) >= 2, "never played backwards"
 
 
+def rough(count: int = 5, height: int = 70, width: int = 90) -> InMemory:
+    """Return a sequence of noise with two objects of noisy outlines, which moves."""
+    generator = torch.Generator().manual_seed(count)
+    images = torch.randint(0, 256, (count, 3, height, width), generator=generator)
+    labels = torch.zeros(count, height, width)
+    for frame in range(count):
+        labels[frame, 20 : 20 + height // 2, 10 + frame : 50 + frame] = 3
+        labels[frame, 30:60, 60:85] = 7
+    labels *= torch.rand(labels.shape, generator=generator) > 0.1
+    known = tuple(range(count))
+    return InMemory("rough", images.to(torch.uint8), labels.to(torch.uint8), known)
+
+
+class TestAgainstThePlainFormula:
+    @pytest.mark.parametrize("source", [rough(), rough(1)], ids=["video", "photograph"])
+    @pytest.mark.parametrize("late_object", [False, True])
+    def test_clips_are_those_of_whole_frames_and_whole_layers(
+        self, source: InMemory, late_object: bool
+    ) -> None:
+        plan = plan_of(2, late_object=late_object, noise=0.02)
+        donors = (rough(4, 80, 60), rough(1, 60, 100))
+        found = 0
+        for seed in range(40):
+            clip = make_clip(source, donors, plan, Random(seed))
+            expected = plain_clips.make_clip(source, donors, plan, Random(seed))
+            if clip is None or expected is None:
+                assert clip is expected is None
+                continue
+            found += 1
+            torch.testing.assert_close(clip.images, expected.images, atol=2e-3, rtol=0)
+            assert (clip.masks != expected.masks).float().mean() < 1e-3, "but for ties"
+            assert torch.equal(clip.known, expected.known)
+        assert found > 20
+
+    @pytest.mark.parametrize("padding", ["reflection", "zeros"])
+    @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+    @pytest.mark.parametrize("still", [True, False])
+    def test_warping_a_part_gives_what_warping_the_whole_gives(
+        self, still: bool, mode: str, padding: str
+    ) -> None:
+        images = rough(3).images.float() / 255
+        random = Random(0)
+        for _ in range(60):
+            maps = torch.stack(
+                [
+                    translation(random.uniform(-150, 150), random.uniform(-150, 150))
+                    @ affine(random.uniform(-90, 90), 5, math.exp(random.uniform(-2, 2)), -1)
+                    for _ in range(3)
+                ]
+            )
+            maps = maps[:1].expand(3, -1, -1) if still else maps
+            warped = warp(images, maps, SIZE, mode, padding)
+            expected = plain_clips.warp(images, maps, SIZE, mode, padding)
+            different = (warped - expected).abs() > 2e-3
+            assert different.float().mean() < 2e-3, "but for ties"
+
+    def test_an_outline_is_the_mean_and_the_ends_of_an_object(self) -> None:
+        inside = torch.zeros(20, 30, dtype=torch.bool)
+        inside[4:8, 10:20] = inside[8, 12] = True
+        outline = Outline.of(inside)
+        rows, columns = inside.nonzero(as_tuple=True)
+        centre = (columns.float().mean().item(), rows.float().mean().item())
+        assert outline.centre == pytest.approx(centre)
+        assert (outline.top, outline.bottom, outline.left, outline.right) == (4, 9, 10, 20)
+
+    def test_outlines_are_held_per_frame_and_those_of_a_frame_are_its_own(self) -> None:
+        source = rough(2)
+        for frame in (0, 1, 0):
+            found = outlines(source, frame, source.labels[frame])
+            assert found == {id_: Outline.of(source.labels[frame] == id_) for id_ in (3, 7)}
+        nothing = torch.zeros(3, 3)  # is not looked at
+        assert outlines(source, 1, nothing)[3] == Outline.of(source.labels[1] == 3)
+
+
 class TestMaps:
     def grid(self) -> Tensor:
         return torch.rand(1, 1, 12, 16, generator=torch.Generator().manual_seed(0))
@@ -377,14 +449,72 @@ class TestMaps:
     def test_look_at_the_object_and_not_past_the_picture(self) -> None:
         clip = square_clip()
         target = clip.labels[0] == 1
+        outline, source = Outline.of(target), (target.shape[0], target.shape[1])
         for seed in range(30):
             plan = ClipPlan((32, 32))
-            maps = view(target, False, plan, Random(seed))
+            maps = view(outline, source, False, plan, Random(seed))
             assert torch.equal(maps[0], maps[2]), "a video moves by itself"
             shown = warp(target[None, None].float(), maps[:1], (32, 32), "nearest")
             assert shown.sum() >= MIN_OBJECT_AREA
-            moving = view(target, True, plan, Random(seed))
+            moving = view(outline, source, True, plan, Random(seed))
             assert not torch.equal(moving[0], moving[2]), "a photograph does not"
+
+
+class TestPerspective:
+    def test_a_tilt_moves_pixels_as_the_projective_formula_says(self) -> None:
+        images = rough(1).images.float() / 255
+        maps = (translation(45, 35) @ tilt(0.3, -0.2, SIZE) @ translation(-32, -24))[None]
+        warped = warp(images, maps, SIZE, "bilinear")
+        down, right = torch.meshgrid(*(torch.arange(side) + 0.5 for side in SIZE), indexing="ij")
+        points = torch.stack([right, down, torch.ones_like(down)]).flatten(1)
+        x, y, depth = maps[0] @ points
+        height, width = images.shape[2:]
+        grid = torch.stack([2 * x / depth / width - 1, 2 * y / depth / height - 1], dim=1)
+        expected = torch.nn.functional.grid_sample(
+            images, grid.view(1, *SIZE, 2), "bilinear", "reflection", align_corners=False
+        )
+        torch.testing.assert_close(warped, expected, atol=2e-3, rtol=0)
+
+    def test_perspective_changes_photographs_and_no_videos_and_none_leaves_all_alone(self) -> None:
+        plans: tuple[dict[str, Any], ...] = ({}, {"perspective": 0.0}, {"perspective": 0.3})
+        for source, differs in ((photograph(), True), (square_clip(), False)):
+            flat, none, tilted = (made(source, **plan) for plan in plans)
+            for one, same, other in zip(flat, none, tilted, strict=True):
+                assert torch.equal(one.images, same.images)
+                assert torch.equal(one.masks, other.masks) is not differs
+
+
+class TestMotionBlur:
+    def test_no_blur_leaves_a_clip_and_the_random_numbers_alone(self) -> None:
+        images, random = torch.full((2, 3, 8, 8), 0.5), Random(0)
+        assert blur(images, 0, random) is images
+        assert random.random() == Random(0).random()
+
+    def test_blur_spreads_a_point_along_a_line_and_keeps_its_light(self) -> None:
+        images = torch.zeros(1, 3, 41, 41)
+        images[..., 20, 20] = 1
+        lengths = []
+        for seed in SEEDS:
+            spread = blur(images, 16, Random(seed))[0, 0]
+            assert spread.sum().item() == pytest.approx(1, abs=1e-4)
+            rows, columns = (spread > 1e-6).nonzero(as_tuple=True)
+            assert rows.float().mean().item() == pytest.approx(20, abs=0.01)
+            offsets = torch.stack([rows, columns]).float() - 20
+            spans = torch.linalg.svdvals(offsets) / len(rows) ** 0.5
+            assert spans[1] < 1.2, "wider than a line"
+            lengths.append(spans[0].item())
+        assert max(lengths) > 3 * min(lengths)
+        assert max(lengths) < 8
+
+    def test_a_clip_without_blur_is_the_clip_of_a_plan_that_has_none(self) -> None:
+        sharp, blurred = (
+            made(square_clip(), noise=0.02, motion_blur=longest) for longest in (0.0, 12.0)
+        )
+        expected = made(square_clip(), noise=0.02)
+        for one, other, same in zip(sharp, blurred, expected, strict=True):
+            assert torch.equal(one.images, same.images)
+            assert torch.equal(one.masks, other.masks)
+            assert not torch.equal(one.images, other.images)
 
 
 class TestNoise:

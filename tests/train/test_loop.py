@@ -3,7 +3,9 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,28 +19,42 @@ from torch import Tensor
 from tests.conftest import ARRIVAL, TINY, ColourSegmenter, scene
 from tests.datasets.making import recipe_of, square_clip, write_library, write_photograph
 from vostool.datasets.sequences import InMemory
-from vostool.errors import InputError, OutputError, UsageError, VostoolError, WeightsError
+from vostool.errors import (
+    InputError,
+    OutputError,
+    TrainingError,
+    UsageError,
+    VostoolError,
+    WeightsError,
+)
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import Annotation, References, propagate
+from vostool.propagation.frame_loop import REFERENCE_SETS, Annotation, References, propagate
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
+from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.loop import (
     forward,
-    imitate,
     learning_rate,
-    load_teacher,
-    score_sequence,
+    remembered_frames,
     take_step,
     train,
     unroll,
-    validate,
 )
 from vostool.train.recipe import Recipe
-from vostool.train.state import Run, export_run, start_run
+from vostool.train.sampler import draw_batch
+from vostool.train.state import (
+    Run,
+    export_run,
+    make_optimizer,
+    read_checkpoint,
+    run_with,
+    start_run,
+)
+from vostool.train.validation import score_sequence, validate
 
 CPU = torch.device("cpu")
 CYCLE = {"steps": 1, "size": (32, 48), "cycle": True}  # the last phase of `recipe_of`
@@ -143,6 +159,73 @@ class TestTheLoss:
 
     def test_is_almost_nothing_where_the_segmenter_is_right(self) -> None:
         assert loss_of(ColourSegmenter(), batch(8), cycle=True) < 0.05
+
+
+class Nudged:
+    """A segmenter whose logits of one frame are moved by a number: what makes a prediction."""
+
+    stride = 1
+
+    def __init__(self, segmenter: Any, nudge: Tensor) -> None:
+        self._segmenter, self._nudge, self._calls = segmenter, nudge, 0
+        self.encode, self.memorize = segmenter.encode, segmenter.memorize
+
+    def segment(self, features: Any, memory: Any) -> Tensor:
+        self._calls += 1
+        logits: Tensor = self._segmenter.segment(features, memory)
+        return logits + self._nudge if self._calls == 1 else logits  # not on the way back
+
+
+class TestTheGradientOfTheCycle:
+    @pytest.mark.parametrize(("of", "at"), [("colours", 3.0), ("network", -0.5)])
+    def test_the_cycle_loss_has_a_gradient_through_the_predicted_masks(
+        self, of: str, at: float, network: Stm
+    ) -> None:
+        segmenter: Any = ColourSegmenter() if of == "colours" else network
+        clip = without_labels(batch(2), 1)  # a frame judged by the cycle alone
+
+        def cycle_of(nudge: Tensor) -> Tensor:
+            return unroll(Nudged(segmenter, nudge), clip, late=False, cycle=True, gamma=1.0).sum()
+
+        nudge = torch.tensor(at, requires_grad=True)
+        (gradient,) = torch.autograd.grad(cycle_of(nudge), nudge)
+        with torch.no_grad():
+            above, below = (cycle_of(nudge + side).item() for side in (3e-3, -3e-3))
+        assert abs(above - below) > 1e-5, "the prediction should matter here"
+        assert gradient.item() == pytest.approx((above - below) / 6e-3, rel=0.1)
+
+
+class TestMemoryDropout:
+    def test_a_share_of_steps_remembers_the_first_frame_alone(self) -> None:
+        recipe = recipe_of(memory_dropout=0.25)
+        drawn = [remembered_frames(recipe, step) for step in range(400)]
+        assert drawn == [remembered_frames(recipe, step) for step in range(400)]
+        assert 60 < drawn.count(REFERENCE_SETS["first"]) < 140
+        assert {remembered_frames(recipe_of(), step) for step in range(50)} == {References(every=1)}
+
+    def test_a_step_is_taken_with_the_frames_drawn_for_it(
+        self, run: Run[Stm], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = []
+
+        def look(network: Stm, *others: object, **settings: object) -> Tensor:
+            told.append(settings["references"])
+            return head_loss(network)
+
+        monkeypatch.setattr("vostool.train.loop.unroll", look)
+        for share in (0.0, 1.0):
+            step_on(run, recipe.model_copy(update={"memory_dropout": share}), batch(2))
+        assert told == [References(every=1), REFERENCE_SETS["first"]]
+
+    def test_a_clip_that_remembers_its_first_frame_alone_is_predicted_from_it(
+        self, network: Stm
+    ) -> None:
+        clip = batch(3)
+        with torch.no_grad():
+            *_, last = forward(network, clip, late=False, references=REFERENCE_SETS["first"])
+            ends = Clip(clip.images[[0, 2]], clip.masks[[0, 2]], clip.known[[0, 2]])
+            *_, expected = forward(network, ends, late=False)
+        torch.testing.assert_close(last.masks, expected.masks)
 
 
 class TestAFrameWithoutLabels:
@@ -290,7 +373,7 @@ class TestAStep:
         before = self.state(run.network)
         clip = batch(2)
         clip.images[1, 0, 0, 0, 0] = value
-        with pytest.raises(VostoolError, match="the loss is nan at step 7"):
+        with pytest.raises(TrainingError, match="the loss is nan at step 7"):
             step_on(run, recipe, clip)
         assert run.step == 7
         assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
@@ -309,7 +392,7 @@ class TestAStep:
 
         monkeypatch.setattr("vostool.train.loop.unroll", broken)
         before = self.state(run.network)
-        with pytest.raises(VostoolError, match=r"the gradient is (nan|inf) at step 0"):
+        with pytest.raises(TrainingError, match=r"the gradient is (nan|inf) at step 0"):
             step_on(run, recipe.model_copy(update={"clip_norm": clip_norm}), batch(2))
         assert run.step == 0
         assert all(torch.equal(before[name], now) for name, now in self.state(run.network).items())
@@ -335,35 +418,56 @@ class TestAStep:
         assert formats == [torch.bfloat16 if has else torch.float32]
 
 
-class TestImitation:
-    def test_teaches_the_memory_encoder_what_the_teacher_remembers(self, network: Stm) -> None:
-        settings = TINY.model_copy(update={"values": "shared"})
-        phases = [{"steps": 40, "imitate": True}]
-        recipe = recipe_of(network=settings, phases=phases, warmup=0, teacher=Path("teacher"))
-        run = start_run(recipe, CPU)
+class TestDistillation:
+    @pytest.mark.parametrize("values", ["own", "shared"])
+    @pytest.mark.parametrize("keys", ["own", "shared"])
+    def test_distillation_moves_every_weight_that_makes_memory_values_and_no_other(
+        self, keys: str, values: str
+    ) -> None:
+        settings = TINY.model_copy(update={"keys": keys, "values": values})
+        torch.manual_seed(1)
+        teacher = Stm(settings).eval()
+        run = start_run(distilling(settings, freeze=[]), CPU)
+        wanted = [weight.requires_grad for weight in run.network.parameters()]
         before = {name: weight.clone() for name, weight in run.network.state_dict().items()}
-        clips = (batch(2), 1, False)
-        imitation = functools.partial(imitate, run.network, network)
-        losses = [take_step(run, clips, ALONE, imitation) for _ in range(12)]
+        loss = functools.partial(distillation_loss, run.network, teacher)
+        take_step(run, (batch(2), 1, False), ALONE, loss)
+        for name, weight in run.network.state_dict().items():
+            learns = name.startswith(
+                ("memory_stem.", "mask_stem.", "memory_body.", "memory_value.")
+            )
+            assert torch.equal(weight, before[name]) is not learns, name
+        assert [weight.requires_grad for weight in run.network.parameters()] == wanted
+
+    def test_distillation_leaves_frozen_weights_of_the_memory_encoder_alone(
+        self, network: Stm
+    ) -> None:
+        run = start_run(distilling(TINY, freeze=["memory_stem.", "memory_body.layer1."]), CPU)
+        loss = functools.partial(distillation_loss, run.network, network)
+        take_step(run, (batch(2), 1, False), ALONE, loss)
+        for name, weight in run.network.named_parameters():
+            if name.startswith(("memory_stem.", "memory_body.layer1.")):
+                assert not weight.requires_grad
+                assert weight.grad is None, name
+
+    def test_some_steps_of_distillation_bring_the_values_nearer_to_the_teacher_s(
+        self, network: Stm
+    ) -> None:
+        run = start_run(distilling(TINY.model_copy(update={"values": "shared"})), CPU)
+        loss = functools.partial(distillation_loss, run.network, network)
+        losses = [take_step(run, (batch(2), 1, False), ALONE, loss) for _ in range(12)]
         assert losses[-1] < 0.6 * losses[0]
-        moved = {
-            name
-            for name, weight in run.network.state_dict().items()
-            if not torch.equal(weight, before[name])
-        }
-        assert moved
-        assert all(name.startswith(("memory_", "mask_stem.")) for name in moved)
 
     def test_has_nothing_to_learn_from_itself(self, network: Stm) -> None:
         with torch.no_grad():
-            assert imitate(network, network, batch(2)).abs().max() < 1e-9
+            assert distillation_loss(network, network, batch(2)).abs().max() < 1e-9
 
     def test_is_measured_for_each_clip_by_itself(self, network: Stm) -> None:
         torch.manual_seed(1)
         teacher = Stm(TINY).eval()
         clips = side_by_side(batch(2), mirrored(batch(2)))
         with torch.no_grad():
-            apart = imitate(network, teacher, clips)
+            apart = distillation_loss(network, teacher, clips)
         assert apart.shape == (2,)
         assert apart[0] != apart[1]
 
@@ -375,7 +479,14 @@ class TestImitation:
 
     def test_needs_a_teacher(self) -> None:
         with pytest.raises(ValueError, match="needs a teacher"):
-            recipe_of(phases=[{"steps": 1, "imitate": True}])
+            recipe_of(phases=[{"steps": 1, "distill": True}])
+
+
+def distilling(settings: StmSettings, **changes: Any) -> Recipe:
+    """Return a recipe of distillation alone."""
+    phases = [{"steps": 40, "distill": True}]
+    teacher = Path("teacher")
+    return recipe_of(network=settings, phases=phases, warmup=0, teacher=teacher, **changes)
 
 
 class TestTheStart:
@@ -390,7 +501,7 @@ class TestTheStart:
     def test_from_encoder_weights_takes_them_up(self, tmp_path: Path) -> None:
         state = torchvision.models.get_model("resnet18", weights=None).state_dict()
         save_file(state, tmp_path / "encoder.safetensors")
-        run = start_run(recipe_of(start=tmp_path / "encoder.safetensors"), CPU)
+        run = start_run(recipe_of(encoder_weights=tmp_path / "encoder.safetensors"), CPU)
         expected = state["layer3.1.conv2.weight"] / (1 + 1e-5) ** 0.5  # batch norm at its start
         for network in (run.network, run.average):
             for body in (network.query_body, network.memory_body):
@@ -399,29 +510,29 @@ class TestTheStart:
 
     def test_from_weights_that_are_not_there_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(VostoolError, match="missing"):
-            start_run(recipe_of(start=tmp_path / "missing.safetensors"), CPU)
+            start_run(recipe_of(encoder_weights=tmp_path / "missing.safetensors"), CPU)
 
     def test_from_a_whole_network_takes_it_up(self, whole: Path, data: Path) -> None:
         path = whole / "weights.safetensors"
-        weights = start_run(recipe_of(begin=path), CPU).network.state_dict()
+        weights = start_run(recipe_of(init_weights=path), CPU).network.state_dict()
         for name, value in load_file(path).items():
             assert torch.equal(weights[name], value.to(weights[name].dtype)), name
         other = TINY.model_copy(update={"key_channels": 9})
         with pytest.raises(WeightsError, match="key_channels 8; the recipe's network has 9"):
-            start_run(recipe_of(begin=path, network=other), CPU)
+            start_run(recipe_of(init_weights=path, network=other), CPU)
 
     def test_from_a_whole_network_needs_no_more_said_of_it(
         self, whole: Path, data: Path, tmp_path: Path
     ) -> None:
-        entries = recipe_of(data, begin=whole / "weights.safetensors").model_dump()
+        entries = recipe_of(data, init_weights=whole / "weights.safetensors").model_dump()
         del entries["network"]
-        entries["begin"] = tmp_path / "begin.safetensors"
-        entries["begin"].write_bytes((whole / "weights.safetensors").read_bytes())
+        entries["init_weights"] = tmp_path / "begin.safetensors"
+        entries["init_weights"].write_bytes((whole / "weights.safetensors").read_bytes())
         recipe, folder = Recipe.model_validate(entries), tmp_path / "run"
         assert start_run(recipe, CPU).network.settings == TINY
         with pytest.raises(Killed):
             train(recipe, folder, device=CPU, report=kill_at(1))
-        entries["begin"].unlink()  # of no more use
+        entries["init_weights"].unlink()  # of no more use
         assert load_checkpoint(export_run(folder, tmp_path / "w")).settings == TINY
         train(recipe, folder, device=CPU, resume=True)
         assert Recipe.model_validate_json((folder / "recipe.json").read_text()).network == TINY
@@ -430,7 +541,7 @@ class TestTheStart:
         path = tmp_path / "other.safetensors"
         header = {"format": 1, "settings": {"depth": 3}, "card": {}}
         save_file({"one": torch.ones(3)}, path, metadata={"vostool": json.dumps(header)})
-        entries = recipe_of(begin=path).model_dump()
+        entries = recipe_of(init_weights=path).model_dump()
         del entries["network"]
         with pytest.raises(WeightsError, match=r"settings that no network here has: .*depth"):
             start_run(Recipe.model_validate(entries), CPU)
@@ -440,7 +551,7 @@ class TestTheStart:
     ) -> None:
         path = whole / "weights.safetensors"
         shared = TINY.model_copy(update={"values": "shared"})
-        weights = start_run(recipe_of(begin=path, network=shared), CPU).network.state_dict()
+        weights = start_run(recipe_of(init_weights=path, network=shared), CPU).network.state_dict()
         taken = {name: value for name, value in load_file(path).items() if name in weights}
         own = ("memory_", "mask_stem.")
         assert {name for name in weights if not name.startswith(own)} <= taken.keys()
@@ -453,7 +564,7 @@ class TestTheStart:
     def test_from_weights_that_fit_nothing_is_refused(self, tmp_path: Path) -> None:
         save_file({"something": torch.ones(3)}, tmp_path / "other.safetensors")
         with pytest.raises(VostoolError):
-            start_run(recipe_of(start=tmp_path / "other.safetensors"), CPU)
+            start_run(recipe_of(encoder_weights=tmp_path / "other.safetensors"), CPU)
 
 
 class TestValidation:
@@ -598,6 +709,33 @@ class TestARun:
         logged = [(entry["step"], entry["loss"]) for entry in log_of(tmp_path) if "loss" in entry]
         assert logged == [(2, 1.5), (4, 3.5), (6, 5.5)]
 
+    def test_clips_drawn_ahead_give_the_weights_that_clips_drawn_in_turn_give(
+        self, whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def in_turn(draws: Iterator[Any], depth: int) -> Iterator[Any]:
+            yield from draws
+
+        monkeypatch.setattr("vostool.train.loop.read_ahead", in_turn)
+        weights = train(recipe_of(data, hold_out=["two"]), tmp_path, device=CPU)
+        same_weights(weights, whole / "weights.safetensors")
+
+    def test_clips_are_drawn_in_a_thread_beside_the_steps_that_ends_with_the_run(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soon_done: None
+    ) -> None:
+        threads = []
+
+        def draw(*arguments: Any) -> tuple[Clip, int, bool]:
+            threads.append(threading.current_thread())
+            return draw_batch(*arguments)
+
+        monkeypatch.setattr("vostool.train.loop.draw_batch", draw)
+        asked = iter([False, True])
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe_of(data), tmp_path, device=CPU, stop=lambda: next(asked))
+        assert threads
+        assert threading.main_thread() not in threads
+        assert not any(thread.is_alive() for thread in threads)
+
     def test_that_is_to_stop_saves_and_resumes_to_the_very_same(
         self, whole: Path, data: Path, tmp_path: Path
     ) -> None:
@@ -653,7 +791,10 @@ class TestARun:
         assert card["held_out_j_and_f"] == {str(i): scores[i - 1] for i in range(1, best + 1)}
 
     def test_that_cannot_begin_leaves_no_folder(self, data: Path, tmp_path: Path) -> None:
-        for changes in ({"hold_out": ["tow"]}, {"start": tmp_path / "missing.safetensors"}):
+        for changes in (
+            {"hold_out": ["tow"]},
+            {"encoder_weights": tmp_path / "missing.safetensors"},
+        ):
             with pytest.raises(VostoolError):
                 train(recipe_of(data, **changes), tmp_path / "run", device=CPU)
             assert not (tmp_path / "run").exists()
@@ -672,7 +813,7 @@ class TestARun:
     def test_of_more_processes_than_clips_is_refused_at_once(
         self, data: Path, tmp_path: Path
     ) -> None:
-        recipe = recipe_of(data, objects=4, several=0.5, most=2)
+        recipe = recipe_of(data, objects=4, multi_object_share=0.5, max_objects=2)
         with pytest.raises(UsageError, match="2 clips, too few for 3 processes"):
             train(recipe, tmp_path / "run", device=CPU, team=Processes(0, 3))
         assert not (tmp_path / "run").exists()
@@ -772,7 +913,7 @@ class TestARun:
             return next(losses) * network.decoder.head.weight.sum().square()[None]
 
         monkeypatch.setattr("vostool.train.loop.unroll", broken)
-        with pytest.raises(VostoolError, match="the loss is nan at step 2"):
+        with pytest.raises(TrainingError, match="the loss is nan at step 2"):
             train(recipe_of(data), tmp_path, device=CPU)
         saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
         assert saved["step"] == 2
@@ -808,6 +949,95 @@ class TestARun:
             torch.save(content, checkpoint)
         with pytest.raises(WeightsError, match=r"checkpoint\.pt: "):
             train(recipe_of(data), tmp_path, device=CPU, resume=True)
+
+    def test_a_checkpoint_with_code_is_refused_without_advice_to_run_it(
+        self, tmp_path: Path
+    ) -> None:
+        torch.save({"network": functools.partial(print, "run")}, tmp_path / "checkpoint.pt")
+        with pytest.raises(WeightsError, match=r"checkpoint\.pt: cannot be read") as caught:
+            read_checkpoint(tmp_path / "checkpoint.pt")
+        assert "weights_only" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "value", [None, 3, -1, "x", [1], {"a": "b"}, {0: None}, {"state": "x"}]
+    )
+    @pytest.mark.parametrize("part", [field.name for field in dataclasses.fields(Run)])
+    def test_a_checkpoint_with_a_part_of_a_wrong_type_is_a_weights_error(
+        self, part: str, value: object, started: Run[Stm], tmp_path: Path
+    ) -> None:
+        if (part, value) in (("step", 3), ("losses", [1])):
+            pytest.skip("a right value")
+        path = tmp_path / "checkpoint.pt"
+        started.save(path)
+        torch.save({**torch.load(path, weights_only=True), part: value}, path)
+        with pytest.raises(WeightsError, match=r"checkpoint\.pt: ") as caught:
+            copy.deepcopy(started).load(read_checkpoint(path), path)
+        assert len(str(caught.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "moments",
+        [
+            None,
+            {},
+            {"step": torch.tensor(1.0)},
+            {"step": 1, "exp_avg": 1, "exp_avg_sq": 1},
+            {name: torch.zeros(3) for name in ("step", "exp_avg", "exp_avg_sq")},
+        ],
+    )
+    def test_a_checkpoint_with_moments_of_no_weight_is_a_weights_error(
+        self, moments: object, started: Run[Stm], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoint.pt"
+        started.save(path)
+        state = torch.load(path, weights_only=True)
+        state["optimizer"]["state"] = {0: moments}
+        torch.save(state, path)
+        with pytest.raises(WeightsError, match="does not match the network"):
+            copy.deepcopy(started).load(read_checkpoint(path), path)
+
+    def test_a_resumed_run_keeps_the_step_counters_of_adam_on_the_cpu(
+        self, run: Run[Stm], recipe: Recipe, tmp_path: Path
+    ) -> None:
+        step_on(run, recipe, batch(2))
+        run.save(tmp_path / "checkpoint.pt")
+        with warnings.catch_warnings():  # of weights that are not copied there
+            warnings.simplefilter("ignore")
+            resumed = copy.deepcopy(run)
+            resumed.network.to("meta")  # stands for a GPU
+            resumed.average.to("meta")
+            resumed.optimizer = make_optimizer(resumed.network, resumed.network.pretrained, recipe)
+            resumed.load(read_checkpoint(tmp_path / "checkpoint.pt"), tmp_path)
+        moments = list(resumed.optimizer.state.values())
+        assert moments
+        assert {value["step"].device.type for value in moments} == {"cpu"}
+        assert {value["exp_avg"].device.type for value in moments} == {"meta"}
+
+    @pytest.mark.usefixtures("soon_started")
+    def test_a_run_whose_last_step_leaves_a_weight_not_finite_exports_and_saves_nothing(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("vostool.train.loop.unroll", head_loss)
+        recipe = recipe_of(data, weight_decay=1e308, phases=[{"steps": 1, "size": (32, 48)}])
+        monkeypatch.setattr(
+            "vostool.train.loop.start_run",
+            lambda recipe, device: run_with(Stm(TINY), recipe, device),
+        )
+        with pytest.raises(TrainingError, match="a weight is not finite after step 0"):
+            train(recipe, tmp_path, device=CPU)
+        saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert saved["step"] == 0
+        assert not (tmp_path / "weights.safetensors").exists()
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, 1e6])
+    def test_weights_that_are_not_finite_in_16_bits_are_not_exported(
+        self, value: float, run: Run[Stm], tmp_path: Path
+    ) -> None:
+        with torch.no_grad():
+            run.average.decoder.head.weight[0, 0, 0, 0] = value
+        run.save(tmp_path / "checkpoint.pt")
+        with pytest.raises(WeightsError, match=r"decoder\.head\.weight holds values"):
+            export_run(tmp_path, tmp_path / "weights.safetensors")
+        assert not (tmp_path / "weights.safetensors").exists()
 
     @pytest.mark.usefixtures("soon_done")
     def test_without_held_out_clips_still_logs_json(self, data: Path, tmp_path: Path) -> None:

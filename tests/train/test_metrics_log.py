@@ -83,6 +83,32 @@ class TestALog:
             (3, 2.0),
         ]
 
+    @pytest.mark.usefixtures("no_board")
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            b'{"step": 4, "lo',
+            bytes(64),
+            bytes(64) + b"\n",
+            b"\xff\xfe\n",
+            b"[1]\n",
+            b"{}\n",
+            b'{"step": null}\n',
+            b"[" * 100_000 + b"\n",
+            bytes(9) + b"\n" + bytes(9),
+        ],
+    )
+    def test_resuming_drops_damaged_lines_with_a_warning(
+        self, damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        whole = b'{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 1.0}\n'
+        (tmp_path / "log.jsonl").write_bytes(whole + damage)
+        with Log(tmp_path, lambda entry: None, step=2):
+            pass
+        assert (tmp_path / "log.jsonl").read_bytes() == whole
+        (warning,) = caplog.messages
+        assert "log.jsonl: dropped" in warning
+
     def test_of_another_process_says_nothing(self, board: Kept, tmp_path: Path) -> None:
         told: list[dict[str, Any]] = []
         with Log(tmp_path, told.append, enabled=False) as log:

@@ -4,12 +4,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import vostool
 from vostool.errors import InputError, UsageError
 from vostool.model.checkpoint import read_header
 from vostool.model.stm import StmSettings
 from vostool.model.weights import find_weights
-from vostool.train.recipe import Recipe, find_recipe, read_recipe
+from vostool.train.recipe import RENAMED, Recipe, find_recipe, read_recipe
 
 LEAST = """
 [[data]]
@@ -42,7 +41,7 @@ class TestARecipe:
         assert [source.layout for source in recipe.data] == ["clips"]
         assert recipe.network == StmSettings()
         assert recipe.steps == 120
-        assert recipe.start is None
+        assert recipe.encoder_weights is None
 
     def test_goes_through_its_phases_in_order(self, path: Path) -> None:
         recipe = read_recipe(path)
@@ -61,7 +60,7 @@ class TestARecipe:
             read_recipe(path).seed = 3
 
     def test_comes_back_from_the_copy_in_its_run(self, path: Path) -> None:
-        recipe = read_recipe(path, ["start=imagenet", "hold_out=['a', 'b']", "seed=4"])
+        recipe = read_recipe(path, ["encoder_weights=imagenet", "hold_out=['a', 'b']", "seed=4"])
         assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
     @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ class TestARecipe:
     def test_starts_from_a_download_or_a_file(
         self, start: str, expected: object, path: Path
     ) -> None:
-        assert changed(path, start=start).start == expected
+        assert changed(path, encoder_weights=start).encoder_weights == expected
 
 
 class TestChanges:
@@ -141,8 +140,8 @@ class TestRefusals:
             ("data.0.use=none", "data.0.use"),
             ("data.0.donor=true", "data.0.donor"),
             ("clips=0", "clips"),
-            ("most=1", "most"),
-            ("late=2", "late"),
+            ("max_objects=1", "max_objects"),
+            ("late_share=2", "late_share"),
             ("interval_growth=[5, 0]", "interval_growth.1"),
             ("optimizer=sgd", "optimizer"),
             ("schedule=step", "schedule"),
@@ -175,9 +174,79 @@ class TestRefusals:
             with pytest.raises(InputError, match="cannot be read: "):
                 read_recipe(path)
 
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ("network.decoder_channels=[0,8,8]", "network"),
+            ("network.decoder_channels=[8,8,99999999999]", "network"),
+            ("network.key_channels=99999999999999999999", "network"),
+            ("network.kernel_sigma=inf", "network"),
+            ('freeze=[""]', "freeze.0"),
+            ("noise=inf", "noise"),
+            ("learning_rate=nan", "learning_rate"),
+            ("seed=99999999999999999999", "seed"),
+            (f"warmup={10**400}", "warmup"),
+            ("interval_growth=[-3, 1]", "interval_growth.0"),
+            ("phases.0.size=[16000000, 16]", "phases.0.size"),
+            ("max_objects=255", "max_objects"),
+            ('data_root="a\\u0000"', "data_root"),
+            ('data.0.root="a\\u0000"', "data.0.root"),
+        ],
+    )
+    def test_a_value_that_no_run_can_have_is_refused_by_its_key(
+        self, change: str, named: str, path: Path
+    ) -> None:
+        assert f": {named}: " in self.refusal(path, change)
+
+    @pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000])
+    def test_a_value_that_is_too_long_to_read_is_refused(self, value: str, path: Path) -> None:
+        with pytest.raises(UsageError, match="--set seed: its value cannot be read"):
+            read_recipe(path, [f"seed={value}"])
+        path.write_text(f"seed = {value}\n{LEAST}")
+        with pytest.raises(InputError, match="not TOML"):
+            read_recipe(path)
+
+
+class TestOldKeys:
+    OLD = """
+    several = 0.25
+    most = 3
+    late = 0.5
+    start = "imagenet"
+    begin = "default"
+    teacher = "default"
+    """
+
+    def test_old_keys_are_read_under_their_new_names_with_a_warning(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path.write_text(self.OLD + LEAST + "imitate = true\n")
+        recipe = read_recipe(path)
+        assert (recipe.multi_object_share, recipe.max_objects, recipe.late_share) == (0.25, 3, 0.5)
+        assert (recipe.encoder_weights, recipe.init_weights) == ("imagenet", Path("default"))
+        assert [phase.distill for phase in recipe.phases] == [False, True]
+        for old, new in RENAMED.items():
+            assert f"the recipe's key {old} is now called {new}" in caplog.messages
+        caplog.clear()
+        assert Recipe.model_validate(recipe.model_dump()) == recipe
+        assert not caplog.messages
+
+    def test_set_reaches_a_key_by_its_old_name(self, path: Path) -> None:
+        path.write_text("multi_object_share = 0.25\n" + LEAST)
+        assert read_recipe(path, ["several=0.75"]).multi_object_share == 0.75
+
+    def test_a_key_with_both_names_is_refused(self, path: Path) -> None:
+        path.write_text("several = 0.25\nmulti_object_share = 0.5\n" + LEAST)
+        with pytest.raises(UsageError, match="both multi_object_share and several"):
+            read_recipe(path)
+
+    def test_old_names_are_unknown_keys_in_parts_that_never_had_them(self, path: Path) -> None:
+        with pytest.raises(UsageError, match=r"phases\.0\.several"):
+            read_recipe(path, ["phases.0.several=1"])
+
 
 class TestAShippedRecipe:
-    SHIPPED = sorted((Path(vostool.__file__).parent / "recipes").glob("*.toml"))
+    SHIPPED = sorted(find_recipe("default").parent.glob("*.toml"))
 
     @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
     def test_is_valid_and_found_by_its_name(self, path: Path) -> None:

@@ -153,7 +153,7 @@ POOLS = Library(videos=[square_clip()], photographs=[photograph()], donors=[phot
 
 
 def batches(steps: int, pools: Library = POOLS, **changes: Any) -> Iterator[tuple[Clip, int, bool]]:
-    recipe = recipe_of(**{"several": 0.5, "objects": 4, **changes})
+    recipe = recipe_of(**{"multi_object_share": 0.5, "objects": 4, **changes})
     for step in range(steps):
         yield draw_batch(pools, recipe, step, CPU)
 
@@ -168,13 +168,13 @@ class TestABatch:
             assert not torch.equal(other.images[:, :1], first.images[:, :1])
 
     def test_is_of_different_clips(self) -> None:
-        clip, count, _ = next(batches(1, several=0.0))
+        clip, count, _ = next(batches(1, multi_object_share=0.0))
         assert count == 4
         assert len({tuple(one.flatten().tolist()) for one in clip.images.unbind(1)}) == 4
 
     @pytest.mark.parametrize("team", [2, 3])
     def test_is_shared_among_processes_without_a_change(self, team: int) -> None:
-        recipe = recipe_of(several=0.0, objects=5)
+        recipe = recipe_of(multi_object_share=0.0, objects=5)
         whole, count, late = draw_batch(POOLS, recipe, 3, CPU)
         for rank in range(team):
             shard = slice(rank, None, team)
@@ -186,11 +186,11 @@ class TestABatch:
         with pytest.raises(UsageError, match="a step has 1 clips"):
             draw_batch(POOLS, recipe_of(), 0, CPU, slice(1, None, 2))
 
-    @pytest.mark.parametrize(("several", "count", "objects"), [(0.0, 4, 1), (1.0, 2, 2)])
+    @pytest.mark.parametrize(("share", "count", "objects"), [(0.0, 4, 1), (1.0, 2, 2)])
     def test_has_so_many_objects_over_all_clips(
-        self, several: float, count: int, objects: int
+        self, share: float, count: int, objects: int
     ) -> None:
-        clip, told, _ = next(batches(1, several=several, frames=3))
+        clip, told, _ = next(batches(1, multi_object_share=share, frames=3))
         assert told == count
         assert clip.images.shape == (3, count, 3, 32, 48)
         assert clip.masks.shape == (3, count, objects + 1, 32, 48)
@@ -198,7 +198,7 @@ class TestABatch:
         assert (clip.masks.sum(dim=2) == 1).all()
 
     def test_has_up_to_so_many_objects_a_clip(self) -> None:
-        drawn = list(batches(12, several=1.0, objects=6, most=3))
+        drawn = list(batches(12, multi_object_share=1.0, objects=6, max_objects=3))
         assert {(clip.masks.shape[2] - 1, count) for clip, count, _ in drawn} == {(2, 3), (3, 2)}
 
     def test_has_so_many_clips_if_that_is_asked_for(self) -> None:
@@ -207,7 +207,7 @@ class TestABatch:
 
     def test_that_cannot_be_drawn_is_an_error(self) -> None:
         with pytest.raises(InputError, match="found no clip with 2 objects in 50 draws"):
-            next(batches(1, Library(videos=[square_clip()]), several=1.0))
+            next(batches(1, Library(videos=[square_clip()]), multi_object_share=1.0))
 
     @pytest.mark.parametrize(("videos", "moving"), [(1.0, False), (0.0, True)])
     def test_is_of_videos_or_photographs_as_the_phase_says(
@@ -219,12 +219,12 @@ class TestABatch:
         )
         pools = Library(videos=[twice], photographs=[photograph()])
         phases = [{"steps": 9, "size": (32, 48), "videos": videos, "paste": 0}]
-        for clip, _, _ in batches(4, pools, phases=phases, several=0.0):
+        for clip, _, _ in batches(4, pools, phases=phases, multi_object_share=0.0):
             assert torch.equal(clip.masks[0], clip.masks[1]) is not moving
 
     def test_has_late_objects_in_a_share_of_the_steps_with_several(self) -> None:
         told = set()
-        for clip, _, late in batches(6, late=0.5, seed=5):
+        for clip, _, late in batches(6, late_share=0.5, seed=5):
             several = clip.masks.shape[2] > 2
             told.add((several, late))
             first, second = (areas(clip.masks[frame]) for frame in (0, 1))
@@ -241,10 +241,35 @@ class TestABatch:
         clip = square_clip()
         sparse = InMemory(clip.name, clip.images, clip.labels, (0, 3, 6))
         phases = [{"steps": 9, "size": (32, 48), "paste": 0, "cycle": cycle}]
-        drawn = batches(4, Library(videos=[sparse]), phases=phases, unknown=unknown, several=0.0)
+        drawn = batches(
+            4, Library(videos=[sparse]), phases=phases, unknown=unknown, multi_object_share=0.0
+        )
         known = torch.stack([clip.known for clip, _, _ in drawn])
         assert known.all() == (not (unknown and cycle))
         assert known[:, 0].all()
+
+    def test_has_as_many_frames_as_its_phase_says_or_else_the_recipe(self) -> None:
+        still = {"size": (32, 48), "steps": 1}
+        phases = [still, {**still, "frames": 4}]
+        counts = [len(clip.images) for clip, _, _ in batches(2, phases=phases, frames=2)]
+        assert counts == [2, 4]
+
+    def test_a_lookalike_shows_the_object_twice_and_is_not_followed(self) -> None:
+        pools = Library(videos=[square_clip()])  # of one orange square
+        still = {"size": (96, 96), "steps": 9, "paste": 0}
+        plain, doubled = (
+            list(batches(6, pools, phases=[{**still, "lookalike": share}], multi_object_share=0.0))
+            for share in (0.0, 1.0)
+        )
+        never = list(batches(6, pools, phases=[still], multi_object_share=0.0))
+        beside = 0
+        for (one, _, _), (two, _, _), (same_one, _, _) in zip(plain, doubled, never, strict=True):
+            assert same(one, same_one)
+            assert two.masks.shape == one.masks.shape
+            bright = two.images.amax(dim=2) > 0.4  # (T, B, H, W)
+            outside = (bright & (two.masks[:, :, 0] > 0)).float().mean()
+            beside += int(outside > 0.02)
+        assert beside >= 4
 
     def test_is_noisy_if_that_is_asked_for(self) -> None:
         plain, noisy = (next(batches(1, noise=noise))[0] for noise in (0.0, 0.1))

@@ -1,5 +1,7 @@
 """`vostool train` on the command line."""
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +35,7 @@ def train(
         Path | None,
         typer.Option(
             help="Train nothing; write the latest weights of the run in the folder, as it is, to a "
-            "file (its weights.safetensors has those that did best on the clips held out)."
+            "new file (its weights.safetensors has those that did best on the clips held out)."
         ),
     ] = None,
     device: Device = "auto",
@@ -45,8 +47,8 @@ def train(
     tensorboard/, checkpoint.pt and weights.safetensors. Several processes: torchrun
     --nproc-per-node 2 -m vostool train RECIPE.
     """
-    from vostool.device import choose_device
-    from vostool.progress import show_progress
+    from vostool.device import choose_device, oom_as_device_error
+    from vostool.progress import print_warnings, show_progress
     from vostool.train.distributed import own_device, processes
     from vostool.train.loop import train as run
     from vostool.train.recipe import find_recipe, read_recipe
@@ -54,46 +56,72 @@ def train(
 
     path = find_recipe(recipe)
     folder = output or Path("runs") / path.stem
-    if export is not None:
-        print(export_run(folder, export))
-        return
-    settings = read_recipe(path, change or [])
     where = own_device(choose_device(device))
-    with stop_signals() as stop, processes(where) as team:
-        title = f"{path.stem} on {where}"
-        with show_progress(title, quiet or not team.first, "steps") as progress:
+    with oom_as_device_error(where, "a smaller phases.size, objects, clips or network"):
+        if export is not None:
+            with print_warnings(quiet):
+                print(export_run(folder, export))
+            return
+        with print_warnings(quiet):
+            settings = read_recipe(path, change or [])
+        with stop_signals(folder) as stop, processes(where) as team:
+            title = f"{path.stem} on {where}"
+            if team.first and not quiet:
+                noun = "step" if settings.steps == 1 else "steps"
+                print(f"{title}: {settings.steps} {noun} in {folder}", file=sys.stderr, flush=True)
+            with show_progress(title, quiet or not team.first, "steps") as progress:
+                words = ""
 
-            def report(entry: dict[str, Any]) -> None:
-                step = entry.pop("step")
-                words = "  ".join(f"{name} {value}" for name, value in entry.items())
-                progress(step, settings.steps, words)
+                def report(entry: dict[str, Any]) -> None:
+                    nonlocal words
+                    words = "  ".join(f"{key} {entry[key]}" for key in entry if key != "step")
 
-            weights = run(
-                settings,
-                folder,
-                device=where,
-                resume=resume,
-                report=report,
-                team=team,
-                stop=stop,
-            )
+                weights = run(
+                    settings,
+                    folder,
+                    device=where,
+                    resume=resume,
+                    report=report,
+                    progress=lambda step, loss: progress(
+                        step, settings.steps, words or f"loss {loss:.4g}"
+                    ),
+                    team=team,
+                    stop=stop,
+                )
     if team.first:
         print(weights)
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C or SIGTERM came, which end nothing by now.
+def stop_signals(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C or SIGTERM came; the second one acts at once.
 
-    A step of training must not be torn apart; the loop asks between two of them.
+    A step of training must not be torn apart; the loop asks between two of them, saves, and
+    raises KeyboardInterrupt. What is kept in `folder` is then reported; after SIGTERM the exit
+    code is 143.
     """
-    import signal
-
     came: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, lambda number, frame: came.append(number)) for kind in kinds]
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+
+    def restore() -> None:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        restore()
+
+    for kind in kinds:
+        signal.signal(kind, note)
     try:
         yield lambda: bool(came)
+    except KeyboardInterrupt:
+        if (folder / "checkpoint.pt").exists():
+            words = f"stopped; the run is saved in {folder}: the same command with --resume goes on"
+            print(f"vostool: {words}", file=sys.stderr)
+        if came[:1] == [signal.SIGTERM]:
+            raise typer.Exit(128 + signal.SIGTERM) from None
+        raise
     finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
+        restore()

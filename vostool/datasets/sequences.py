@@ -19,7 +19,7 @@ Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -66,6 +66,8 @@ class InMemory:
     images: Tensor  # (T, 3, H, W)
     labels: Tensor  # (T, H, W)
     annotated: tuple[int, ...]
+    # of objects by frame and id, as far as they were asked for
+    outlines: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def length(self) -> int:

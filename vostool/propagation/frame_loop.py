@@ -117,9 +117,13 @@ class Group(Generic[Features, Memory]):
         """Return which of a frame's masks are the background and this group's."""
         return (0, *(1 + prediction.ids.index(id_) for id_ in self.ids))
 
+    def is_annotated_by(self, annotation: Annotation | None) -> bool:
+        """Return whether an annotation, if there is one, gives all objects of this group."""
+        return annotation is not None and set(self.ids) <= set(annotation.ids)
+
     def annotate(self, annotation: Annotation, features: Features) -> Self:
         """Return this group with a frame for its reference, if that shows all its objects."""
-        if not set(self.ids) <= set(annotation.ids):
+        if not self.is_annotated_by(annotation):
             return self
         return replace(self, reference=Reference(features, annotation.masks(self.ids)))
 
@@ -148,9 +152,11 @@ def propagate(
     before = 0  # the number of the frame that was seen
     for index, image, known in numbered(past, images):
         if prediction is not None:
-            annotated = before in annotations
+            given = annotations.get(before)
             groups = [
-                group.remember(segmenter, prediction, references, before, annotated)
+                group.remember(
+                    segmenter, prediction, references, before, group.is_annotated_by(given)
+                )
                 for group in groups
             ]
         features, before = segmenter.encode(image), index

@@ -7,9 +7,10 @@ from the first frame or later, or as something that gets in the way. Its outline
 exactly, so that clips of single objects give clips of several.
 
 All is tensor arithmetic on one device. Randomness comes from the generator given, so that
-a clip is a function of its seed.
+a clip is a function of its seed. Of the frames only the part that the view shows is converted
+and resampled, and of the clip only the part that a pasted object covers is composed.
 
-Shapes: T frames, N objects, H x W pixels of the clip.
+Shapes: T frames, N objects, H x W pixels of the clip, h x w of the source.
 """
 
 import math
@@ -19,9 +20,10 @@ from random import Random
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from vostool.datasets.sequences import AnnotatedSequence
+from vostool.datasets.sequences import AnnotatedSequence, InMemory
+from vostool.train.appearance import add_noise, blur, colour
+from vostool.train.resampling import Outline, affine, outlines, shown_part, tilt, translation, warp
 
 MIN_OBJECT_AREA = 60  # pixels of the clip that an object must show when it enters
 
@@ -46,11 +48,13 @@ class ClipPlan:
     size: tuple[int, int]  # height, width
     frames: int = 3
     objects: int = 1
-    late: bool = False  # the last object, a pasted one, enters at the second frame
+    late_object: bool = False  # the last object, a pasted one, enters at the second frame
     max_interval: int = 10  # most frames from one to the next
     backwards: bool = True  # the frames may run backwards
     unknown: bool = False  # frames without labels may follow the first
     noise: float = 0.0  # standard deviation of Gaussian noise, at the most
+    motion_blur: float = 0.0  # length in pixels, at the most
+    perspective: float = 0.0  # of photographs: share of depth at the edges, at the most
 
 
 @dataclass(frozen=True)
@@ -76,22 +80,24 @@ def make_clip(
     where one is to be late, as a distraction otherwise.
     """
     chosen = choose_frames(sequence, plan, random)
-    pictures, labels = sequence.pick(chosen)
-    own = plan.objects - plan.late
-    ids = [int(id_) for id_ in labels[0].unique() if id_]
+    pictures, labels = frames_of(sequence, chosen)
+    own = plan.objects - plan.late_object
+    found = outlines(sequence, chosen[0], labels[0])
+    ids = list(found)
     if not ids or min(len(ids), own) + len(donors) < plan.objects:
         return None
     random.shuffle(ids)
     ids = ids[:own]
-    maps = view(labels[0] == ids[0], sequence.length == 1, plan, random)
-    images = warp(pictures.float() / 255, maps, plan.size, "bilinear")
-    labels = warp(labels[:, None].float(), maps, plan.size, "nearest")[:, 0]
-    objects = torch.stack([labels == id_ for id_ in ids], dim=1)  # (T, n, H, W)
+    height, width = labels[0].shape
+    maps = view(found[ids[0]], (height, width), sequence.length == 1, plan, random)
+    images = warp(pictures, maps, plan.size, "bilinear").div_(255)
+    ids_there = warp([each[None] for each in labels], maps, plan.size, "nearest")[:, 0]
+    objects = torch.stack([ids_there == id_ for id_ in ids], dim=1)  # (T, n, H, W)
     for donor in donors:
         images, objects = paste(images, objects, donor, plan, random)
     if objects.shape[1] < plan.objects:
         return None
-    entries = [plan.late and place == plan.objects - 1 for place in range(plan.objects)]
+    entries = [plan.late_object and place == plan.objects - 1 for place in range(plan.objects)]
     if (
         min(int(objects[int(late), place].sum()) for place, late in enumerate(entries))
         < MIN_OBJECT_AREA
@@ -100,6 +106,7 @@ def make_clip(
     masks = torch.cat([~objects.any(dim=1, keepdim=True), objects], dim=1)
     known = torch.tensor([frame in sequence.annotated for frame in chosen], device=masks.device)
     images = colour(images, random, jitter=sequence.length == 1)
+    images = blur(images, plan.motion_blur, random)
     return Clip(add_noise(images, plan.noise, random), masks.float(), known)
 
 
@@ -130,20 +137,30 @@ def choose_frames(sequence: AnnotatedSequence, plan: ClipPlan, random: Random) -
     return chosen
 
 
-def view(target: Tensor, drifts: bool, plan: ClipPlan, random: Random) -> Tensor:
-    """Draw the map from clip pixels to source pixels of each frame, (T, 3, 3).
+def frames_of(
+    sequence: AnnotatedSequence, chosen: Sequence[int]
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return images (3, h, w) and labels (h, w) of some frames; of one in memory no copies."""
+    if isinstance(sequence, InMemory):
+        return [sequence.images[i] for i in chosen], [sequence.labels[i] for i in chosen]
+    images, labels = sequence.pick(chosen)
+    return images.unbind(), labels.unbind()
 
-    The view lies around `target` (H, W), the object on the first frame.
+
+def view(
+    target: Outline, source: tuple[int, int], drifts: bool, plan: ClipPlan, random: Random
+) -> Tensor:
+    """Draw the map from clip pixels to source pixels of each frame, (T, 3, 3), on the CPU.
+
+    The view lies around `target`, the object on the first frame; frames are `source`, (h, w).
     """
-    height, width = target.shape
+    height, width = source
     size = plan.size
     zoom = max(size[0] / height, size[1] / width) * math.exp(random.uniform(-0.1, 0.4))
-    rows, columns = target.nonzero(as_tuple=True)
-    around = (columns.float().mean().item(), rows.float().mean().item())
     reach = (size[1] / zoom / 2, size[0] / zoom / 2)
     centre = tuple(
         clamp(middle + random.uniform(-0.6, 0.6) * half, half, full - half)
-        for middle, half, full in zip(around, reach, (width, height), strict=True)
+        for middle, half, full in zip(target.centre, reach, (width, height), strict=True)
     )
     mirror = random.choice((-1, 1))
     still = affine(random.uniform(-10, 10), random.uniform(-6, 6), 1 / zoom, mirror)
@@ -152,7 +169,10 @@ def view(target: Tensor, drifts: bool, plan: ClipPlan, random: Random) -> Tensor
     drift = [torch.eye(3)] * plan.frames
     if drifts:
         drift = trajectory(CAMERA, size, plan.frames, random)
-    return torch.stack([base @ moved @ clip_middle for moved in drift]).to(target.device)
+        if plan.perspective > 0:
+            tilts = tilting(plan.perspective, size, plan.frames, random)
+            drift = [moved @ tilted for moved, tilted in zip(drift, tilts, strict=True)]
+    return torch.stack([base @ moved @ clip_middle for moved in drift])
 
 
 def paste(
@@ -162,42 +182,62 @@ def paste(
 
     Shapes: images (T, 3, H, W); objects (T, n, H, W) bool, one more if one is missing.
     """
-    layer = pasted_layer(donor, plan, random, images.device)
-    if layer is None:
+    pasted = pasted_layer(donor, plan, random, images.device)
+    if pasted is None:
         return images, objects
+    layer, place = pasted
     alpha = layer[:, 3:]
     missing = plan.objects - objects.shape[1]
-    if plan.late and missing == 1:
+    if plan.late_object and missing == 1:
         alpha = alpha * (torch.arange(len(alpha), device=alpha.device) > 0).view(-1, 1, 1, 1)
-    images = images * (1 - alpha) + layer[:, :3] * alpha
+    images, objects = images.clone(), objects.clone()
+    images[place] = images[place] * (1 - alpha) + layer[:, :3] * alpha
     covers = alpha > 0.5
-    objects = objects & ~covers
-    return images, torch.cat([objects, covers], dim=1) if missing else objects
+    objects[place] &= ~covers
+    if not missing:
+        return images, objects
+    added = torch.zeros_like(objects[:, :1])
+    added[place] = covers
+    return images, torch.cat([objects, added], dim=1)
+
+
+Place = tuple[slice, slice, slice, slice]  # of all frames and channels, some rows and columns
 
 
 def pasted_layer(
     donor: AnnotatedSequence, plan: ClipPlan, random: Random, device: torch.device
-) -> Tensor | None:
-    """Cut an object out of a sequence and move it: colour and opacity, (T, 4, H, W)."""
+) -> tuple[Tensor, Place] | None:
+    """Cut an object out of a sequence and move it: colour and opacity, (T, 4, ., .).
+
+    It comes with the part of the clip that it covers.
+    """
     still = ClipPlan(plan.size, plan.frames, max_interval=plan.max_interval)
-    pictures, labels = donor.pick(choose_frames(donor, still, random))
-    ids = [int(id_) for id_ in labels[0].unique() if id_]
-    if not ids:
+    chosen = choose_frames(donor, still, random)
+    pictures, labels = frames_of(donor, chosen)
+    shown = [outlines(donor, *each) for each in zip(chosen, labels, strict=True)]
+    if not shown[0]:
         return None
-    shapes = labels == random.choice(ids)  # (T, h, w)
-    rows, columns = shapes[0].nonzero(as_tuple=True)
-    top, bottom = int(rows.min()), int(rows.max()) + 1
-    left, right = int(columns.min()), int(columns.max()) + 1
-    extent = max(bottom - top, right - left)
+    id_ = random.choice(list(shown[0]))
+    first = shown[0][id_]
     size = plan.size
+    extent = max(first.bottom - first.top, first.right - first.left)
     zoom = min(size) * math.exp(random.uniform(math.log(0.2), math.log(0.8))) / extent
-    source = translation((left + right) / 2, (top + bottom) / 2)
+    source = translation((first.left + first.right) / 2, (first.top + first.bottom) / 2)
     source = source @ affine(0, 0, 1 / zoom, random.choice((-1, 1)))
     place = translation(-random.uniform(0.1, 0.9) * size[1], -random.uniform(0.1, 0.9) * size[0])
     path = trajectory(OBJECT, size, plan.frames, random)
     maps = torch.stack([source @ moved @ place for moved in path])
-    cut = torch.cat([pictures.float() / 255, shapes[:, None].float()], dim=1)
-    return warp(cut.to(device), maps.to(device), size, "bilinear", "zeros")
+    # all around the object is transparent, whatever its colour: a rim of one pixel is enough
+    rows, columns = Outline.around(each[id_] for each in shown if id_ in each).with_rim(1)
+    shapes = torch.stack([each[None, rows, columns] == id_ for each in labels])
+    colours = torch.stack([each[:, rows, columns] for each in pictures])
+    cut = torch.cat([colours.float() / 255, shapes.float()], dim=1)
+    maps = translation(-columns.start, -rows.start) @ maps
+    down, right = shown_part(maps, cut.shape[2:], size)
+    maps = maps @ translation(right.start, down.start)
+    part = (down.stop - down.start, right.stop - right.start)
+    layer = warp(cut.to(device), maps, part, "bilinear", "zeros")
+    return layer, (slice(None), slice(None), down, right)
 
 
 def trajectory(motion: Motion, size: tuple[int, int], frames: int, random: Random) -> list[Tensor]:
@@ -216,61 +256,14 @@ def trajectory(motion: Motion, size: tuple[int, int], frames: int, random: Rando
     return path
 
 
-def affine(turn: float, shear: float, scale: float, mirror: int) -> Tensor:
-    """Return a linear map as a (3, 3) matrix; turn and shear in degrees."""
-    angle, slope = math.radians(turn), math.tan(math.radians(shear))
-    rotation = torch.tensor(
-        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    )
-    linear = scale * rotation @ torch.tensor([[1.0, slope], [0.0, 1.0]])
-    matrix = torch.eye(3)
-    matrix[:2, :2] = linear @ torch.diag(torch.tensor([float(mirror), 1.0]))
-    return matrix
-
-
-def translation(right: float, down: float) -> Tensor:
-    """Return a shift in pixels as a (3, 3) matrix."""
-    return torch.tensor([[1.0, 0.0, right], [0.0, 1.0, down], [0.0, 0.0, 1.0]])
-
-
-def warp(
-    images: Tensor, maps: Tensor, size: tuple[int, int], mode: str, padding: str = "reflection"
-) -> Tensor:
-    """Resample images (T, C, h, w) at maps (T, 3, 3) of the pixels of a clip, (T, C, H, W).
-
-    Beyond its border an image goes on as its mirror image, labels with it.
-    """
-    height, width = images.shape[2:]
-    # grid_sample wants [-1, 1] from border to border, and so does the grid it is given
-    outer = torch.tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1.0]])
-    inner = torch.tensor([[size[1] / 2, 0, size[1] / 2], [0, size[0] / 2, size[0] / 2], [0, 0, 1]])
-    theta = (outer.to(maps) @ maps @ inner.to(maps))[:, :2]
-    grid = functional.affine_grid(theta, [len(images), 1, *size], align_corners=False)
-    return functional.grid_sample(images, grid, mode, padding, align_corners=False)
-
-
-def colour(images: Tensor, random: Random, jitter: bool) -> Tensor:
-    """Change brightness, contrast and saturation of a clip; a little per frame if `jitter`."""
-    shared = [random.uniform(-0.2, 0.2) for _ in range(3)]
-    grey_clip = random.random() < 0.05
-    frames = []
-    for image in images:
-        own = [random.uniform(-0.06, 0.06) if jitter else 0.0 for _ in range(3)]
-        brightness, contrast, saturation = (1 + a + b for a, b in zip(shared, own, strict=True))
-        grey = image.mean(dim=0, keepdim=True)
-        image = grey + (image - grey) * (0.0 if grey_clip else saturation)
-        mean = image.mean()
-        frames.append((mean * brightness + (image - mean) * contrast).clamp(0, 1))
-    return torch.stack(frames)
-
-
-def add_noise(images: Tensor, most: float, random: Random) -> Tensor:
-    """Add Gaussian noise to a clip, of a standard deviation up to `most`."""
-    if most == 0:
-        return images
-    generator = torch.Generator(images.device).manual_seed(random.getrandbits(62))
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images + random.uniform(0, most) * noise).clamp(0, 1)
+def tilting(most: float, size: tuple[int, int], frames: int, random: Random) -> list[Tensor]:
+    """Draw a smooth change of perspective: from one random tilt towards another."""
+    begin, end = ([random.uniform(-most, most) for _ in range(2)] for _ in range(2))
+    shares = [index / max(1, frames - 1) for index in range(frames)]
+    along = [
+        [(1 - share) * a + share * b for a, b in zip(begin, end, strict=True)] for share in shares
+    ]
+    return [tilt(right, down, size) for right, down in along]
 
 
 def clamp(value: float, low: float, high: float) -> float:

@@ -32,15 +32,22 @@ class Processes:
         return slice(self.rank, None, self.count)
 
     def all_reduce_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its sum over all processes."""
+        """Replace each gradient by its sum over all processes.
+
+        A weight without a gradient in any process keeps none, so that the optimiser leaves it.
+        """
         if self.count == 1:
             return
         held = [parameter for parameter in parameters if parameter.requires_grad]
         parts = [p.grad if p.grad is not None else torch.zeros_like(p) for p in held]
-        total = torch.cat([part.flatten() for part in parts])
+        used = parts[0].new_tensor([p.grad is not None for p in held])
+        total = torch.cat([used, *(part.flatten() for part in parts)])
         distributed.all_reduce(total)
-        for parameter, part in zip(held, total.split([p.numel() for p in held]), strict=True):
-            parameter.grad = part.view_as(parameter).clone(memory_format=torch.preserve_format)
+        used, *sums = total.split([len(held), *(p.numel() for p in held)])
+        for parameter, in_use, summed in zip(held, used.tolist(), sums, strict=True):
+            if in_use:
+                gradient = summed.view_as(parameter)
+                parameter.grad = gradient.clone(memory_format=torch.preserve_format)
 
     def wait(self) -> None:
         """Wait until all processes have come this far."""

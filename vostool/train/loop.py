@@ -7,35 +7,38 @@ recipe says so, of the cycle back from it (journal Eq. 3).
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vostool.datasets.sequences import InMemory
 from vostool.device import choose_precision
-from vostool.errors import InputError, TrainingError, UsageError, WeightsError
-from vostool.evaluate.metrics import score_frame
-from vostool.evaluate.results import ObjectScores, summary
+from vostool.errors import InputError, TrainingError, UsageError
 from vostool.files import make_folder, write_text
-from vostool.model.checkpoint import load_checkpoint
+from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
-from vostool.model.weights import find_weights
-from vostool.preprocess import label_map, object_tensor, resize, working_size
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import Annotation, Prediction, References, propagate
+from vostool.propagation.frame_loop import (
+    REFERENCE_SETS,
+    Annotation,
+    Prediction,
+    References,
+    propagate,
+)
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
+from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.metrics_log import Log, Report
 from vostool.train.recipe import Recipe
-from vostool.train.sampler import Library, draw_batch, load_library
+from vostool.train.sampler import Library, check_roots, draw_batch, load_library
 from vostool.train.state import (
     CHECKPOINT,
     WEIGHTS,
@@ -46,20 +49,29 @@ from vostool.train.state import (
     resume_run,
     start_run,
 )
+from vostool.train.validation import validate
 
+EVERY_FRAME = References(every=1)
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
 def unroll(
-    network: Segmenter[Any, Any], clip: Clip, *, late: bool, cycle: bool, gamma: float
+    network: Segmenter[Any, Any],
+    clip: Clip,
+    *,
+    late: bool,
+    cycle: bool,
+    gamma: float,
+    references: References = EVERY_FRAME,
 ) -> Tensor:
     """Return the loss of each clip, (B,): forward (Eq. 4) and, with `cycle`, back (Eq. 3).
 
     A frame whose masks are not known is judged by the cycle alone. The cycle leaves out a
     frame that does not show every object, which cannot explain the reference, and clips
-    with a `late` object, which their reference does not show.
+    with a `late` object, which their reference does not show. `references` are the frames
+    remembered.
     """
-    frames = forward(network, clip, late)
+    frames = forward(network, clip, late, references)
     reference = Reference(next(frames).features, clip.masks[0])
     total = torch.zeros(clip.images.shape[1], device=clip.images.device)
     for prediction, masks, known in zip(frames, clip.masks[1:], clip.known[1:], strict=True):
@@ -72,22 +84,9 @@ def unroll(
     return total / (len(clip.images) - 1)
 
 
-def imitate(network: Stm, teacher: Stm, clip: Clip) -> Tensor:
-    """Return how far what a network remembers of each clip is from what its teacher does, (B,).
-
-    The mean squared difference of the values, relative to their spread. Only the memory encoder
-    learns from it.
-    """
-    images, masks = clip.images.flatten(0, 1), clip.masks.flatten(0, 1)  # (T B, ., H, W)
-    with torch.no_grad():
-        _, taught = teacher.remembered(teacher.encode(images), masks)
-        features = network.encode(images)
-    _, learnt = network.remembered(features, masks)
-    apart = (learnt - taught).square().mean(dim=(1, 2, 3, 4)) / taught.var()
-    return apart.unflatten(0, clip.images.shape[:2]).mean(dim=0)
-
-
-def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Prediction[Any]]:
+def forward(
+    network: Segmenter[Any, Any], clip: Clip, late: bool, references: References = EVERY_FRAME
+) -> Iterator[Prediction[Any]]:
     """Propagate the masks of the objects' first frames through clips."""
     ids = tuple(range(1, clip.masks.shape[2]))
     truth = {0: Annotation(ids, clip.masks[0][:, 1:])}
@@ -96,39 +95,13 @@ def forward(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Iterator[Pr
             0: Annotation(ids[:-1], clip.masks[0][:, 1:-1]),
             1: Annotation(ids[-1:], clip.masks[1][:, -1:]),
         }
-    return propagate(clip.images, truth, network, References(every=1))
+    return propagate(clip.images, truth, network, references)
 
 
-@torch.no_grad()
-def validate(
-    network: Segmenter[Any, Any], sequences: Sequence[InMemory], size: int, device: torch.device
-) -> float:
-    """Return the mean J&F over the objects of whole clips, first and last frame left out."""
-    scores = [
-        score for sequence in sequences for score in score_sequence(network, sequence, size, device)
-    ]
-    return summary(scores)["J&F-Mean"] if scores else math.nan
-
-
-def score_sequence(
-    network: Segmenter[Any, Any], sequence: InMemory, size: int, device: torch.device
-) -> list[ObjectScores]:
-    """Score each object of the first frame on the annotated frames, as `vostool eval` does."""
-    truth = sequence.labels.numpy()
-    height, width = truth.shape[1:]
-    small = working_size(height, width, size, network.stride)
-    ids = tuple(int(id_) for id_ in np.unique(truth[0]) if id_)
-    given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
-    images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
-    scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
-    for index, prediction in enumerate(propagate(images, given, network)):
-        if index in sequence.annotated and 0 < index < sequence.length - 1:
-            labels = label_map(prediction.masks, prediction.ids, (height, width))
-            scores.append(score_frame(truth[index], labels, ids))
-    return [
-        ObjectScores(j=[j for j, _ in values], f=[f for _, f in values])
-        for values in zip(*scores, strict=True)
-    ]
+def remembered_frames(recipe: Recipe, step: int) -> References:
+    """Draw which frames of its clips a step remembers: all, or the first alone."""
+    dropped = Random(f"{recipe.seed}-{step}-memory").random() < recipe.memory_dropout
+    return REFERENCE_SETS["first"] if dropped else EVERY_FRAME
 
 
 @torch.no_grad()
@@ -140,22 +113,6 @@ def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
         tint = torch.cat([mask, torch.zeros_like(mask[:1])])
         frames.append(image[0] * (1 - 0.5 * mask.amax(dim=0)) + 0.5 * tint)
     return torch.cat(frames, dim=2)
-
-
-def load_teacher(recipe: Recipe, device: torch.device) -> Stm | None:
-    """Load the network that a recipe has for phases that imitate one.
-
-    Raises WeightsError if it remembers other values than the network to be trained.
-    """
-    if recipe.teacher is None:
-        return None
-    teacher = load_checkpoint(find_weights(str(recipe.teacher)))
-    if teacher.settings.value_channels != recipe.network.value_channels:
-        raise WeightsError(
-            f"{recipe.teacher}: {teacher.settings.value_channels} value channels; "
-            f"the recipe's network has {recipe.network.value_channels}"
-        )
-    return teacher.requires_grad_(False).to(device)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -175,14 +132,14 @@ def take_step(
     run: Run[Network],
     batch: tuple[Clip, int, bool],
     team: Processes,
-    imitation: Callable[[Clip], Tensor] | None = None,
+    distillation: Callable[[Clip], Tensor] | None = None,
 ) -> float:
     """Take one step of the optimiser and return its loss, the mean over all clips.
 
     `batch` is this process's clips, the number of all, and whether they have a late object.
-    `imitation` is the loss of each clip in phases that imitate.
-    Raises TrainingError if the loss or a gradient is not finite; the weights are then as they
-    were.
+    `distillation` is the loss of each clip in phases that distil.
+    Raises TrainingError if the loss or a gradient is not a finite number, with the weights
+    unchanged, or if the step leaves a weight that is none.
     """
     clip, count, late = batch
     recipe = run.recipe
@@ -190,10 +147,17 @@ def take_step(
     half = choose_precision(recipe.precision, device) is torch.bfloat16
     phase = recipe.phase(run.step)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        if phase.imitate and imitation is not None:
-            losses = imitation(clip)
+        if phase.distill and distillation is not None:
+            losses = distillation(clip)
         else:
-            losses = unroll(run.network, clip, late=late, cycle=phase.cycle, gamma=recipe.gamma)
+            losses = unroll(
+                run.network,
+                clip,
+                late=late,
+                cycle=phase.cycle,
+                gamma=recipe.gamma,
+                references=remembered_frames(recipe, run.step),
+            )
     loss = losses.sum() / count
     loss_value = team.total(loss.detach()).item()
     if not math.isfinite(loss_value):
@@ -208,6 +172,9 @@ def take_step(
     if not math.isfinite(length):
         raise TrainingError(f"the gradient is {length} at step {run.step}; {RECOVERY_HINT}")
     run.optimizer.step()
+    size = float(torch.nn.utils.get_total_norm(list(run.network.parameters())))
+    if not math.isfinite(size):
+        raise TrainingError(f"a weight is not finite after step {run.step}; {RECOVERY_HINT}")
     run.step += 1
     # a young average must not hold on to its random start
     decay = min(recipe.average, run.step / (run.step + 10))
@@ -224,18 +191,21 @@ def train(
     device: torch.device,
     resume: bool = False,
     report: Report = lambda entry: None,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
     team: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Run a recipe and return the path of the weights, `folder`/weights.safetensors.
 
     The weights are the averaged ones: those that did best on the clips held out, or without
-    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl;
-    `stop` is asked after each step, and ends the run with KeyboardInterrupt once it is saved.
+    such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl,
+    `progress` with the number of steps taken and the loss after each; `stop` is asked after each
+    step, and ends the run with KeyboardInterrupt once it is saved.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
     holds none to resume or one of other data, UsageError if it holds one of another recipe.
     """
-    fewest = recipe.clips or max(1, recipe.objects // (recipe.most if recipe.several else 1))
+    most_objects = recipe.max_objects if recipe.multi_object_share else 1
+    fewest = recipe.clips or max(1, recipe.objects // most_objects)
     if fewest < team.count:
         raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
     checkpoint = folder / CHECKPOINT
@@ -243,6 +213,7 @@ def train(
         run = resume_run(recipe, checkpoint, device)
     else:
         claim(folder)
+        check_roots(recipe)  # before anything is downloaded
         run = start_run(recipe, device)
     recipe = run.recipe
     library = load_library(recipe, device)
@@ -258,11 +229,16 @@ def train(
             run.save(checkpoint)
     with Log(folder, report, team.first, run.step) as log:
         context = TrainContext(folder, library, log, team, device, teacher, run.step)
-        while run.step < recipe.steps:
-            advance(run, context)
-            if team.any(stop(), device):
-                context.save(run)
-                raise KeyboardInterrupt
+        # a draw depends on seed and step alone, so that it may be made ahead of its step
+        steps = range(run.step, recipe.steps)
+        draws = (draw_batch(library, recipe, step, device, team.shard) for step in steps)
+        with closing(read_ahead(draws, depth=1)) as batches:
+            for batch in batches:
+                loss = advance(run, context, batch)
+                progress(run.step, loss)
+                if team.any(stop(), device):
+                    context.save(run)
+                    raise KeyboardInterrupt
     weights = folder / WEIGHTS
     if team.first and not library.held_out:
         export(run, weights)
@@ -299,12 +275,12 @@ class TrainContext:
         run.losses, self.last_logged_step, self.since = [], run.step, now
 
 
-def advance(run: Run[Stm], context: TrainContext) -> None:
-    """Take one step, and where it is time log, validate and save."""
+def advance(run: Run[Stm], context: TrainContext, batch: tuple[Clip, int, bool]) -> float:
+    """Take one step on a batch, log, validate and save where that is due, and return the loss."""
     recipe, team = run.recipe, context.team
-    batch = draw_batch(context.library, recipe, run.step, context.device, team.shard)
-    imitation = context.teacher and partial(imitate, run.network, context.teacher)
-    run.losses.append(take_step(run, batch, team, imitation))
+    distillation = context.teacher and partial(distillation_loss, run.network, context.teacher)
+    loss = take_step(run, batch, team, distillation)
+    run.losses.append(loss)
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
         context.tell(run)
@@ -313,6 +289,7 @@ def advance(run: Run[Stm], context: TrainContext) -> None:
         judge(run, context)
     if run.step % recipe.save_every == 0 or last:
         context.save(run)
+    return loss
 
 
 def judge(run: Run[Stm], context: TrainContext) -> None:

@@ -1,6 +1,7 @@
 """What a training run leaves to read: one line of JSON per entry, and TensorBoard's files."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -8,7 +9,10 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
-from vostool.files import write_text
+from vostool.errors import InputError
+from vostool.files import write_bytes
+
+log = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 Report = Callable[[dict[str, Any]], None]
@@ -73,11 +77,36 @@ class Log:
 
 
 def drop_after(file: Path, step: int) -> None:
-    """Drop the entries of steps after one, as of a run that was killed and goes on from there."""
-    if file.exists():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # the last may be cut off
-        write_text(file, "".join(line for line in whole if json.loads(line)["step"] <= step))
+    """Drop the entries of steps after one, as of a run that was killed and resumes from there.
+
+    Lines that are no entries, as a power cut leaves them, are dropped with a warning.
+    """
+    if not file.exists():
+        return
+    try:
+        lines = file.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    steps = [step_of(line) for line in lines]
+    damaged = sum(number is None for number in steps)
+    if damaged:
+        noun = "line" if damaged == 1 else "lines"
+        log.warning("%s: dropped %d damaged %s; nothing else is lost", file, damaged, noun)
+    kept = (
+        line
+        for line, number in zip(lines, steps, strict=True)
+        if number is not None and number <= step
+    )
+    write_bytes(file, b"".join(kept))
+
+
+def step_of(line: bytes) -> int | None:
+    """Return the step of an entry of the log, or None if the line is damaged or cut off."""
+    try:
+        step = json.loads(line)["step"] if line.endswith(b"\n") else None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
 
 
 def open_board(folder: Path, step: int | None = None) -> Board | None:

@@ -1,9 +1,11 @@
 """A training recipe: one TOML file, checked against a schema.
 
 Data sets lie under `data_root`; other relative paths are taken from the working directory.
-`--set key=value` changes one entry, by its dotted name, before the check.
+`--set key=value` changes one entry, by its dotted name, before the check. Keys of earlier
+versions are read under their new names, with a warning.
 """
 
+import logging
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +17,46 @@ from vostool.errors import InputError, UsageError
 from vostool.files import read_text
 from vostool.model.stm import StmSettings
 
+log = logging.getLogger(__name__)
+
+RENAMED = {
+    "several": "multi_object_share",
+    "most": "max_objects",
+    "late": "late_share",
+    "start": "encoder_weights",
+    "begin": "init_weights",
+    "imitate": "distill",  # of a phase
+}
+MAX_SIDE = 4096  # pixels of a clip
+Count = Annotated[int, Field(ge=1, le=10**9)]
+
 
 class Part(BaseModel):
-    """A part of a recipe: fixed once read, and no key it does not know."""
+    """A part of a recipe: fixed once read; unknown keys and infinite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_old_keys(cls, table: Any) -> Any:
+        """Rename the keys of earlier versions, with a warning."""
+        if not isinstance(table, dict):
+            return table
+        renamed = {old: new for old, new in RENAMED.items() if old in table}
+        renamed = {old: new for old, new in renamed.items() if new in cls.model_fields}
+        for old, new in renamed.items():
+            if new in table:
+                raise ValueError(f"has both {new} and {old}, its old name")
+            log.warning("the recipe's key %s is now called %s", old, new)
+        return {renamed.get(key, key): value for key, value in table.items()}
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def without_nul(cls, value: Any) -> Any:
+        """Refuse text that no file name can hold."""
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("holds a NUL character")
+        return value
 
 
 class Source(Part):
@@ -40,26 +77,32 @@ class Source(Part):
 class Phase(Part):
     """A stretch of training with settings of its own."""
 
-    steps: int = Field(ge=1)
+    steps: Count
     size: tuple[int, int] = Field(default=(240, 432), description="height, width; multiples of 16")
     videos: float = Field(default=0.5, ge=0, le=1, description="share of clips from videos")
-    max_interval: int = Field(
+    max_interval: Count = Field(
         default=10,
-        ge=1,
         description="most frames from one of a clip to the next, unless annotated ones are rarer",
     )
     paste: float = Field(default=0.3, ge=0, le=1, description="share of clips with a pasted object")
+    frames: int | None = Field(
+        default=None, ge=2, le=1000, description="frames per clip, instead of the recipe's"
+    )
+    lookalike: float = Field(
+        default=0.0, ge=0, le=1, description="share of clips with a copy of an object beside it"
+    )
     cycle: bool = Field(default=False, description="add the cycle loss (journal Eq. 3)")
-    imitate: bool = Field(
-        default=False, description="learn what the teacher remembers, instead of following objects"
+    distill: bool = Field(
+        default=False, description="learn the teacher's memory values, instead of segmentation"
     )
 
     @field_validator("size")
     @classmethod
     def whole_strides(cls, size: tuple[int, int]) -> tuple[int, int]:
-        """Refuse a size that the network would have to pad."""
-        if any(side <= 0 or side % 16 for side in size):
-            raise ValueError(f"expected multiples of 16, found {size[0]} x {size[1]}")
+        """Refuse a size that the network would have to pad, or that no memory holds."""
+        if any(not 0 < side <= MAX_SIDE or side % 16 for side in size):
+            found = f"{size[0]} x {size[1]}"
+            raise ValueError(f"expected multiples of 16 up to {MAX_SIDE}, found {found}")
         return size
 
 
@@ -67,70 +110,100 @@ class Recipe(Part):
     """All that makes a training run."""
 
     network: StmSettings = Field(
-        default=StmSettings(), description="if nothing is said of it, that of the weights in begin"
+        default=StmSettings(), description="if nothing is said of it, that of init_weights"
     )
-    start: Path | Literal["imagenet"] | None = Field(
+    encoder_weights: Literal["imagenet"] | Path | None = Field(
         default=None,
         description="encoder weights: a safetensors file with torchvision's names, or a "
         "download from torchvision; none: random",
     )
-    begin: Path | None = Field(
+    init_weights: Path | None = Field(
         default=None,
-        description="weights of a whole network to begin from, instead of start: a file, or the "
-        'name of shipped ones, "default"',
+        description="weights of a whole network, instead of encoder_weights: a file, or the name "
+        'of shipped ones, "default"',
     )
     teacher: Path | None = Field(
-        default=None, description="weights of a network for phases that imitate one"
+        default=None, description="weights of a network, for phases of distillation"
     )
-    freeze: list[str] = Field(default=[], description="beginnings of names of weights that stay")
+    freeze: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[], description="beginnings of names of weights that stay"
+    )
 
     data_root: Path = Path()
     data: list[Source] = Field(min_length=1)
-    data_short_side: int = Field(default=256, ge=16, description="size of frames held, pixels")
+    data_short_side: int = Field(
+        default=256, ge=16, le=MAX_SIDE, description="size of frames held, pixels"
+    )
     hold_out: list[str] = Field(default=[], description="clips kept out of training, to choose by")
-    frames: int = Field(default=3, ge=2, description="frames per clip")
-    objects: int = Field(default=4, ge=1, description="objects per step, over all clips of it")
-    clips: int | None = Field(default=None, ge=1, description="clips per step, instead of objects")
-    several: float = Field(default=0.3, ge=0, le=1, description="share of steps with more a clip")
-    most: int = Field(default=2, ge=2, description="objects a clip in these, at most")
-    late: float = Field(default=0.0, ge=0, le=1, description="share of those where one is late")
+    frames: int = Field(default=3, ge=2, le=1000, description="frames per clip")
+    objects: int = Field(default=4, ge=1, le=10_000, description="objects per step, over all clips")
+    clips: int | None = Field(
+        default=None, ge=1, le=10_000, description="clips per step, instead of objects"
+    )
+    multi_object_share: float = Field(
+        default=0.3, ge=0, le=1, description="share of steps whose clips have several objects"
+    )
+    max_objects: int = Field(default=2, ge=2, le=254, description="objects per clip in these")
+    late_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of these in which one enters late"
+    )
     backwards: bool = Field(default=True, description="let clips run backwards too")
     unknown: bool = Field(
         default=False, description="take frames without labels too, for the cycle loss alone"
     )
     noise: float = Field(default=0.0, ge=0, description="most standard deviation of image noise")
+    motion_blur: float = Field(
+        default=0.0, ge=0, le=64, description="longest motion blur of a clip, pixels"
+    )
+    perspective: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.4,
+        description="most change of depth across the view of a photograph, as a share",
+    )
+    memory_dropout: float = Field(
+        default=0.0, ge=0, le=1, description="share of steps that remember the first frame alone"
+    )
 
     phases: list[Phase] = Field(min_length=1)
-    interval_growth: tuple[int, Annotated[int, Field(ge=1)]] = Field(
+    interval_growth: tuple[Annotated[int, Field(ge=0, le=10**9)], Count] = Field(
         default=(0, 1), description="max_interval grows by the first every second steps"
     )
     optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = Field(default=2e-4, gt=0, allow_inf_nan=False)
-    encoder_learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    encoder_learning_rate: float = Field(default=5e-5, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: int = Field(default=200, ge=0, description="steps")
-    clip_norm: float = Field(
-        default=3.0, ge=0, allow_inf_nan=False, description="longest gradient; 0: any length"
-    )
+    warmup: int = Field(default=200, ge=0, le=10**9, description="steps")
+    clip_norm: float = Field(default=3.0, ge=0, description="longest gradient; 0: any length")
     average: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights")
-    gamma: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="weight of the cross-entropy (Eq. 4)"
-    )
+    gamma: float = Field(default=1.0, ge=0, description="weight of the cross-entropy (Eq. 4)")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the device has it in hardware, else fp32"
     )
-    seed: int = 0
-    log_every: int = Field(default=20, ge=1)
-    save_every: int = Field(default=250, ge=1)
-    validate_size: int = Field(default=240, ge=32, description="short side, pixels")
-    validate_every: int = Field(default=1000, ge=1, description="steps; and after the last")
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+    log_every: Count = 20
+    save_every: Count = 250
+    validate_size: int = Field(default=240, ge=32, le=MAX_SIDE, description="short side, pixels")
+    validate_every: Count = Field(default=1000, description="steps; and after the last")
+
+    @field_validator("network")
+    @classmethod
+    def possible(cls, network: StmSettings) -> StmSettings:
+        """Refuse settings that no network can have."""
+        if min(network.decoder_channels) < 1:
+            raise ValueError(f"decoder_channels {network.decoder_channels}: expected 1 or more")
+        for name, value in network.model_dump().items():
+            largest = max(value) if isinstance(value, tuple) else value
+            if isinstance(largest, int | float) and not largest < 2**31:
+                raise ValueError(f"{name} {largest:g}: expected less than 2^31")
+        return network
 
     @model_validator(mode="after")
-    def teacher_to_imitate(self) -> Self:
-        """Refuse a phase that imitates no one."""
-        if self.teacher is None and any(phase.imitate for phase in self.phases):
-            raise ValueError("a phase that imitates needs a teacher")
+    def teacher_to_distill(self) -> Self:
+        """Refuse distillation without a teacher."""
+        if self.teacher is None and any(phase.distill for phase in self.phases):
+            raise ValueError("a phase with distill = true needs a teacher")
         return self
 
     @property
@@ -169,6 +242,8 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; raises InputError or UsageError, naming the key."""
     try:
         table = tomllib.loads(read_text(path, "TOML"))
+    except RecursionError as error:
+        raise InputError(f"{path}: not TOML: nested too deeply") from error
     except ValueError as error:  # also of a number with thousands of digits
         raise InputError(f"{path}: not TOML: {error}") from error
     for change in changes:
@@ -181,7 +256,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {key}: {first['msg']}") from error
+        raise UsageError(f"{path}: {key or 'recipe'}: {first['msg']}") from error
 
 
 def apply_change(table: dict[str, Any], change: str) -> None:
@@ -191,10 +266,14 @@ def apply_change(table: dict[str, Any], change: str) -> None:
         raise UsageError(f"--set {change}: expected key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
+    except tomllib.TOMLDecodeError:
         value = text
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--set {name}: its value cannot be read as TOML") from error
     *parents, last = name.strip().split(".")
     place: Any = table
     for parent in parents:
         place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
+    if isinstance(place, dict) and RENAMED.get(last) in place:
+        del place[RENAMED[last]]  # the change is to an old key of what has the new one
     place[last] = value

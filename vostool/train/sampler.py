@@ -37,6 +37,7 @@ class Library:
 
 def load_library(recipe: Recipe, device: torch.device) -> Library:
     """Open all data sets of a recipe; raises InputError if there is nothing to train on."""
+    check_roots(recipe)
     library = Library()
     for source in recipe.data:
         for sequence in load_source(recipe, source):
@@ -53,6 +54,17 @@ def load_library(recipe: Recipe, device: torch.device) -> Library:
     if not library.videos and not library.photographs:
         raise InputError("the recipe's data holds nothing to train on")
     return library
+
+
+def check_roots(recipe: Recipe) -> None:
+    """Raise InputError if the folder of a data set is missing."""
+    for source in recipe.data:
+        root = recipe.data_root / source.root
+        if not root.is_dir():
+            raise InputError(
+                f"{root}: no such folder, expected the data set {source.root}; data sets lie under "
+                "data_root: --set data_root=FOLDER"
+            )
 
 
 def check_annotated(sequence: AnnotatedSequence, source: Source, recipe: Recipe) -> None:
@@ -117,24 +129,26 @@ def draw_batch(
         torch.stack([clip.masks for clip in clips], dim=1),  # (T, B, N + 1, H, W)
         torch.stack([clip.known for clip in clips], dim=1),  # (T, B)
     )
-    return batch, count, plan.late
+    return batch, count, plan.late_object
 
 
 def plan_step(recipe: Recipe, step: int) -> tuple[ClipPlan, int]:
     """Decide what clips a step has, and how many: all alike, so that they batch."""
     random, phase = Random(f"{recipe.seed}-{step}"), recipe.phase(step)
-    several = random.random() < recipe.several
-    late = several and random.random() < recipe.late
-    objects = random.randint(2, recipe.most) if several else 1
+    multi_object = random.random() < recipe.multi_object_share
+    late_object = multi_object and random.random() < recipe.late_share
+    objects = random.randint(2, recipe.max_objects) if multi_object else 1
     plan = ClipPlan(
         size=phase.size,
-        frames=recipe.frames,
+        frames=phase.frames or recipe.frames,
         objects=objects,
-        late=late,
+        late_object=late_object,
         max_interval=recipe.max_interval(step),
         backwards=recipe.backwards,
         unknown=phase.cycle and recipe.unknown,
         noise=recipe.noise,
+        motion_blur=recipe.motion_blur,
+        perspective=recipe.perspective,
     )
     return plan, recipe.clips or max(1, recipe.objects // objects)
 
@@ -149,6 +163,9 @@ def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, numbe
         distraction = random.random() < phase.paste
         count = plan.objects - 1 + distraction if phase.paste > 0 and library.donors else 0
         donors = [random.choice(library.donors) for _ in range(count)]
+        # a share of 0 draws nothing: clips are then those of a recipe without the entry
+        if phase.lookalike > 0 and random.random() < phase.lookalike:
+            donors.append(sequence)
         clip = make_clip(sequence, donors, plan, random)
         if clip is not None:
             return clip

@@ -1,24 +1,23 @@
-"""The state of a training run: how it begins, what is kept of it, and how it is taken up again.
+"""Training state: initialisation, checkpointing, resuming.
 
 A run is one folder: its checkpoint, its weights, its log and its recipe.
 """
 
 import copy
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vostool.device import is_out_of_memory
 from vostool.errors import InputError, OutputError, UsageError, WeightsError
-from vostool.files import atomic_write, first_line
+from vostool.files import atomic_write
 from vostool.inference.options import ModelOptions
 from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
 from vostool.model.interface import Segmenter
@@ -30,7 +29,7 @@ from vostool.train.recipe import Recipe
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
 # what of a recipe may change while its run goes on: where things lie and how often it speaks
 CHANGEABLE_ON_RESUME = ("data_root", "teacher", "log_every", "save_every", "validate_every")
-INIT_ONLY = ("start", "begin")  # of no use once it has begun
+INIT_ONLY = ("encoder_weights", "init_weights")  # of no use once it has begun
 
 
 class Trainable(Segmenter[Any, Any], Protocol):
@@ -77,54 +76,82 @@ class Run(Generic[Network]):
         with atomic_write(path, RuntimeError) as part:
             torch.save(state, part)
 
-    def load(self, state: dict[str, Any], path: Path) -> None:
-        """Take up what `read_checkpoint` has read from a path.
+    def load(self, saved: "Checkpoint", path: Path) -> None:
+        """Restore what `read_checkpoint` has read from a path.
 
-        Raises WeightsError if it is of another network.
+        Raises WeightsError if it does not match the network.
         """
         try:
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise WeightsError(f"{path}: no checkpoint of such a network: {reason}") from error
-        self.step, self.losses = state["step"], list(state["losses"])
-        self.scores, self.data = state["scores"], state["data"]
+            self.network.load_state_dict(saved.network)
+            self.average.load_state_dict(saved.average)
+            load_moments(self.optimizer, saved.optimizer)
+        # what a damaged state makes of the loaders
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
+            raise WeightsError(
+                f"{path}: the checkpoint does not match the network: {reason}"
+            ) from error
+        self.step, self.losses = saved.step, list(saved.losses)
+        self.scores, self.data = dict(saved.scores), dict(saved.data)
 
 
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read what `Run.save` wrote; its recipe is a `Recipe` again.
+class Checkpoint(BaseModel):
+    """What `Run.save` writes, by name; tensors are on the CPU."""
 
-    Raises InputError if it is not there, WeightsError if it is no such thing.
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    recipe: Recipe
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    step: Annotated[int, Field(strict=True, ge=0)]
+    losses: list[float]
+    scores: dict[str, float]
+    data: dict[str, int]
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Restore the moments of each weight; the settings of an optimiser are its recipe's.
+
+    Raises ValueError for moments that are not of the shape of their weight.
+    """
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+    names = {"step", "exp_avg", "exp_avg_sq"}
+    weights = {weight for group in optimizer.param_groups for weight in group["params"]}
+    for weight, moments in optimizer.state.items():
+        if weight not in weights or moments.keys() != names:
+            raise ValueError("moments of the optimiser are missing")
+        for name, value in moments.items():
+            if value.shape != (() if name == "step" else weight.shape):
+                raise ValueError(f"{name} of the optimiser is of another shape than its weight")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return what `Run.save` wrote, on the CPU: Adam's step counters are to stay there.
+
+    Raises InputError if it is missing, WeightsError if it is damaged or something else.
     """
     if not path.exists():
         raise InputError(f"{path}: expected a run to resume, found none")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    # what a damaged file makes of the reader
-    except (
-        AttributeError,
-        EOFError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        UnpicklingError,
-        struct.error,
-    ) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from error
+    # a damaged file may raise anything; PyTorch's own words advise to trust its code
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise WeightsError(
-            f"{path}: cannot be read as a checkpoint: {first_line(error)}"
+            f"{path}: cannot be read as a checkpoint: damaged, or written by another program"
         ) from error
-    if not isinstance(state, dict) or not {each.name for each in fields(Run)} <= state.keys():
-        raise WeightsError(f"{path}: not the checkpoint of a run, or of another version's")
     try:
-        recipe = Recipe.model_validate(state["recipe"])
+        return Checkpoint.model_validate(state)
     except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise WeightsError(f"{path}: of a recipe with another {key} than there is here") from error
-    return {**state, "recipe": recipe}
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "content"
+        raise WeightsError(
+            f"{path}: not a checkpoint of this version: {key}: {first['msg']}"
+        ) from error
 
 
 def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
@@ -159,8 +186,8 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     A recipe that says nothing of its network has that of the weights it begins from.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.begin is not None and "network" not in recipe.model_fields_set:
-        settings = read_settings(find_weights(str(recipe.begin)))
+    if recipe.init_weights is not None and "network" not in recipe.model_fields_set:
+        settings = read_settings(find_weights(str(recipe.init_weights)))
         recipe = recipe.model_copy(update={"network": settings})
     return run_with(first_network(recipe), recipe, device)
 
@@ -170,10 +197,10 @@ def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[St
 
     Raises what `read_checkpoint`, `continued` and `Run.load` do.
     """
-    state = read_checkpoint(checkpoint, device)
-    recipe = continued(state["recipe"], recipe, state["step"], checkpoint.parent)
+    saved = read_checkpoint(checkpoint)
+    recipe = continued(saved.recipe, recipe, saved.step, checkpoint.parent)
     run = run_with(Stm(recipe.network), recipe, device)
-    run.load(state, checkpoint)
+    run.load(saved, checkpoint)
     return run
 
 
@@ -210,27 +237,38 @@ def make_optimizer(
 
 def first_network(recipe: Recipe) -> Stm:
     """Build the network with the weights that the recipe begins from."""
-    if recipe.begin is not None:
-        return begin_from(find_weights(str(recipe.begin)), recipe.network)
-    if recipe.start is None:
+    if recipe.init_weights is not None:
+        return begin_from(find_weights(str(recipe.init_weights)), recipe.network)
+    if recipe.encoder_weights is None:
         return Stm(recipe.network)
-    if recipe.start == "imagenet":
+    if recipe.encoder_weights == "imagenet":
         try:
             return Stm(recipe.network, imagenet=True)
         except OSError as error:
             raise WeightsError(
                 f"ImageNet weights of {recipe.network.backbone}: cannot be downloaded ({error}); "
-                "have a file instead: --set start=FILE.safetensors"
+                "have a file instead: --set encoder_weights=FILE.safetensors"
             ) from error
     try:
-        state = load_file(recipe.start)
+        state = load_file(recipe.encoder_weights)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{recipe.start}: cannot be read as encoder weights") from error
+        raise WeightsError(
+            f"{recipe.encoder_weights}: cannot be read as encoder weights"
+        ) from error
     return Stm(recipe.network, state)
 
 
 def export(run: Run[Stm], path: Path) -> None:
-    """Write the averaged weights in 16 bits, with settings, recipe, data and scores."""
+    """Write the averaged weights in 16 bits, with settings, recipe, data and scores.
+
+    Raises WeightsError if one is not finite in 16 bits, OutputError if they cannot be written.
+    """
+    for name, weight in run.average.state_dict().items():
+        if not weight.half().isfinite().all():
+            raise WeightsError(
+                f"{path}: not written: {name} holds values that are not finite in 16 bits; the run "
+                "has diverged: begin one with a lower learning_rate"
+            )
     card = {
         "recipe": run.recipe.model_dump(mode="json"),
         "data": run.data,
@@ -242,16 +280,17 @@ def export(run: Run[Stm], path: Path) -> None:
 
 
 def export_run(folder: Path, path: Path) -> Path:
-    """Write the averaged weights of a run as its last checkpoint has them.
+    """Write the averaged weights of a run's last checkpoint to a new file, and return its path.
 
-    They are the latest, not those that did best on the clips held out. Raises what `Run.load`
-    does, and OutputError if they cannot be written.
+    They are the latest, not those that did best on the clips held out. Raises what
+    `read_checkpoint` and `Run.load` do, and OutputError if the file exists or cannot be written.
     """
+    if path.exists() or path.is_symlink():
+        raise OutputError(f"{path}: exists already; --export writes a new file: name another")
     checkpoint = folder / CHECKPOINT
-    state = read_checkpoint(checkpoint, torch.device("cpu"))
-    recipe: Recipe = state["recipe"]
-    run = run_with(Stm(recipe.network), recipe, torch.device("cpu"))
-    run.load(state, checkpoint)
+    saved = read_checkpoint(checkpoint)
+    run = run_with(Stm(saved.recipe.network), saved.recipe, torch.device("cpu"))
+    run.load(saved, checkpoint)
     export(run, path)
     return path
 

@@ -1,0 +1,55 @@
+"""How the frames of a clip look: colour, motion blur and noise, drawn for a whole clip.
+
+Shapes: images (T, 3, H, W) in [0, 1].
+"""
+
+import math
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def colour(images: Tensor, random: Random, jitter: bool) -> Tensor:
+    """Change brightness, contrast and saturation of a clip; a little per frame if `jitter`."""
+    changed = torch.empty_like(images)
+    shared = [random.uniform(-0.2, 0.2) for _ in range(3)]
+    grey_clip = random.random() < 0.05
+    for image, frame in zip(images, changed, strict=True):
+        own = [random.uniform(-0.06, 0.06) if jitter else 0.0 for _ in range(3)]
+        brightness, contrast, saturation = (1 + a + b for a, b in zip(shared, own, strict=True))
+        saturation = 0.0 if grey_clip else saturation
+        # grey and image have one mean, so that saturation, brightness and contrast are one sum
+        grey = image.mean(dim=0, keepdim=True)
+        offset = grey.mean() * (brightness - contrast)
+        grey.mul_((1 - saturation) * contrast).add_(offset)
+        torch.mul(image, saturation * contrast, out=frame).add_(grey).clamp_(0, 1)
+    return changed
+
+
+def blur(images: Tensor, longest: float, random: Random) -> Tensor:
+    """Blur a clip along a line of one direction and a length of up to `longest` pixels."""
+    if longest == 0:
+        return images
+    length, angle = random.uniform(0, longest), random.uniform(0, math.pi)
+    reach = math.ceil(length / 2) + 1
+    across = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.zeros(len(across), len(across))
+    for along in torch.linspace(-length / 2, length / 2, 4 * reach).tolist():
+        right, down = (
+            (1 - (across - along * side(angle)).abs()).clamp(min=0) for side in (math.cos, math.sin)
+        )
+        kernel += down[:, None] * right  # a point, shared out among the pixels around it
+    weight = (kernel / kernel.sum()).to(images.device)[None, None]
+    padded = functional.pad(images.flatten(0, 1)[:, None], [reach] * 4, mode="replicate")
+    return functional.conv2d(padded, weight).view_as(images).clamp(0, 1)
+
+
+def add_noise(images: Tensor, most: float, random: Random) -> Tensor:
+    """Add Gaussian noise to a clip, of a standard deviation up to `most`."""
+    if most == 0:
+        return images
+    generator = torch.Generator(images.device).manual_seed(random.getrandbits(62))
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return (images + random.uniform(0, most) * noise).clamp(0, 1)
