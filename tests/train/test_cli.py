@@ -126,10 +126,10 @@ def test_a_recipe_without_its_data_asks_for_data_root_before_a_download(
     assert not Path("run").exists()
 
 
-def test_a_run_that_diverges_in_its_last_step_is_exit_code_1_in_a_line(train: Train) -> None:
+def test_a_run_that_diverges_in_its_last_step_is_exit_code_10_in_a_line(train: Train) -> None:
     changes = ("--set", "weight_decay=1e308", "--set", "phases.0.steps=1", "--set", "warmup=0")
     outcome = train("-q", "-o", "run", *changes)
-    assert outcome.code == 1
+    assert outcome.code == 10
     assert "a weight is not finite after step 0" in one_line(outcome)
     assert not Path("run/weights.safetensors").exists()
 
