@@ -7,10 +7,13 @@
     ├── DeviceError           5  a device that is not there, or too little memory
     ├── WeightsError          6  a weights file that is not one
     ├── OutputError           7  a result that exists already, or cannot be written
-    └── ContractError         8  a model of another package that is not what it should be
+    ├── ContractError         8  a model of another package that is not what it should be
+    └── UnwantedWarning       9  a result with warnings, where --fail-on-warning asks for none
 
 A message is one line that says what, where, expected and found.
 """
+
+from typing import Self
 
 
 class VostoolError(Exception):
@@ -59,3 +62,26 @@ class ContractError(VostoolError):
     """A model of another package that breaks the contract of `vostool.model.interface`."""
 
     exit_code = 8
+
+
+class UnwantedWarning(VostoolError):
+    """A result that is complete, but comes with warnings although none are accepted."""
+
+    exit_code = 9
+
+
+class Caution(str):
+    """A warning: its message, with a code that stays the same when the words change."""
+
+    code: str
+
+    def __new__(cls, code: str, message: str) -> Self:
+        """Give a message a code, unless it has one already, which then says more."""
+        caution = super().__new__(cls, message)
+        caution.code = message.code if isinstance(message, Caution) else code
+        return caution
+
+    @property
+    def report(self) -> dict[str, str]:
+        """What a report says of it."""
+        return {"code": self.code, "message": str(self)}

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,10 +57,11 @@ def output_folder(folder: Path) -> Iterator[None]:
 
     Raises OutputError.
     """
-    new = not folder.exists()
+    new = not os.path.lexists(folder)
     make_folder(folder)
     try:
         yield
     finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        if new:
+            with suppress(OSError):  # something is in it, or it is gone
+                folder.rmdir()

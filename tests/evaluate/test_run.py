@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,13 +18,13 @@ from tests.evaluate.making import (
     write_davis17,
     write_youtube,
 )
+from vostool.claims import claimed
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
 from vostool.evaluate.output import score
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
 from vostool.evaluate.run import evaluate, holds
-from vostool.evaluate.state import RunFolder
 from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 
@@ -153,8 +155,8 @@ class TestARun:
     def test_has_its_folder_for_itself(
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
-        run = RunFolder(tmp_path / "out", {})
-        with run.alone(), pytest.raises(OutputError, match="another vostool is at work"):
+        here = f"another vostool is at work in it, process {os.getpid()} on {socket.gethostname()}"
+        with claimed(tmp_path / "out"), pytest.raises(OutputError, match=here):
             evaluate(davis16, predictor, tmp_path / "out")
         assert not (tmp_path / "out").exists()
         assert evaluate(davis16, predictor, tmp_path / "out").clips
@@ -255,7 +257,7 @@ class TestAFinishedRun:
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         (tmp_path / "out" / "masks").mkdir(parents=True)
-        with pytest.raises(OutputError, match="holds results"):
+        with pytest.raises(OutputError, match="masks: exists already; choose another -o$"):
             evaluate(davis16, predictor, tmp_path / "out")
 
     @pytest.mark.parametrize(
@@ -314,7 +316,7 @@ class TestMasksMadeElsewhere:
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         run = evaluate(davis16, predictor, tmp_path / "out")
-        with pytest.raises(OutputError, match="holds a run"):
+        with pytest.raises(OutputError, match="run.json: exists already; it is of a run"):
             score(davis16, tmp_path / "out" / "masks", tmp_path / "out", overwrite=True)
         assert read_results(tmp_path / "out") == run
 

@@ -34,7 +34,7 @@ class TestTheTable:
             output=Path("out/a"),
         )
         assert second.masks == (str(tmp_path / "b.png"), f"7:{tmp_path / 'late.png'}")
-        assert (second.start, second.end, second.output) == (3, 9, tmp_path / "there")
+        assert (second.start, second.end, second.output) == (3, 9, Path("out/there"))
 
     @pytest.mark.parametrize(
         ("lines", "words"),
@@ -46,7 +46,13 @@ class TestTheTable:
             (("mask,start", "a.png,1"), ":2: expected a video, found none"),
             (("video,mask,end", "a,b,soon"), "expected a frame number as end, found soon"),
             (("video,mask,start,end", "a,b,4,4"), "start 4, end 4: the range is empty"),
-            (("video,mask", "a,b,c"), "expected columns"),
+            (("video,mask", "a,b", "", "a,b,c"), ":4: expected 2 cells as in the header, found 3"),
+            (("video,mask", "a,b,"), ":2: expected 2 cells as in the header, found 3"),
+            (("video,mask,mask", "a,b,c"), ":1: expected each column once, found mask twice"),
+            (("video,mask", "a.mp4,;"), ":2: expected a mask, found ;"),
+            (("video,mask,end", f"a,b,{'9' * 5000}"), ":2: expected a frame number as end"),
+            (("video,mask", "a\0,b"), ":2: expected text, found a zero byte"),
+            (("video,mask", 'a,"b'), ":2: expected a CSV table"),
         ],
     )
     def test_is_refused_with_its_line(

@@ -24,12 +24,12 @@ from vostool.analysis.figures import (
     Values,
     draw_panels,
     heat,
-    refuse_to_replace,
     save_array,
     save_figure,
     save_json,
     top_of_scale,
 )
+from vostool.claims import refuse_to_replace
 from vostool.device import oom_as_device_error
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
@@ -104,7 +104,8 @@ def erf(
     mask_frame, path = given_mask(job)
     main, frames = choose_frames(job, info, mask_frame)
     truth = true_masks(job, main)
-    refuse_to_replace(job.output, FILES, job.overwrite)
+    if not job.overwrite:
+        refuse_to_replace(job.output / name for name in FILES)
     job = replace(job, frame=main)
     if not 0 <= job.rate < math.inf:
         raise UsageError(f"--rate {job.rate}: expected a finite number from 0 up")

@@ -104,7 +104,7 @@ def bench(
             "fps": speeds(runs),
             "stages": stage_times(clock, last),
             "memory": memory,
-            "warnings": last["warnings"],
+            "warnings": [warning["message"] for warning in last["warnings"]],
         }
         return report | efficiency(predictor, report)
 

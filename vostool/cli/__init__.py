@@ -13,6 +13,7 @@ from vostool import __version__
 from vostool.cli.bench import bench
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
+from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
@@ -20,9 +21,11 @@ from vostool.errors import InputError, VostoolError
 
 app = typer.Typer(
     name="vostool",
+    cls=InterruptibleGroup,
     help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
     epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 bad mask, 5 device or "
-    "memory, 6 weights, 7 output exists or cannot be written, 130 interrupted.",
+    "memory, 6 weights, 7 output exists, cannot be written or is at work, 8 broken plug-in model, "
+    "9 warnings with --fail-on-warning, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,12 +55,13 @@ def options(
 def main() -> None:
     """Run the command line; the one place that turns our errors into words and exit codes.
 
-    Typer words wrong options itself (2) and answers Ctrl-C (130); what nobody foresaw keeps
-    its traceback (1).
+    Typer words wrong options itself (2); what nobody foresaw keeps its traceback (1).
     """
     try:
         app()
     except VostoolError as error:
+        fail(str(error), error.exit_code)
+    except Interrupted as error:
         fail(str(error), error.exit_code)
     except OSError as error:  # a path that even looking at fails: too long, or not ours to see
         fail(f"{error.filename or 'a file'}: {error.strerror or error}", InputError.exit_code)

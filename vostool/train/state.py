@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vostool.errors import InputError, OutputError, UsageError, WeightsError
+from vostool.claims import refuse_to_replace
+from vostool.errors import InputError, UsageError, WeightsError
 from vostool.files import atomic_write, first_line
 from vostool.inference.options import ModelOptions
 from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
@@ -258,9 +259,8 @@ def export_run(folder: Path, path: Path) -> Path:
 
 def claim(folder: Path) -> None:
     """See that a folder holds nothing of a run; raises OutputError."""
-    found = [name for name in (CHECKPOINT, WEIGHTS, LOG) if (folder / name).exists()]
-    if found:
-        raise OutputError(
-            f"{folder}: holds a run already ({found[0]}); --resume it with its own recipe, remove "
-            "it, or choose another folder"
-        )
+    refuse_to_replace(
+        (folder / name for name in (CHECKPOINT, WEIGHTS, LOG)),
+        "the folder holds a run: --resume it with its own recipe, remove it, or choose another "
+        "folder",
+    )
