@@ -257,7 +257,7 @@ class TestAFinishedRun:
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         (tmp_path / "out" / "masks").mkdir(parents=True)
-        with pytest.raises(OutputError, match="masks: exists already; choose another -o$"):
+        with pytest.raises(OutputError, match=r"masks: exists already; choose another -o$"):
             evaluate(davis16, predictor, tmp_path / "out")
 
     @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ class TestMasksMadeElsewhere:
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         run = evaluate(davis16, predictor, tmp_path / "out")
-        with pytest.raises(OutputError, match="run.json: exists already; it is of a run"):
+        with pytest.raises(OutputError, match=r"run\.json: exists already; it is of a run"):
             score(davis16, tmp_path / "out" / "masks", tmp_path / "out", overwrite=True)
         assert read_results(tmp_path / "out") == run
 

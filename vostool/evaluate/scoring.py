@@ -39,6 +39,7 @@ class Scorer:
 
     def __init__(self, processes: int | None = None) -> None:
         """Have at most so many processes; by default one for each core but at least two."""
+        self._others = set(multiprocessing.active_children())
         context = multiprocessing.get_context("spawn")  # a fork would copy locks of torch's threads
         # nothing is ever sent: workers wait for its end, which comes when this process is gone
         life, self._life = context.Pipe(duplex=False)
@@ -63,8 +64,9 @@ class Scorer:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if problem is not None:
-            self._life.close()  # what they are at is of no use any more
+        if problem is not None:  # what they are at is of no use any more
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._life.close()
         if isinstance(problem, BrokenProcessPool):

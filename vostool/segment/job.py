@@ -108,7 +108,9 @@ def write_output(
     except KeyboardInterrupt as stop:
         status = "interrupted"
         if output.frames:
-            stop.add_note(f"{output.frames} frames of {job.video} are kept in {job.output}")
+            stop.add_note(
+                f"the first {output.frames} frames of {job.video} are kept in {job.output}"
+            )
         raise
     except BaseException as error:
         status, problem = "failed", str(error)

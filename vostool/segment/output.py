@@ -113,9 +113,9 @@ class Output:
 
     @property
     def paths(self) -> dict[str, str | None]:
-        """The path of every output, None for those that are not wanted."""
+        """The path of every output, or of its part; None for those that are not wanted."""
         wanted = self.wanted
-        return {name: str(wanted[name].path) if name in wanted else None for name in WRITERS}
+        return {name: str(wanted[name].written) if name in wanted else None for name in WRITERS}
 
     @property
     def warnings(self) -> list[Caution]:

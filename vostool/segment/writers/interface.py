@@ -37,11 +37,16 @@ class Writer(ABC):
     something went wrong. All methods raise OutputError if something cannot be written.
     """
 
-    file: ClassVar[str]  # what is shown to the user: the name of a file or folder
+    file: ClassVar[str]  # the final name of the file or folder
 
     def __init__(self, folder: Path, source: Source) -> None:
         """Be ready to write into a folder; touches nothing."""
         self.path, self.source = folder / self.file, source
+
+    @property
+    def written(self) -> Path:
+        """The file or folder that holds what is written, whole or not."""
+        return self.path
 
     @property
     def warnings(self) -> list[str]:

@@ -14,6 +14,17 @@ class Overlay(Writer):
 
     file = "overlay.mp4"
     _video: VideoWriter | None = None
+    _whole = False
+
+    @property
+    def part(self) -> Path:
+        """The film as long as it is not whole."""
+        return self.path.with_name("overlay.part.mp4")
+
+    @property
+    def written(self) -> Path:
+        """The film, or its part."""
+        return self.path if self._whole else self.part
 
     @property
     def warnings(self) -> list[str]:
@@ -22,8 +33,8 @@ class Overlay(Writer):
 
     def replaced(self) -> list[Path]:
         """Return the film, and the parts of one."""
-        parts = (self.path.with_name("overlay.part.mp4"), self.path.with_name("overlay.mp4.part"))
-        return [path for path in (self.path, *parts) if path.exists()]
+        being_named = self.path.with_name(f"{self.path.name}.part")
+        return [path for path in (self.path, self.part, being_named) if path.exists()]
 
     def begin(self) -> None:
         """Open the film."""
@@ -49,6 +60,7 @@ class Overlay(Writer):
     def finish(self) -> None:
         """Close the film and give it its name."""
         self._opened.__exit__(None, None, None)
+        self._whole = True
 
     def stop(self, problem: BaseException) -> None:
         """Close the film, so that it plays, under the name of the part."""
