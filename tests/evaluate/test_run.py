@@ -175,8 +175,9 @@ class TestAnInterruptedRun:
         self, davis16: Benchmark, weights: Path, out: Path, frame: int = COUNT + 2
     ) -> None:
         """Have Ctrl-C come while the second clip is followed."""
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stop:
             evaluate(davis16, colour_model(weights, ColourNetwork(frame, interrupt)), out)
+        assert stop.value.__notes__ == [f"1 of 2 clips are done in {out}"]
 
     def test_goes_on_with_the_next_clip(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
@@ -196,8 +197,30 @@ class TestAnInterruptedRun:
     ) -> None:
         out = tmp_path / "out"
         self.run_into(davis16, weights, out)
-        assert list(json.loads((out / "run.json").read_text())["done"]) == ["a"]
+        state = json.loads((out / "run.json").read_text())
+        assert (list(state["done"]), state["status"]) == (["a"], "interrupted")
         assert not (out / "results.json").exists()
+
+    def test_that_was_to_replace_another_leaves_nothing_of_that_one(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        evaluate(davis16, colour_model(weights, ColourNetwork()), out)
+        with pytest.raises(KeyboardInterrupt):
+            network = ColourNetwork(COUNT + 2, interrupt)
+            evaluate(davis16, colour_model(weights, network), out, overwrite=True)
+        assert {path.name for path in out.iterdir()} == {"masks", "run.json"}
+        evaluate(davis16, colour_model(weights, ColourNetwork()), out)
+        assert (out / "results.json").exists()
+
+    def test_whose_report_has_a_number_that_is_none_is_told(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        self.run_into(davis16, weights, tmp_path / "out")
+        path = tmp_path / "out" / "run.json"
+        path.write_text(path.read_text().replace(f'"frames": {COUNT}', '"frames": NaN'))
+        with pytest.raises(InputError, match=r"run\.json: damaged at clip 'a'; --overwrite"):
+            evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
 
     def test_with_other_options_is_refused(
         self, davis16: Benchmark, weights: Path, tmp_path: Path

@@ -63,28 +63,33 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
     Raises InputError.
     """
-    line = 1
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(rows, [])]
-            check_header(path, header)
-            for cells in rows:
-                line = rows.line_num
-                if len(cells) > len(header):
-                    raise InputError(
-                        f"{path}:{line}: expected {len(header)} cells as in the header, found "
-                        f"{len(cells)}; a comma too many, or one in a name without quotes?"
-                    )
-                row = dict(zip(header, map(str.strip, cells), strict=False))
-                if any("\0" in cell for cell in cells):
-                    raise InputError(f"{path}:{line}: expected text, found a zero byte")
-                if any(row.values()):
-                    yield f"{path}:{line}", {name: cell for name, cell in row.items() if cell}
+            try:
+                header = [name.strip() for name in next(rows, [])]
+                check_header(path, header)
+                for cells in rows:
+                    if row := read_cells(f"{path}:{rows.line_num}", header, cells):
+                        yield f"{path}:{rows.line_num}", row
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise InputError(
+                    f"{path}:{rows.line_num}: expected a CSV table: {error}"
+                ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}:{line}: expected a CSV table: {error}") from error
+
+
+def read_cells(where: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """Return the cells of a row that are not empty, by column; raises InputError."""
+    if len(cells) > len(header):
+        raise InputError(
+            f"{where}: expected {len(header)} cells as in the header, found {len(cells)}; a comma "
+            "too many, or one in a name without quotes?"
+        )
+    if any("\0" in cell for cell in cells):
+        raise InputError(f"{where}: expected text, found a zero byte")
+    return {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
 
 
 def check_header(path: Path, header: Sequence[str]) -> None:
