@@ -29,6 +29,7 @@ from tests.conftest import (
 from tests.datasets.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
+from vostool.claims import claimed
 from vostool.cli import main
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
@@ -290,6 +291,18 @@ class TestSegment:
         outcome = vostool("segment", *given, "--weights", "none.safetensors")
         assert outcome.code == 7
         assert "run.json: exists already" in outcome.err
+
+    @pytest.mark.parametrize("more", [(), ("--overwrite",)])
+    def test_beside_another_run_in_the_folder_says_who_is_at_work(
+        self, more: tuple[str, ...], segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        segment(video.path, "--mask", video.mask, "-o", tmp_path / "out")
+        before = files(tmp_path / "out")
+        with claimed(tmp_path / "out"):
+            outcome = segment(video.path, "--mask", video.mask, "-o", tmp_path / "out", *more)
+        assert outcome.code == 7
+        assert f"another vostool is at work in it, process {os.getpid()} on " in outcome.err
+        assert files(tmp_path / "out") == before
 
     def test_refuses_a_memory_that_the_weights_are_not_made_for(
         self, vostool: Call, untrained: Stm, video: Footage, tmp_path: Path

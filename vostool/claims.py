@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -126,14 +127,27 @@ def acquire(path: Path, holder: Holder) -> None:
                 continue  # it has just been released
             os.utime(part)
             if part.stat().st_mtime - renewed <= STALE and not found.is_gone():
-                raise OutputError(
-                    f"{path.parent}: another vostool is at work in it, process {found.pid} on "
-                    f"{found.host} since {found.since}; wait for it or choose another -o"
-                )
+                raise busy(path.parent, found)
             take_over(path, part, found, holder)
             return
     finally:
         part.unlink(missing_ok=True)
+
+
+def busy(folder: Path, holder: Holder) -> OutputError:
+    """Return the error that says who is at work in a folder."""
+    return OutputError(
+        f"{folder}: another vostool is at work in it, process {holder.pid} on {holder.host} since "
+        f"{holder.since}; wait for it or choose another -o"
+    )
+
+
+def refuse_claimed(folder: Path) -> None:
+    """Raise OutputError if another process seems to be at work in a folder; claims nothing."""
+    with suppress(OSError):
+        holder, renewed = read_holder(folder / CLAIM)
+        if time.time() - renewed <= STALE and not holder.is_gone():
+            raise busy(folder, holder)
 
 
 def place(part: Path, path: Path, holder: Holder) -> bool:

@@ -26,11 +26,9 @@ from types import ModuleType
 import torch
 from PIL import Image
 
-import vostool.evaluate.run
-import vostool.segment.batch
 from tests.conftest import TINY, film
 from tests.evaluate.making import write_davis16
-from vostool.cli import main as vostool
+from vostool.cli import main as run_command
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
@@ -100,7 +98,7 @@ def begin(arguments: Sequence[str], log: Path) -> int:
             os.dup2(output, stream)
         sys.argv = ["vostool", *arguments]
         try:
-            vostool()
+            run_command()
         except SystemExit as stop:
             code = int(stop.code or 0)
         except KeyboardInterrupt:  # before there is anything to interrupt

@@ -101,12 +101,11 @@ def segment(
     if not any(wanted.values()):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
     if batch is None:
-        from vostool.claims import refuse_to_replace
-        from vostool.segment.output import default_output, results_in
+        from vostool.segment.output import check_free, default_output
 
         output = output or (Path("vostool-demo") if video is None else default_output(video))
         if not overwrite:  # before it takes seconds to load the model
-            refuse_to_replace(results_in(output))
+            check_free(output)
 
     from vostool.segment.job import Job
 

@@ -70,10 +70,7 @@ class Scorer:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._life.close()
         if isinstance(problem, BrokenProcessPool):
-            raise DeviceError(
-                "a scoring process died, possibly out of memory; "
-                "the same command goes on where it was"
-            ) from problem
+            raise DeviceError("a scoring process died, possibly out of memory") from problem
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def read_state(path: Path) -> State:
         }
     except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
-    for clip, took in counted.items():
-        if not all(math.isfinite(took[name]) and took[name] >= 0 for name in TOOK):
+    for clip, took in done.items():
+        if not all(math.isfinite(float(took[name])) and float(took[name]) >= 0 for name in TOOK):
             raise InputError(f"{path}: damaged at clip {clip!r}; --overwrite begins anew")
     return State(found, status, counted)
 

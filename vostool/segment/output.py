@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vostool.claims import Claim, claimed, refuse_to_replace
+from vostool.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.errors import Caution, OutputError
 from vostool.files import write_text
 from vostool.inference.prefetch import WriteBehind
@@ -43,8 +43,8 @@ class Output:
         Raises OutputError if another process is at work in it, if it holds a run that may not be
         replaced, or if an input would be.
         """
-        if not replace:  # and claim nothing
-            refuse_to_replace(results_in(self.folder))
+        if not replace:
+            check_free(self.folder)
         with claimed(self.folder) as self._claim:
             if not replace:
                 refuse_to_replace(results_in(self.folder))
@@ -125,6 +125,12 @@ class Output:
             for name, writer in self.wanted.items()
             for warning in writer.warnings
         ]
+
+
+def check_free(folder: Path) -> None:
+    """Raise OutputError if a run is at work in a folder, or has been; claims nothing."""
+    refuse_claimed(folder)
+    refuse_to_replace(results_in(folder))
 
 
 def results_in(folder: Path) -> list[Path]:
