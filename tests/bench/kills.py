@@ -28,6 +28,7 @@ from PIL import Image
 
 from tests.conftest import TINY, film
 from tests.evaluate.making import write_davis16
+from vostool.claims import CLAIM
 from vostool.cli import main as run_command
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import save_checkpoint
@@ -210,7 +211,8 @@ def kill(case: Case, number: signal.Signals, delay: float) -> Verdict:
     lost = apart(lambda: broken(case, number))
     if code not in CODES[number]:
         lost.append(f"exit {code}: {log.read_text()[-500:]}")
-    if case.name == "eval" and is_done(case.folder):  # which it then says, with code 7
+    if case.name == "eval" and is_done(case.folder):  # as it would say, with code 7
+        (case.folder / CLAIM).unlink(missing_ok=True)  # void, of no other meaning
         return Verdict(tuple(lost), tuple(differences(case.folder, case.whole)), tuple(left))
     code = wait(begin((*case.arguments, *case.again), log))
     unfinished = [] if code == 0 else [f"exit {code}: {log.read_text()[-500:]}"]

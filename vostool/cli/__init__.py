@@ -24,7 +24,7 @@ app = typer.Typer(
     cls=InterruptibleGroup,
     help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
     epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 bad input, 4 bad mask, 5 device or "
-    "memory, 6 weights, 7 output exists, cannot be written or is at work, 8 broken plug-in model, "
+    "memory, 6 weights, 7 output exists, is in use or cannot be written, 8 broken plug-in model, "
     "9 warnings with --fail-on-warning, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     add_completion=False,
