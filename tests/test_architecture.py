@@ -43,6 +43,7 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
 FLOORS = (
     ("errors", "defaults", "progress"),
     ("files", "device"),
+    ("claims",),
     ("media", "model", "preprocess"),
     ("datasets", "propagation"),
     ("inference",),

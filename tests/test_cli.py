@@ -1,10 +1,12 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tests.conftest import (
 from tests.datasets.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
+from vostool.claims import claimed
 from vostool.cli import main
 from vostool.errors import EXIT_CODES
 from vostool.media.masks import read_mask, write_mask
@@ -241,6 +244,67 @@ class TestSegment:
         assert len(list(read_frames(folder / "overlay.part.mp4"))) == 4
         assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
 
+        words = "vostool: interrupted: the first 4 frames of "
+        assert outcome.err.splitlines()[-1].startswith(words)
+        assert outcome.err.splitlines()[-1].endswith(" --overwrite")
+
+    def test_terminated_keeps_the_frames_as_ctrl_c_does(
+        self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def terminate() -> None:
+            for _ in range(2):  # as `timeout` does
+                signal.raise_signal(signal.SIGTERM)
+
+        before = signal.getsignal(signal.SIGTERM)
+        network = ColourNetwork(4, terminate)
+        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+        outcome = segment(video.path, "--mask", video.mask)
+        assert (outcome.code, outcome.out) == (143, "")
+        report = json.loads(Path("square/run.json").read_text())
+        assert (report["status"], report["frames"]) == ("interrupted", 4)
+        assert report["overlay"] == str(Path("square/overlay.part.mp4").absolute())
+        assert len(list(read_frames("square/overlay.part.mp4"))) == 4
+        assert signal.getsignal(signal.SIGTERM) == before
+
+    def test_with_a_warning_fails_on_request_and_is_complete(
+        self, segment: Call, video: Footage
+    ) -> None:
+        given = (video.path, "--mask", video.mask, "--fail-on-warning", "--json")
+        late = ("--mask", f"50:{video.mask}")
+        assert segment(*given, "-o", "well").code == 0
+        outcome = segment(*given, *late, "-o", "warned")
+        assert outcome.code == 9
+        assert outcome.err.splitlines()[-1] == (
+            "vostool: --fail-on-warning: the video ended before frame 50, which has a mask"
+        )
+        report = json.loads(outcome.out)
+        assert [warning["code"] for warning in report["warnings"]] == ["mask_not_reached"]
+        assert report["status"] == "done"
+        assert Path("warned/overlay.mp4").exists()
+
+    @pytest.mark.parametrize("given", [("--demo",), ("--demo", "-o", "there")])
+    def test_that_exists_is_refused_before_the_model_is_loaded(
+        self, given: tuple[str, ...], vostool: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = Path(given[-1] if len(given) > 1 else "vostool-demo")
+        folder.mkdir()
+        (folder / "run.json").touch()
+        outcome = vostool("segment", *given, "--weights", "none.safetensors")
+        assert outcome.code == 7
+        assert "run.json: exists already" in outcome.err
+
+    @pytest.mark.parametrize("more", [(), ("--overwrite",)])
+    def test_beside_another_run_in_the_folder_says_who_is_at_work(
+        self, more: tuple[str, ...], segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        segment(video.path, "--mask", video.mask, "-o", tmp_path / "out")
+        before = files(tmp_path / "out")
+        with claimed(tmp_path / "out"):
+            outcome = segment(video.path, "--mask", video.mask, "-o", tmp_path / "out", *more)
+        assert outcome.code == 7
+        assert f"another vostool is at work in it, process {os.getpid()} on " in outcome.err
+        assert files(tmp_path / "out") == before
+
     def test_refuses_a_memory_that_the_weights_are_not_made_for(
         self, vostool: Call, untrained: Stm, video: Footage, tmp_path: Path
     ) -> None:
@@ -378,6 +442,7 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
         v.path, "--mask", f"{'9' * 5000}:{v.mask}"]),
     "a video for a mask": (4, "cannot be read", lambda f, v: [v.path, "--mask", v.path]),
     "a file where the folder should be": (7, "cannot be written", file_for_folder),
+    "a name too long": (7, "File name too long", given("-o", "x" * 300)),
     "a folder that cannot be made": (7, "cannot be written", below_a_file),
     "no such weights": (6, "no such weights file", no_weights),
     "weights that are none": (6, "not a safetensors file", wrong_weights),
@@ -460,6 +525,18 @@ class TestErf:
         report = json.loads(outcome.out)
         assert [each["frame"] for each in report["responses"]] == [4, 4]
         assert all(0 < each["share"] < 1 for each in report["responses"])
+
+    def test_interrupted_or_terminated_leaves_nothing(
+        self, erf: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            network = ColourNetwork(4, partial(signal.raise_signal, number))
+            monkeypatch.setattr(
+                "vostool.inference.predictor.load_checkpoint", lambda *_, net=network: net
+            )
+            outcome = erf(video.path, "--mask", video.mask)
+            assert (outcome.code, outcome.err) == (code, "vostool: interrupted\n")
+            assert not list(Path.cwd().iterdir())
 
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),

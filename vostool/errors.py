@@ -8,13 +8,14 @@
     ├── WeightsError          6  weights
     ├── OutputError           7  output exists or cannot be written
     ├── ContractError         8  plug-in model not found or violates the contract
+    ├── UnwantedWarning       9  warnings, with --fail-on-warning
     └── TrainingError        10  training diverged
 
 A message is one line that says what is wrong, where, what was expected, what was found, and
 what to do.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class VostoolError(Exception):
@@ -73,10 +74,17 @@ class ContractError(VostoolError):
     meaning = "plug-in model not found or violates the contract"
 
 
+class UnwantedWarning(VostoolError):
+    """A result that is complete, but comes with warnings although none are accepted."""
+
+    exit_code = 9
+    meaning = "warnings, with --fail-on-warning"
+
+
 class TrainingError(VostoolError):
     """Training that diverged: a loss, gradient or weight that is not finite."""
 
-    exit_code = 10  # 9 is kept for warnings that a pipeline takes for failures
+    exit_code = 10
     meaning = "training diverged"
 
 
@@ -87,4 +95,22 @@ EXIT_CODES: dict[int, str] = {
     0: "done",
     **{kind.exit_code: kind.meaning for kind in KINDS},
     130: "interrupted",
+    143: "terminated",
 }
+
+
+class Caution(str):
+    """A warning: its message, with a code that stays the same when the words change."""
+
+    code: str
+
+    def __new__(cls, code: str, message: str) -> Self:
+        """Give a message a code, unless it has one already, which then says more."""
+        caution = super().__new__(cls, message)
+        caution.code = message.code if isinstance(message, Caution) else code
+        return caution
+
+    @property
+    def report(self) -> dict[str, str]:
+        """What a report says of it."""
+        return {"code": self.code, "message": str(self)}

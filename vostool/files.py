@@ -75,10 +75,11 @@ def output_folder(folder: Path) -> Iterator[None]:
 
     Raises OutputError.
     """
-    new = not folder.exists()
+    new = not os.path.lexists(folder)
     make_folder(folder)
     try:
         yield
     finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        if new:
+            with suppress(OSError):  # something is in it, or it is gone
+                folder.rmdir()

@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,13 +18,13 @@ from tests.evaluate.making import (
     write_davis17,
     write_youtube,
 )
+from vostool.claims import claimed
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
 from vostool.evaluate.output import score
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
 from vostool.evaluate.run import evaluate, holds
-from vostool.evaluate.state import RunFolder
 from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 
@@ -153,8 +155,8 @@ class TestARun:
     def test_has_its_folder_for_itself(
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
-        run = RunFolder(tmp_path / "out", {})
-        with run.alone(), pytest.raises(OutputError, match="another vostool is at work"):
+        here = f"another vostool is at work in it, process {os.getpid()} on {socket.gethostname()}"
+        with claimed(tmp_path / "out"), pytest.raises(OutputError, match=here):
             evaluate(davis16, predictor, tmp_path / "out")
         assert not (tmp_path / "out").exists()
         assert evaluate(davis16, predictor, tmp_path / "out").clips
@@ -173,8 +175,9 @@ class TestAnInterruptedRun:
         self, davis16: Benchmark, weights: Path, out: Path, frame: int = COUNT + 2
     ) -> None:
         """Have Ctrl-C come while the second clip is followed."""
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stop:
             evaluate(davis16, colour_model(weights, ColourNetwork(frame, interrupt)), out)
+        assert stop.value.__notes__ == [f"1 of 2 clips are done in {out}"]
 
     def test_goes_on_with_the_next_clip(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
@@ -194,8 +197,30 @@ class TestAnInterruptedRun:
     ) -> None:
         out = tmp_path / "out"
         self.run_into(davis16, weights, out)
-        assert list(json.loads((out / "run.json").read_text())["done"]) == ["a"]
+        state = json.loads((out / "run.json").read_text())
+        assert (list(state["done"]), state["status"]) == (["a"], "interrupted")
         assert not (out / "results.json").exists()
+
+    def test_that_was_to_replace_another_leaves_nothing_of_that_one(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        evaluate(davis16, colour_model(weights, ColourNetwork()), out)
+        with pytest.raises(KeyboardInterrupt):
+            network = ColourNetwork(COUNT + 2, interrupt)
+            evaluate(davis16, colour_model(weights, network), out, overwrite=True)
+        assert {path.name for path in out.iterdir()} == {"masks", "run.json"}
+        evaluate(davis16, colour_model(weights, ColourNetwork()), out)
+        assert (out / "results.json").exists()
+
+    def test_whose_report_has_a_number_that_is_none_is_told(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        self.run_into(davis16, weights, tmp_path / "out")
+        path = tmp_path / "out" / "run.json"
+        path.write_text(path.read_text().replace(f'"frames": {COUNT}', '"frames": NaN'))
+        with pytest.raises(InputError, match=r"run\.json: damaged at clip 'a'; --overwrite"):
+            evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
 
     def test_with_other_options_is_refused(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
@@ -255,7 +280,7 @@ class TestAFinishedRun:
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         (tmp_path / "out" / "masks").mkdir(parents=True)
-        with pytest.raises(OutputError, match="holds results"):
+        with pytest.raises(OutputError, match=r"masks: exists already; choose another -o$"):
             evaluate(davis16, predictor, tmp_path / "out")
 
     @pytest.mark.parametrize(
@@ -341,7 +366,7 @@ class TestMasksMadeElsewhere:
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path
     ) -> None:
         run = evaluate(davis16, predictor, tmp_path / "out")
-        with pytest.raises(OutputError, match="holds a run"):
+        with pytest.raises(OutputError, match=r"run\.json: exists already; it is of a run"):
             score(davis16, tmp_path / "out" / "masks", tmp_path / "out", overwrite=True)
         assert read_results(tmp_path / "out") == run
 

@@ -2,6 +2,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.evaluate.making import (
     write_grey,
     write_youtube,
 )
+from vostool.claims import is_alive
 from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
 from vostool.evaluate.metrics import score_frame
@@ -199,3 +201,32 @@ def test_a_process_that_dies_is_an_error_of_one_line(clip: BenchmarkClip, folder
         for process in multiprocessing.active_children():
             process.kill()
         scores.result()
+
+
+def test_processes_that_score_end_with_an_exception_at_once(
+    clip: BenchmarkClip, folder: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt), Scorer(1) as scorer:
+        scorer.submit(clip, folder)
+        raise KeyboardInterrupt
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_processes_that_score_end_with_a_parent_that_is_killed() -> None:
+    code = (
+        "import multiprocessing, os, signal, time\n"
+        "from vostool.evaluate.scoring import Scorer\n"
+        "if __name__ == '__main__':\n"
+        "    scorer = Scorer(1)\n"
+        "    scorer._pool.submit(time.sleep, 600)\n"
+        "    scorer._pool.submit(time.sleep, 0)\n"
+        "    print(*(each.pid for each in multiprocessing.active_children()), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    (worker,) = map(int, killed.stdout.split())
+    end = time.monotonic() + 20
+    while is_alive(worker):
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -64,6 +64,25 @@ class TestTheGrid:
             grid([spec])
 
 
+class TestAFolder:
+    def test_is_named_as_its_point(self) -> None:
+        (point,) = grid(["reference=first+previous"])
+        assert point.folder == point.name == "reference=first+previous"
+
+    @pytest.mark.parametrize("value", ["../../w", "/tmp/w", "a/b.safetensors", "..", "a\\b", "c:d"])
+    def test_stays_within_that_of_the_sweep(self, value: str) -> None:
+        (point,) = grid([f"weights={value}"])
+        assert not {"/", "\\", ":"} & set(point.folder)
+        assert point.folder.startswith("weights=")
+
+    def test_of_every_point_is_another(self) -> None:
+        long = "x" * 300
+        values = ["a/b", "a%2Fb", "a:b", f"{long}1", f"{long}2"]
+        folders = [point.folder for point in grid([f"weights={','.join(values)}"])]
+        assert len(set(folders)) == len(values)
+        assert max(len(folder.encode()) for folder in folders) < 255
+
+
 class TestAPoint:
     def test_changes_the_options_it_names(self) -> None:
         options = Point((("memory-every", "7"),)).options(ModelOptions(size=320))

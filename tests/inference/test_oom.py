@@ -368,7 +368,7 @@ class TestThePast:
 
 class TestSegment:
     def test_reports_where_it_ended_and_how(self, two: Footage, tmp_path: Path) -> None:
-        job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", overlay=False)
+        job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         report = segment(job, model_of(Own(Room(objects=1))))
         assert report["limits"] == {
             "size": HEIGHT,
@@ -382,13 +382,13 @@ class TestSegment:
         assert json.loads((job.output / "run.json").read_text())["limits"] == report["limits"]
 
     def test_without_want_reports_the_options(self, two: Footage, tmp_path: Path) -> None:
-        job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", overlay=False)
+        job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         model = replace(model_of(Own(Room())), objects_at_once=5)
         limits = {"size": HEIGHT, "objects_at_once": 5, "memory_frames": 8, "lowered": []}
         assert segment(job, model)["limits"] == limits
 
     def test_gives_up_in_the_end_and_keeps_what_is_done(self, two: Footage, tmp_path: Path) -> None:
-        job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", overlay=False)
+        job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         model = model_of(Own(Room(objects=0, start=6)))
         with pytest.raises(DeviceError, match="out of memory; try a smaller --size"):
             segment(job, model)

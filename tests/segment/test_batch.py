@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FRAMES, HEIGHT, ColourNetwork, film
+from tests.conftest import FRAMES, HEIGHT, ColourNetwork, film, interrupt
 from tests.test_cli import Call, vostool  # noqa: F401
+from vostool.claims import claimed
 from vostool.errors import InputError, UsageError
+from vostool.media.frame import VideoInfo
+from vostool.media.video import probe as media_probe
 from vostool.segment.batch import read_batch
 from vostool.segment.job import Job
 
@@ -34,7 +37,7 @@ class TestTheTable:
             output=Path("out/a"),
         )
         assert second.masks == (str(tmp_path / "b.png"), f"7:{tmp_path / 'late.png'}")
-        assert (second.start, second.end, second.output) == (3, 9, tmp_path / "there")
+        assert (second.start, second.end, second.output) == (3, 9, Path("out/there"))
 
     @pytest.mark.parametrize(
         ("lines", "words"),
@@ -46,7 +49,13 @@ class TestTheTable:
             (("mask,start", "a.png,1"), ":2: expected a video, found none"),
             (("video,mask,end", "a,b,soon"), "expected a frame number as end, found soon"),
             (("video,mask,start,end", "a,b,4,4"), "start 4, end 4: the range is empty"),
-            (("video,mask", "a,b,c"), "expected columns"),
+            (("video,mask", "a,b", "", "a,b,c"), ":4: expected 2 cells as in the header, found 3"),
+            (("video,mask", "a,b,"), ":2: expected 2 cells as in the header, found 3"),
+            (("video,mask,mask", "a,b,c"), ":1: expected each column once, found mask twice"),
+            (("video,mask", "a.mp4,;"), ":2: expected a mask, found ;"),
+            (("video,mask,end", f"a,b,{'9' * 5000}"), ":2: expected a frame number as end"),
+            (("video,mask", "a\0,b"), ":2: expected text, found a zero byte"),
+            (("video,mask", 'a,"b'), ":2: expected a CSV table"),
         ],
     )
     def test_is_refused_with_its_line(
@@ -60,6 +69,38 @@ class TestTheTable:
         table = write_table(tmp_path / "t.csv", "video,mask", "one/a.mp4,m.png", "two/a.mp4,m.png")
         with pytest.raises(UsageError, match="would both write out/a"):
             read_batch(table, PATTERN)
+
+    @pytest.mark.parametrize("output", ["../escaped", "a/../../b", "..", "/tmp/x", "link/x"])
+    def test_keeps_every_output_within_the_folder_for_all(
+        self, tmp_path: Path, output: str
+    ) -> None:
+        (tmp_path / "all").mkdir()
+        (tmp_path / "all" / "link").symlink_to(tmp_path)
+        table = write_table(
+            tmp_path / "t.csv", "video,mask,output", "a.mp4,m.png,ok", f"b.mp4,m.png,{output}"
+        )
+        with pytest.raises(InputError, match=rf"t\.csv:3: expected an output within .*{output}"):
+            read_batch(table, replace(PATTERN, output=tmp_path / "all"))
+
+    def test_keeps_the_output_of_a_video_named_as_the_folder_above_within_too(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "sub").mkdir()
+        table = write_table(tmp_path / "sub" / "t.csv", "video,mask", "..,m.png")
+        assert read_batch(table, PATTERN)[0].output == Path("out") / tmp_path.name
+
+    def test_gives_folders_of_frames_their_whole_name(self, tmp_path: Path) -> None:
+        for name in ("shot.v001", "shot.v002"):
+            (tmp_path / name).mkdir()
+        table = write_table(
+            tmp_path / "t.csv", "video,mask", "shot.v001,m.png", "shot.v002,m.png", "a.b.mp4,m.png"
+        )
+        outputs = [job.output for job in read_batch(table, PATTERN)]
+        assert outputs == [Path("out/shot.v001"), Path("out/shot.v002"), Path("out/a.b")]
+
+    def test_may_name_a_video_that_no_file_system_can_hold(self, tmp_path: Path) -> None:
+        table = write_table(tmp_path / "t.csv", "video,mask,output", f"{'x' * 300},m.png,a")
+        assert read_batch(table, PATTERN)[0].output == Path("out/a")
 
     def test_must_be_there_and_be_text(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read"):
@@ -79,6 +120,12 @@ def table(tmp_path: Path) -> Path:
     return write_table(
         tmp_path / "t.csv", "video,mask", "a.mp4,a.png", "b.mp4,b.png", "c.mp4,c.png"
     )
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    """Return all files of runs but their reports, which tell how long they took."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 class TestABatch:
@@ -124,6 +171,86 @@ class TestABatch:
         other = vostool("segment", "--batch", table, "-o", "all", *model[:-1], 32)
         assert other.code == 7
         assert other.err.count("exists already") == 3
+
+    @pytest.mark.parametrize("cause", [OSError(36, "File name too long", "b"), ZeroDivisionError()])
+    def test_goes_on_past_a_video_that_fails_for_whatever_cause(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        cause: Exception,
+    ) -> None:
+        def probe(path: Path) -> VideoInfo:
+            if path.name == "b.mp4":
+                raise cause
+            return media_probe(path)
+
+        monkeypatch.setattr("vostool.segment.job.probe", probe)
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        outcome = vostool("segment", "--batch", table, "-o", "all", *model)
+        assert outcome.code == (3 if isinstance(cause, OSError) else 1)
+        assert "Traceback" not in outcome.err
+        assert outcome.err.count("1 of 3 videos failed") == 1
+        assert Path("all/c/overlay.mp4").exists()
+
+    @pytest.mark.parametrize("status", ["interrupted", "running", "failed"])
+    def test_redoes_what_was_interrupted_and_says_of_the_rest_that_it_is_done(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        status: str,
+    ) -> None:
+        film(table.with_name("b.mp4"), table.with_name("b.png"))
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        command = ("segment", "--batch", table, *model, "-o")
+        vostool(*command, "whole")
+        network = ColourNetwork(FRAMES + 3, interrupt)  # while the second video is followed
+        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+        stopped = vostool(*command, "all")
+        assert stopped.code == 130
+        assert "are kept in all/b; 1 of 3 videos are done; go on with: vostool" in stopped.err
+        report = Path("all/b/run.json")
+        assert json.loads(report.read_text())["status"] == "interrupted"
+        # a killed one could not say so
+        report.write_text(report.read_text().replace('"interrupted"', f'"{status}"'))
+        again = vostool(*command, "all")
+        assert again.code == 0
+        assert again.err.count("already done") == 1
+        assert pictures(Path("all")) == pictures(Path("whole"))
+        assert vostool(*command, "all").err.count("already done") == 3
+
+    def test_redoes_a_video_whose_outputs_were_removed(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+    ) -> None:
+        film(table.with_name("b.mp4"), table.with_name("b.png"))
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        command = ("segment", "--batch", table, *model, "-o", "all")
+        vostool(*command)
+        Path("all/b/overlay.mp4").unlink()
+        again = vostool(*command)
+        assert (again.code, again.err.count("already done")) == (0, 2)
+        assert Path("all/b/overlay.mp4").exists()
+
+    def test_leaves_a_video_to_another_process_that_is_at_work_on_it(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+    ) -> None:
+        film(table.with_name("b.mp4"), table.with_name("b.png"))
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        with claimed(Path("all/b")):
+            outcome = vostool("segment", "--batch", table, *model, "-o", "all")
+        assert outcome.code == 7
+        assert "all/b: another vostool is at work in it" in outcome.err
+        assert Path("all/c/run.json").exists()
+        assert not Path("all/b/run.json").exists()
 
     @pytest.mark.parametrize("more", [("video.mp4",), ("--mask", "m.png"), ("--demo",)])
     def test_brings_its_own_videos(

@@ -35,7 +35,9 @@ from vostool.media.writer import VideoWriter
 from vostool.model.stm import Stm
 from vostool.model.weights import sha256
 from vostool.propagation.frame_loop import References
-from vostool.segment.job import Job, default_output, segment
+from vostool.segment.job import Job, segment
+from vostool.segment.output import default_output
+from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
 RIGHT = 0.9  # J of a mask found in a lossy video
@@ -333,14 +335,14 @@ class TestTheOverlay:
             assert np.abs(shown.rgb[:20].astype(float) - plain.rgb[:20]).mean() < 5
 
     def test_may_be_left_out(self, job: Job, predictor: Predictor) -> None:
-        report = segment(replace(job, overlay=False), predictor)
+        report = segment(replace(job, outputs=("masks",)), predictor)
         assert content(job.output) == {"run.json", *names(*range(FRAMES))}
         assert report["overlay"] is None
 
     def test_may_be_joined_by_cut_outs(
         self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
-        report = segment(replace(job, cutouts=True), predictor)
+        report = segment(replace(job, outputs=tuple(WRITERS)), predictor)
         cuts = sorted((job.output / "cutouts").iterdir())
         assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
         assert report["cutouts"] == str(job.output / "cutouts")
@@ -363,7 +365,7 @@ class TestTheOverlay:
             assert (job.output / folder / "logo.png").read_bytes() == b"mine"
 
     def test_may_be_all_there_is(self, job: Job, predictor: Predictor) -> None:
-        report = segment(replace(job, save_masks=False), predictor)
+        report = segment(replace(job, outputs=("overlay",)), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4"}
         assert not (job.output / "masks").exists()
         assert report["masks"] is None
@@ -382,7 +384,7 @@ class TestTheReport:
             replace(predictor, references=References(every=3), memory_frames=4),
         )
         report = report_of(job)
-        assert report["schema_version"] == 1
+        assert report["schema_version"] == 2
         assert set(report["versions"]) == {"vostool", "python", "torch", "av"}
         network = report["network"]
         assert (network["model"], network["file"]) == ("stm", str(weights))
@@ -408,7 +410,12 @@ class TestTheReport:
         self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         report = segment(replace(job, masks=(*job.masks, f"99:{video.mask}")), predictor)
-        assert report["warnings"] == ["the video ended before frame 99, which has a mask"]
+        assert report["warnings"] == [
+            {
+                "code": "mask_not_reached",
+                "message": "the video ended before frame 99, which has a mask",
+            }
+        ]
 
 
 def test_progress_is_told_frame_by_frame(job: Job, predictor: Predictor) -> None:
@@ -431,7 +438,7 @@ class TestAnOlderResult:
 
     def test_is_replaced_as_a_whole_on_request(self, job: Job, predictor: Predictor) -> None:
         segment(job, predictor)
-        segment(replace(job, end=3, overlay=False, overwrite=True), predictor)
+        segment(replace(job, end=3, outputs=("masks",), overwrite=True), predictor)
         assert content(job.output) == {"run.json", *names(0, 1, 2)}
 
     def test_stays_if_there_is_nothing_to_put_in_its_place(
@@ -537,7 +544,7 @@ class TestWhatGoesWrong:
                 raise OutputError(f"{path}: cannot be written: No space left on device")
             write_mask(path, labels)
 
-        monkeypatch.setattr("vostool.segment.job.write_mask", write)
+        monkeypatch.setattr("vostool.segment.writers.pictures.write_mask", write)
         with pytest.raises(OutputError, match="No space left on device"):
             segment(job, predictor)
         assert content(job.output) >= {"run.json", "overlay.part.mp4", *names(0, 1, 2)}

@@ -25,13 +25,13 @@ from vostool.analysis.figures import (
     Values,
     draw_panels,
     heat,
-    refuse_to_replace,
     save_array,
     save_figure,
     save_json,
     top_of_scale,
 )
 from vostool.analysis.reports import ErfReport, ResponseReport
+from vostool.claims import refuse_to_replace
 from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
@@ -84,7 +84,8 @@ def erf(
     `progress` counts steps. Raises InputError, MaskError, OutputError, DeviceError or UsageError.
     """
     plan = make_plan(job)
-    refuse_to_replace(job.output, FILES, job.overwrite)
+    if not job.overwrite:
+        refuse_to_replace(job.output / name for name in FILES)
     with output_folder(job.output):
         inputs, responses = run_models(plan, predictors, progress)
         report = describe(plan, predictors, responses)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.errors import OutputError
 from vostool.files import write_bytes, write_text
 from vostool.inference.documents import Document
 from vostool.media.frame import Rgb
@@ -83,17 +82,6 @@ def draw_panels(rows: Sequence[Sequence[Panel]], highest: float, label: str) -> 
     bar = ScalarMappable(Normalize(0, highest or 1), colormaps[COLOURS])
     figure.colorbar(bar, ax=axes, label=label, fraction=0.05, pad=0.01, extend="max")
     return figure
-
-
-def refuse_to_replace(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise OutputError if a folder holds one of the files and `overwrite` is not given."""
-    if overwrite:
-        return
-    for name in names:
-        if (folder / name).exists():
-            raise OutputError(
-                f"{folder / name}: exists already; choose another -o or give --overwrite"
-            )
 
 
 def save_figure(path: Path, figure: "Figure") -> None:

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool import __version__
-from vostool.analysis.figures import refuse_to_replace, save_array, save_figure, save_json
+from vostool.analysis.figures import save_array, save_figure, save_json
 from vostool.analysis.reports import BandReport, SpectrumReport
+from vostool.claims import refuse_to_replace
 from vostool.datasets.layout import clip_names, clip_source, masks_root
 from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, UsageError
@@ -73,7 +74,8 @@ def spectrum(
     if predictor.correction.memory_only:
         raise UsageError("--gc-memory-only: the masks stay uncorrected; leave it out")
     clips = list_clips(job)
-    refuse_to_replace(job.output, FILES, job.overwrite)
+    if not job.overwrite:
+        refuse_to_replace(job.output / name for name in FILES)
     total: Map = np.zeros((0, 0, 0))
     count = 0
     with output_folder(job.output), oom_as_device_error(predictor.device):

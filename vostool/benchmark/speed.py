@@ -141,7 +141,7 @@ def describe(
         fps=rates,
         stages=stages,
         memory=memory,
-        warnings=last["warnings"],
+        warnings=[warning["message"] for warning in last["warnings"]],
         frame=frame,
         gflop_per_second=round(reached, 1),
         ceiling={name: each.rounded() for name, each in ceilings.items()},

@@ -12,6 +12,7 @@ import typer
 from vostool.cli.bench import bench
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
+from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.options import MASK_REMEDY
 from vostool.cli.output import error_document, escape_unencodable, one_line, print_json
 from vostool.cli.segment import segment
@@ -19,12 +20,12 @@ from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
 from vostool.errors import EXIT_CODES, InputError, UsageError, VostoolError
 
-INTERRUPTED = 130
 # whatever Typer raises for a wrong command line; each release has its own module for it
 TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="vostool",
+    cls=InterruptibleGroup,
     help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
     epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
     no_args_is_help=True,
@@ -70,6 +71,8 @@ def main() -> None:
         refuse(error)
     except VostoolError as error:
         fail(str(error), error.exit_code, type(error).__name__)
+    except Interrupted as error:
+        fail(str(error), error.exit_code, type(error).__name__)
     except OSError as error:  # a path that cannot even be examined: too long, or not permitted
         words = f"{error.filename or 'input or output'}: {error.strerror or error}"
         fail(words, InputError.exit_code, InputError.__name__)
@@ -78,8 +81,6 @@ def main() -> None:
             words = f"{type(error).__name__}: {error}"
             print_json(error_document(words, VostoolError.exit_code, "InternalError"))
         raise
-    if code == INTERRUPTED:
-        fail("interrupted", INTERRUPTED, "Interrupted")
     if code:
         sys.exit(code)
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
 from vostool.cli.output import print_json, print_path, print_table, tell
-from vostool.errors import InputError, OutputError, UsageError
+from vostool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from vostool.evaluate.benchmarks import Benchmark
@@ -88,6 +89,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         *,
         model: "ModelOptions",
     ) -> None:
+        from vostool.claims import refuse_to_replace
         from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
 
         if predictions is not None and (sweep or model != type(model)()):
@@ -97,8 +99,8 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
             )
         if pack is not None and sweep:
             raise UsageError("--pack --sweep: only a single run can be packed")
-        if pack is not None and pack.exists():
-            raise OutputError(f"{pack}: exists already")
+        if pack is not None:
+            refuse_to_replace([pack], "choose another file")
         check_train_meta(benchmark, train_meta)
         chosen = open_benchmark(benchmark, root, split, train_meta)
         for warning in chosen.warnings:
@@ -108,12 +110,13 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
             return
 
         folder = output or Path(f"{benchmark}-{Path(split).stem}")
-        if sweep:
-            if not chosen.scored:
-                raise UsageError(f"--sweep: {root} holds no truth to score against")
-            run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet)
-        else:
-            run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet)
+        if sweep and not chosen.scored:
+            raise UsageError(f"--sweep: {root} holds no truth to score by")
+        with way_on(BEGIN_AGAIN if overwrite else GO_ON):
+            if sweep:
+                run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet)
+            else:
+                run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet)
 
     return command
 
@@ -199,7 +202,7 @@ def run_sweep(
     results: dict[Point, Results] = {}
     same: dict[str, Results] = {}  # points whose options come to the same are run once
     for point, changed in points.items():
-        model, place = load_predictor(changed), folder / point.name
+        model, place = load_predictor(changed), folder / point.folder
         key = json.dumps(describe(benchmark, model))
         if key not in same:
             if not overwrite and holds(place, benchmark, model):

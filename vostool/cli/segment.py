@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
 from vostool.cli.output import document_of, print_json, print_result, tell
-from vostool.errors import UsageError, VostoolError
+from vostool.errors import UnwantedWarning, UsageError
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
-
-RESULTS = ("masks", "overlay", "cutouts")  # of a report, the paths to print
 
 
 @takes_model()
@@ -91,6 +90,14 @@ def segment(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    fail_on_warning: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-warning",
+            help="Exit with code 9 if there are warnings; the result is complete all the same.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     *,
@@ -101,48 +108,70 @@ def segment(
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
     check_segment_input(video, mask, demo, batch, start, end)
-    if not (overlay or masks or cutouts):
+    wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
+    if not any(wanted.values()):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
+    if batch is None:
+        from vostool.segment.output import check_free, default_output
 
-    from vostool.inference.predictor import load_predictor
-    from vostool.progress import show_progress
-    from vostool.segment.demo import render_demo
-    from vostool.segment.job import Job, default_output
-    from vostool.segment.job import segment as run
+        output = output or (Path("vostool-demo") if video is None else default_output(video))
+        if not overwrite:  # before it takes seconds to load the model
+            check_free(output)
+
+    from vostool.segment.job import Job
 
     template = Job(
         video=Path(),
         masks=(),
         output=output or Path(),
-        overlay=overlay,
-        save_masks=masks,
-        cutouts=cutouts,
+        outputs=tuple(name for name, is_wanted in wanted.items() if is_wanted),
         start=start,
         end=end,
         overwrite=overwrite,
         threshold=threshold,
     )
     if batch is not None:
-        segment_batch(batch, template, model, as_json, quiet)
-        return
-    ready = load_predictor(model)
-    if demo or video is None:
-        output = output or Path("vostool-demo")
-        video, mask = render_demo(output)
-    output = output or default_output(video)
-    job = replace(template, video=video, masks=tuple(mask or ()), output=output)
-    with show_progress(f"{video.name} on {ready.device}", quiet) as progress:
-        report = run(job, ready, progress)
+        with way_on(GO_ON):
+            reports = segment_batch(batch, template, model, as_json, quiet)
+    else:
+        with way_on(BEGIN_AGAIN, "--overwrite"):
+            reports = [segment_one(video, mask, template, model, as_json, quiet)]
+    if fail_on_warning:
+        refuse_warnings(reports)
+
+
+def segment_one(
+    video: Path | None,
+    mask: list[str] | None,
+    template: "Job",
+    options: "ModelOptions",
+    as_json: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Segment a video, or without one the demo clip, print the result and return its report."""
+    from vostool.inference.predictor import load_predictor
+    from vostool.progress import show_progress
+    from vostool.segment.demo import render_demo
+    from vostool.segment.job import segment as run
+
+    model = load_predictor(options)
+    if video is None:
+        video, mask = render_demo(template.output)
+    job = replace(template, video=video, masks=tuple(mask or ()))
+    with show_progress(f"{video.name} on {model.device}", quiet) as progress:
+        report = run(job, model, progress)
     tell_of(report, quiet)
-    print_result(report, as_json, RESULTS)
+    print_result(report, as_json, results_of(report))
+    return report
 
 
 def segment_batch(
     table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
-) -> None:
-    """Segment the videos of a table; exits with the code of the first error once all were tried.
+) -> list[dict[str, Any]]:
+    """Segment the videos of a table, print the results and return the reports.
 
-    With --json prints one array: of each video its report, or the document of its error.
+    With --json prints one array: of each video its report, or the document of its error. Exits
+    with the code of the first error once all have been tried.
     """
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
@@ -152,42 +181,64 @@ def segment_batch(
     model = load_predictor(options)
     outcomes = []
     with show_progress(f"{table.name} on {model.device}", quiet) as progress:
-        for job, outcome in segment_all(jobs, model, progress):
-            outcomes.append((job, outcome))
-            if isinstance(outcome, VostoolError):
-                tell(f"vostool: {outcome}")
-            else:
-                tell(f"{job.video.name}:", quiet)
-                tell_of(outcome, quiet)
-    errors = [outcome for _, outcome in outcomes if isinstance(outcome, VostoolError)]
+        for outcome in segment_all(jobs, model, progress):
+            outcomes.append(outcome)
+            if outcome.error is not None:
+                tell(f"vostool: {outcome.error}")
+            elif outcome.report is not None:
+                tell(f"{outcome.job.video.name}:{' already done' * outcome.already}", quiet)
+                tell_of(outcome.report, quiet)
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if as_json:
-        print_json([document_of_job(*each) for each in outcomes])
+        print_json([document_of_job(outcome) for outcome in outcomes])
     else:
-        for _, outcome in outcomes:
-            if not isinstance(outcome, VostoolError):
-                print_result(outcome, as_json, RESULTS)
+        for report in reports:
+            print_result(report, as_json, results_of(report))
     if errors:
         tell(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
+    return reports
 
 
-def document_of_job(job: "Job", outcome: "Outcome") -> dict[str, Any]:
+def document_of_job(outcome: "Outcome") -> dict[str, Any]:
     """Return what --json prints of a job of a batch: its report, or its error."""
-    if isinstance(outcome, VostoolError):
-        return {"video": str(job.video), **document_of(outcome)}
-    return outcome
+    if outcome.error is not None:
+        return {"video": str(outcome.job.video), **document_of(outcome.error)}
+    return outcome.report or {}
+
+
+def results_of(report: dict[str, Any]) -> tuple[str, ...]:
+    """Return the outputs that a report may name the paths of."""
+    from vostool.segment.writers import WRITERS
+
+    return tuple(name for name in WRITERS if name in report)
+
+
+def refuse_warnings(reports: list[dict[str, Any]]) -> None:
+    """Exit if there are warnings; the results are printed by then, and stay."""
+    found = [message_of(warning) for report in reports for warning in report["warnings"]]
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        tell(f"vostool: --fail-on-warning: {found[0]}{more}")
+        raise typer.Exit(UnwantedWarning.exit_code)
 
 
 def tell_of(report: dict[str, Any], quiet: bool) -> None:
     """Say what a person should know of a run: its warnings, and how fast it was."""
     for warning in report["warnings"]:
-        tell(f"warning: {warning}", quiet)
+        tell(f"warning: {message_of(warning)}", quiet)
     speed = report["fps"]
     tell(
         f"{report['frames']} frames, {speed['end_to_end']} frames/s "
         f"(network alone {speed['network']})",
         quiet,
     )
+
+
+def message_of(warning: dict[str, str] | str) -> str:
+    """Return the words of a warning in a report; those of schema 1 had no code."""
+    return warning["message"] if isinstance(warning, dict) else warning
 
 
 def check_segment_input(

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vostool import __version__
-from vostool.errors import InputError, OutputError
+from vostool.claims import claimed, refuse_to_replace
+from vostool.errors import InputError
 from vostool.evaluate.benchmarks import Benchmark
 from vostool.evaluate.report import worst_frames, write_report
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import score_clips
 from vostool.evaluate.tables import write_tables
-from vostool.files import make_folder, write_text
+from vostool.files import write_text
 
 MASKS, STATE = "masks", "run.json"  # in the folder of a run
 
@@ -29,15 +30,15 @@ def score(
     """
     if not predictions.is_dir():
         raise InputError(f"{predictions}: no such folder of predictions")
-    if folder is not None and (folder / STATE).exists():
-        raise OutputError(f"{folder}: holds a run with masks of its own; choose another -o")
-    if folder is not None and not overwrite and (folder / FILE).exists():
-        raise OutputError(f"{folder / FILE}: exists already; choose another -o or give --overwrite")
+    if folder is not None:
+        refuse_to_replace([folder / STATE], "it is of a run; choose another -o")
+        if not overwrite:
+            refuse_to_replace([folder / FILE])
     clips = score_clips([clip for clip in benchmark.clips if clip.objects], predictions)
     results = make_results(benchmark, predictions, clips, {}, None)
     if folder is not None:
-        make_folder(folder)
-        write_results(folder, results)
+        with claimed(folder):
+            write_results(folder, results)
     return results
 
 

@@ -3,7 +3,8 @@
 import zipfile
 from pathlib import Path
 
-from vostool.errors import InputError, OutputError
+from vostool.claims import refuse_to_replace
+from vostool.errors import InputError
 from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
 from vostool.evaluate.scoring import read_prediction
 from vostool.files import atomic_write
@@ -20,8 +21,7 @@ def pack(benchmark: Benchmark, predictions: Path, path: Path) -> None:
     <clip>/<frame>.png for every frame. Every mask is read and checked.
     Raises InputError if a mask is missing, MaskError if one cannot be used, OutputError.
     """
-    if path.exists():
-        raise OutputError(f"{path}: exists already")
+    refuse_to_replace([path], "choose another file")
     top = Path("Annotations" if benchmark.name == YOUTUBE_VOS else "")
     files = {
         file: top / clip.name / file.name

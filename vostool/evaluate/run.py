@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from vostool import __version__
+from vostool.claims import claimed
 from vostool.device import hardware_name, oom_as_device_error, precision_name
 from vostool.errors import InputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
@@ -49,13 +50,13 @@ def evaluate(
     """Predict all clips of a benchmark into `folder`/masks/<clip>, score and report them.
 
     Raises OutputError if the folder holds a finished run or one with other options, and
-    what predicting and scoring raise; clips that are done by then are not done again.
+    what predicting and scoring raise; clips that are done by then are not done again, and
+    KeyboardInterrupt gets a note of how many they are.
     """
     total = count_frames(benchmark)
     run = RunFolder(folder, describe(benchmark, predictor))
     scores: dict[str, Future[ClipScores]] = {}
-    with run.alone(), Scorer() as scorer:
-        run.claim(overwrite)
+    with claimed(folder) as claim, run.at_work(claim, overwrite), Scorer() as scorer:
         frames = 0  # followed so far
         for number, clip in enumerate(benchmark.clips, start=1):
             words = f"{clip.name}, {number} of {len(benchmark.clips)} clips"

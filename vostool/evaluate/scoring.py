@@ -10,8 +10,10 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -29,18 +31,23 @@ PROCESSES = 2
 
 
 class Scorer:
-    """Scores clips behind the network's back; a context manager.
+    """Scores clips in worker processes while the network runs; a context manager.
 
-    Where a process dies, DeviceError comes in place of what then comes out of a future.
+    The workers end with the block at once if an exception leaves it, and with this process,
+    however that ends. If one of them dies, DeviceError is raised in place of the future's error.
     """
 
     def __init__(self, processes: int | None = None) -> None:
         """Have at most so many processes; by default one for each core but at least two."""
+        self._others = set(multiprocessing.active_children())
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks of torch's threads
+        # nothing is ever sent: workers wait for its end, which comes when this process is gone
+        life, self._life = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
             processes or max(PROCESSES, os.cpu_count() or 1),
-            # a fork would copy the locks of torch's threads
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=stand_back,
+            mp_context=context,
+            initializer=begin_work,
+            initargs=(life,),
         )
 
     def submit(self, clip: BenchmarkClip, folder: Path) -> Future[ClipScores]:
@@ -57,11 +64,13 @@ class Scorer:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if problem is not None:  # what they are at is of no use any more
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._life.close()
         if isinstance(problem, BrokenProcessPool):
-            raise DeviceError(
-                "a scoring process died, killed for want of memory perhaps"
-            ) from problem
+            raise DeviceError("a scoring process died, possibly out of memory") from problem
 
 
 @contextmanager
@@ -77,11 +86,19 @@ def deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def stand_back() -> None:
-    """Let the network go first: one thread, low priority."""
+def begin_work(life: Connection) -> None:
+    """Prepare a worker: it ends when `life` does, and lets the network go first."""
+    Thread(target=end_with, args=(life,), name="end-with-parent", daemon=True).start()
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(10)
+
+
+def end_with(life: Connection) -> None:
+    """End this process once the other end of a pipe is closed."""
+    with suppress(EOFError, OSError):
+        life.recv_bytes()
+    os._exit(1)
 
 
 def score_clips(

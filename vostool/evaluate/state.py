@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
+from vostool.claims import Claim, refuse_to_replace
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.output import MASKS, STATE
 from vostool.evaluate.results import FILE
-from vostool.files import make_folder, output_folder, write_text
+from vostool.files import make_folder, write_text
 from vostool.inference.documents import Document, problem
 
-LOCK = ".lock"
+Status = Literal["running", "interrupted", "done"]
 Done = dict[str, Any]  # of a clip that is done, as `ClipDone` checks it
 
 
@@ -35,7 +35,7 @@ class State:
     """What run.json says: what the run is, how it ended, and its clips that are done."""
 
     description: dict[str, Any]
-    status: Literal["running", "done"]
+    status: Status
     done: dict[str, Done]
 
 
@@ -47,7 +47,7 @@ def read_state(path: Path) -> State:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         status, done = found.pop("status"), found.pop("done")
-        if status not in ("running", "done") or not isinstance(found.get("options"), dict):
+        if status not in get_args(Status) or not isinstance(found.get("options"), dict):
             raise ValueError(status)
         if not isinstance(done, dict):
             raise TypeError(done)
@@ -70,30 +70,39 @@ class RunFolder:
         """Look at a folder for a run as it is described."""
         self.folder, self.description = folder, description
         self.done: dict[str, Done] = {}
+        self.status: Status = "running"
+        self._claim: Claim | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder; raises OutputError if one is at work in it."""
-        lock = self.folder / LOCK
-        with output_folder(self.folder):
-            try:
-                with FileLock(lock, timeout=0):
-                    try:
-                        yield
-                    finally:
-                        lock.unlink(missing_ok=True)
-            except Timeout as error:
-                raise OutputError(f"{self.folder}: another vostool is at work in it") from error
+    def at_work(self, claim: Claim, overwrite: bool) -> Iterator[None]:
+        """Begin the run in its folder, which is claimed, or go on with it; raises OutputError."""
+        self._claim = claim
+        self.begin(overwrite)
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            if self.status == "running":
+                self.write("interrupted")
+            count = len(self.description["clips"])
+            stop.add_note(f"{len(self.done)} of {count} clips are done in {self.folder}")
+            raise
 
-    def claim(self, overwrite: bool) -> None:
-        """Begin a run in the folder, or go on with it; raises OutputError."""
-        if overwrite:
-            self.clear()
-        if not (self.folder / STATE).exists():
-            if (self.folder / FILE).exists() or (self.folder / MASKS).exists():
-                raise OutputError(f"{self.folder}: holds results; choose another -o")
-            make_folder(self.folder / MASKS)
-            return self.write("running")
+    def begin(self, overwrite: bool) -> None:
+        """Begin the run or go on with it; raises OutputError."""
+        if (self.folder / STATE).exists() and not overwrite:
+            self.done = self.unfinished()
+        else:
+            if not (self.folder / STATE).exists():
+                refuse_to_replace((self.folder / FILE, self.folder / MASKS), "choose another -o")
+            self.write("running")  # first: from here on nobody takes an older run for whole
+        make_folder(self.folder / MASKS)
+        self.clear()
+
+    def unfinished(self) -> dict[str, Done]:
+        """Return the clips that are done of the run in the folder; raises OutputError.
+
+        It must be this one, and not finished.
+        """
         state = read_state(self.folder / STATE)
         if state.description != self.description:
             raise OutputError(
@@ -104,8 +113,7 @@ class RunFolder:
             raise OutputError(
                 f"{self.folder}: holds this run, finished; choose another -o or give --overwrite"
             )
-        self.done = state.done
-        return None
+        return state.done
 
     def difference(self, found: dict[str, Any]) -> str:
         """Name the first thing in which a run that was found differs from this one."""
@@ -117,7 +125,9 @@ class RunFolder:
         return next(different, "set of options")
 
     def finish(self, clip: str, done: Done) -> None:
-        """Note that the masks of a clip are all there."""
+        """Note that the masks of a clip are all there; raises OutputError."""
+        if self._claim is not None:
+            self._claim.check()
         self.done[clip] = done
         self.write("running")
 
@@ -125,20 +135,20 @@ class RunFolder:
         """Note that the run is finished."""
         self.write("done")
 
-    def write(self, status: str) -> None:
+    def write(self, status: Status) -> None:
         """Write run.json."""
+        self.status = status
         content = {**self.description, "status": status, "done": self.done}
         write_text(self.folder / STATE, json.dumps(content, indent=1) + "\n")
 
     def clear(self) -> None:
-        """Remove an older run, and nothing that is not one."""
-        if not (self.folder / STATE).exists():
-            return
+        """Remove all that a run leaves but the clips that are done: the rest is made anew."""
         try:
-            shutil.rmtree(self.folder / MASKS, ignore_errors=True)
-            names = (FILE, STATE, "report.html")
+            for clip in (self.folder / MASKS).iterdir():
+                if clip.is_dir() and clip.name not in self.done:
+                    shutil.rmtree(clip)
             tables = self.folder.glob("*_results-*.csv")
-            for path in (*(self.folder / name for name in names), *tables):
+            for path in (self.folder / FILE, self.folder / "report.html", *tables):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error

@@ -5,8 +5,10 @@ are not run again.
 """
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from vostool.evaluate.tables import write_csv
 from vostool.files import write_bytes
 from vostool.inference.options import ModelOptions
 
+UNSAFE = re.compile(r'[\x00-\x1f"%*/:<>?\\|]')  # in the name of a file, on one system or another
+LONGEST = 200  # bytes
 COLUMNS = ("J&F-Mean", "J-Mean", "F-Mean")
 
 
@@ -27,8 +31,17 @@ class Point:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """What it is called in words."""
         return ",".join(f"{name}={value}" for name, value in self.values)
+
+    @property
+    def folder(self) -> str:
+        """What its folder is called: its name, safe and no longer than file systems allow."""
+        safe = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", self.name)
+        content = safe.encode()
+        if len(content) <= LONGEST:
+            return safe
+        return f"{content[:LONGEST].decode(errors='ignore')}~{sha256(content).hexdigest()[:8]}"
 
     def options(self, base: ModelOptions) -> ModelOptions:
         """Return the options of this point; raises UsageError."""

@@ -8,7 +8,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,57 +19,100 @@ from vostool.inference.predictor import Predictor
 from vostool.media.masks import MOST_DIGITS
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of, segment
+from vostool.segment.output import read_report
+from vostool.segment.writers import WRITERS
 
 COLUMNS = ("video", "mask", "output", "start", "end")
 NEEDED = COLUMNS[:2]
 BETWEEN_MASKS = ";"
 
-Outcome = dict[str, Any] | VostoolError  # the report of a job, or what went wrong
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: its report, or what went wrong."""
+
+    job: Job
+    report: dict[str, Any] | None = None
+    error: VostoolError | None = None
+    already: bool = False  # it was done before
 
 
 def read_batch(path: Path, template: Job) -> list[Job]:
     """Return the jobs of a CSV file with the columns video and mask, and output, start, end.
 
-    Paths count from the file's own folder; several masks stand with ";" between them. Where
-    the table says nothing a job is as `template`, whose output is the folder for all of them.
+    The paths of videos and masks count from the file's own folder; several masks stand with ";"
+    between them. Outputs lie in the template's, which is that of all of them, and by default are
+    named as their videos. Where the table says nothing, a job is as `template`.
     Raises InputError for a file that is no such table, UsageError for jobs at odds.
     """
-    try:
-        text = io.StringIO(read_text(path, "a CSV table"), newline="")
-        rows = list(csv.DictReader(text, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path}: expected a CSV table: {error}") from error
-    if not rows:
-        raise InputError(f"{path}: expected a header such as video,mask and a line for each video")
-    for column in rows[0]:
-        if column not in COLUMNS:
-            raise InputError(f"{path}: expected columns {', '.join(COLUMNS)}, found {column!r}")
-    jobs = [
-        read_row(f"{path}:{line}", path.parent, row, template) for line, row in enumerate(rows, 2)
-    ]
+    jobs: list[Job] = []
     places: dict[Path, Path] = {}
-    for job in jobs:
+    for where, row in read_rows(path):
+        job = read_row(where, path.parent, row, template)
         other = places.setdefault(job.output.resolve(), job.video)
         if other is not job.video:
-            raise UsageError(f"{path}: {other} and {job.video} would both write {job.output}")
+            raise UsageError(
+                f"{where}: {other} and {job.video} would both write {job.output}; give them "
+                "folders of their own in a column output"
+            )
+        jobs.append(job)
+    if not jobs:
+        raise InputError(f"{path}: expected a header such as video,mask and a line for each video")
     return jobs
 
 
-def read_row(where: str, folder: Path, row: dict[str, str | None], template: Job) -> Job:
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the rows of a table, without empty cells, each with its file and line.
+
+    Raises InputError.
+    """
+    rows = csv.reader(io.StringIO(read_text(path, "a CSV table"), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        check_header(path, header)
+        for cells in rows:
+            if row := read_cells(f"{path}:{rows.line_num}", header, cells):
+                yield f"{path}:{rows.line_num}", row
+    except csv.Error as error:
+        raise InputError(f"{path}:{rows.line_num}: expected a CSV table: {error}") from error
+
+
+def read_cells(where: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """Return the cells of a row that are not empty, by column; raises InputError."""
+    if len(cells) > len(header):
+        raise InputError(
+            f"{where}: expected {len(header)} cells as in the header, found {len(cells)}; a comma "
+            "too many, or one in a name without quotes?"
+        )
+    if any("\0" in cell for cell in cells):
+        raise InputError(f"{where}: expected text, found a zero byte")
+    return {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+
+
+def check_header(path: Path, header: Sequence[str]) -> None:
+    """Raise InputError unless a header has the columns that are needed, and no other."""
+    for number, column in enumerate(header):
+        if column not in COLUMNS:
+            raise InputError(f"{path}:1: expected columns {', '.join(COLUMNS)}, found {column!r}")
+        if column in header[:number]:
+            raise InputError(f"{path}:1: expected each column once, found {column} twice")
+
+
+def read_row(where: str, folder: Path, values: dict[str, str], template: Job) -> Job:
     """Return the job of a line; raises InputError."""
-    values = {name: value.strip() for name, value in row.items() if value and value.strip()}
     for name in NEEDED:
         if name not in values:
             raise InputError(f"{where}: expected a {name}, found none")
     video = folder / values["video"]
-    masks = tuple(in_folder(spec, folder) for spec in values["mask"].split(BETWEEN_MASKS))
-    output = folder / values["output"] if "output" in values else template.output / video.stem
+    specs = [spec for spec in values["mask"].split(BETWEEN_MASKS) if spec.strip()]
+    if not specs:
+        raise InputError(f"{where}: expected a mask, found {values['mask']}")
     start, end = (read_number(where, name, values.get(name)) for name in ("start", "end"))
     job = replace(
         template,
         video=video,
-        masks=masks,
-        output=output,
+        masks=tuple(in_folder(spec, folder) for spec in specs),
+        output=place_within(where, template.output, values.get("output") or name_of(video)),
         start=template.start if start is None else start,
         end=template.end if end is None else end,
     )
@@ -77,12 +121,31 @@ def read_row(where: str, folder: Path, row: dict[str, str | None], template: Job
     return job
 
 
+def name_of(video: Path) -> str:
+    """Return what the output of a video is called: a folder's whole name, a file's stem."""
+    try:
+        return video.resolve().name if video.is_dir() else video.stem
+    except OSError:  # it cannot even be looked at; whoever reads it says so
+        return video.stem
+
+
+def place_within(where: str, folder: Path, name: str) -> Path:
+    """Return a place in a folder, however it is named; raises InputError for one outside."""
+    place = folder / name
+    inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    with suppress(OSError):  # of a name too long, for instance: nothing can be written there
+        inside = inside and place.resolve().is_relative_to(folder.resolve())
+    if not inside:
+        raise InputError(f"{where}: expected an output within {folder} (-o), found {name}")
+    return place
+
+
 def read_number(where: str, name: str, text: str | None) -> int | None:
     """Return the number of a frame, if there is one; raises InputError."""
     if text is None:
         return None
     if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise InputError(f"{where}: expected a frame number as {name}, found {text}")
+        raise InputError(f"{where}: expected a frame number as {name}, found {text[:40]}")
     return int(text)
 
 
@@ -98,11 +161,13 @@ def segment_all(
     jobs: Sequence[Job],
     predictor: Predictor,
     progress: ProgressCallback = no_progress,
-) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs one after the other, and yield each with what came of it.
+) -> Iterator[Outcome]:
+    """Run jobs one after the other, and yield what came of each, whatever it is.
 
-    `progress` is called as that of `segment`, with the video's name and place.
+    `progress` is called as that of `segment`, with the video's name and place. KeyboardInterrupt
+    gets a note of how many are done.
     """
+    done = 0
     for number, job in enumerate(jobs, start=1):
         words = f"{job.video.name}, {number} of {len(jobs)} videos"
 
@@ -110,19 +175,47 @@ def segment_all(
             progress(done, total, words)
 
         try:
-            yield job, finished(job, predictor) or segment(job, predictor, tell)
-        except VostoolError as error:
-            yield job, error
+            outcome = outcome_of(job, predictor, tell)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{done} of {len(jobs)} videos are done")
+            raise
+        done += outcome.error is None
+        yield outcome
 
 
-def finished(job: Job, predictor: Predictor) -> dict[str, Any] | None:
-    """Return the report of a job that is done already, by the same options, if it is."""
-    if job.overwrite:
-        return None
+def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Outcome:
+    """Run a job unless it is done, and return what came of it; raises KeyboardInterrupt alone."""
     try:
-        report = json.loads((job.output / "run.json").read_text(encoding="utf-8"))
-        same = report["options"] == json.loads(json.dumps(options_of(job, predictor), default=str))
-        done = report["status"] == "done" and report["network"] == predictor.identity
-    except (OSError, ValueError, LookupError, TypeError):
+        before = None if job.overwrite else run_before(job, predictor)
+        if before and before["status"] == "done":
+            return Outcome(job, before, already=True)
+        return Outcome(job, segment(job, predictor, progress, redo=before is not None))
+    except VostoolError as error:
+        return Outcome(job, error=error)
+    except OSError as error:
+        words = f"{error.filename or job.video}: {error.strerror or error}"
+        return Outcome(job, error=InputError(words))
+    except Exception as error:  # of no kind that anybody foresaw: the next video may be well
+        words = f"{job.video}: internal error, {type(error).__name__}: {error}"
+        return Outcome(job, error=VostoolError(f"{words}; run it without --batch for a traceback"))
+
+
+def run_before(job: Job, predictor: Predictor) -> dict[str, Any] | None:
+    """Return the report of a run of the same job, by the same options, in the job's folder.
+
+    It is finished, and has all its outputs, or it is one to do again: interrupted, killed or
+    failed. None if there is no such run.
+    """
+    report = read_report(job.output) or {}
+    options = report.get("options")
+    if not isinstance(options, dict) or not isinstance(report.get("warnings"), list):
         return None
-    return report if same and done else None
+    # reports of 0.1.0 know no threshold
+    found = {"threshold": None, **options, "overwrite": False}, report.get("network")
+    expected = {**options_of(job, predictor), "overwrite": False}, predictor.identity
+    if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True, default=str):
+        return None
+    if report.get("status") == "done":
+        paths = (job.output / WRITERS[name].file for name in job.outputs)
+        return report if all(path.exists() for path in paths) else {**report, "status": "lost"}
+    return report if report.get("status") in ("running", "interrupted", "failed") else None

@@ -5,41 +5,35 @@ and a thread writes behind. All that is held is a few frames and the network's m
 whose size is capped.
 """
 
-import json
 import math
 import platform
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from vostool import __version__
 from vostool.device import oom_as_device_error
-from vostool.errors import OutputError, UsageError
-from vostool.files import write_text
+from vostool.errors import Caution, UsageError
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
-from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import doubts_about as doubts_about_folder
 from vostool.media.folder import list_images
-from vostool.media.frame import Frame, VideoInfo
-from vostool.media.labels import LabelMap
-from vostool.media.masks import parse_mask_options, write_mask
-from vostool.media.overlay import paint, write_cutout
+from vostool.media.frame import VideoInfo
+from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_frames
-from vostool.media.writer import VideoWriter
 from vostool.preprocess import is_capped
 from vostool.progress import ProgressCallback, no_progress
+from vostool.segment.output import Output, frame_names
+from vostool.segment.writers import DEFAULT, WRITERS, Source
 
-SCHEMA_VERSION = 1  # of run.json
+SCHEMA_VERSION = 2  # of run.json; until 1, its warnings were mere messages
 
 
 @dataclass(frozen=True)
@@ -49,200 +43,135 @@ class Job:
     video: Path
     masks: tuple[str, ...]  # as given to --mask
     output: Path
-    overlay: bool = True
-    save_masks: bool = True
-    cutouts: bool = False
+    outputs: tuple[str, ...] = DEFAULT  # what to write, names of `WRITERS`
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
     overwrite: bool = False
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
 
-
-class Result:
-    """The folder that a job writes, a context manager.
-
-    Everything in it is whole or has "part" in its name. Masks and cut-outs are named as their
-    frames: by number, or of a folder of frames by the frame's file.
-    """
-
-    def __init__(self, job: Job, info: VideoInfo, masks: Iterable[Path]) -> None:
-        """Claim the folder; raises OutputError if it holds a result, or an input of the job."""
-        self.folder, self.masks = job.output, job.output / "masks"
-        self.cutouts = job.output / "cutouts"
-        self.overlay, self.report = job.output / "overlay.mp4", job.output / "run.json"
-        self.frames = 0
-        self._job, self._info = job, info
-        self._wanted = {self.masks: job.save_masks, self.cutouts: job.cutouts}
-        self._video: VideoWriter | None = None
-        self._stack = ExitStack()
-        self._new = not self.folder.exists()
-        self.names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
-        self._known = {*(self.names or ()), *names_in(self.report)}
-        try:
-            self._refuse_to_replace({job.video, *masks})
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for folder, wanted in self._wanted.items():
-                if wanted:
-                    folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from error
-
-    def _refuse_to_replace(self, inputs: set[Path]) -> None:
-        """Raise OutputError for a result that may not, or an input that must not go."""
-        if not self._job.overwrite:
-            for path in (*self._wanted, self.overlay, self.report):
-                if path.exists():
-                    raise OutputError(
-                        f"{path}: exists already; choose another -o or give --overwrite"
-                    )
-        results = (self.overlay, self.report, *self._wanted, *self._pictures())
-        mine = {path.resolve() for path in results}
-        for path in sorted(inputs):
-            if path.resolve() in mine:
-                raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
-
-    def _pictures(self) -> list[Path]:
-        """List the masks and cut-outs that are there, and nothing that a person put beside them."""
-        paths = [path for folder in self._wanted for path in folder.glob("*.png")]
-        return [path for path in paths if path.stem.isdecimal() or path.stem in self._known]
-
-    def __enter__(self) -> Self:
-        if self._job.overlay:
-            source = self._job.video if self._info.has_audio else None
-            self._video = self._stack.enter_context(
-                VideoWriter(
-                    self.overlay,
-                    width=self._info.width,
-                    height=self._info.height,
-                    rate=self._info.rate,
-                    pixel_aspect=self._info.pixel_aspect,
-                    audio_from=source,
-                )
-            )
-        self._behind = self._stack.enter_context(WriteBehind())
-        return self
-
-    def add(self, frame: Frame, labels: LabelMap) -> None:
-        """Write one frame, in the background."""
-        self._behind.submit(lambda: self._write(frame, labels))
-
-    def _write(self, frame: Frame, labels: LabelMap) -> None:
-        if self.frames == 0:
-            self._clear()
-        name = f"{frame.name}.png"
-        if self._job.save_masks:
-            write_mask(self.masks / name, labels)
-        if self._job.cutouts:
-            write_cutout(self.cutouts / name, frame.rgb, labels)
-        if self._video is not None:
-            self._video.write(paint(frame.rgb, labels), frame.time)
-        self.frames += 1
-
-    def _clear(self) -> None:
-        """Remove an older result, now that there is something to put in its place."""
-        for path in (self.report, *self._pictures()):
-            path.unlink(missing_ok=True)
-        for folder, wanted in self._wanted.items():
-            if not wanted and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        if not self._job.overlay:  # else it is replaced once the new one is whole
-            self.overlay.unlink(missing_ok=True)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, problem, traceback)
-
-    def discard(self) -> None:
-        """Remove the folders that were made for nothing."""
-        for path in (*self._wanted, self.folder) if self._new else self._wanted:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-
-    @property
-    def warnings(self) -> list[str]:
-        """What had to be left out of the overlay."""
-        return self._video.warnings if self._video is not None else []
+    def __post_init__(self) -> None:
+        """Raise UsageError if there is nothing to write, or nobody who can."""
+        unknown = [name for name in self.outputs if name not in WRITERS]
+        if unknown or not self.outputs:
+            found = ", ".join(unknown) or "none"
+            raise UsageError(f"expected outputs among {', '.join(WRITERS)}, found {found}")
 
 
 def segment(
     job: Job,
     predictor: Predictor,
     progress: ProgressCallback = no_progress,
+    *,
+    redo: bool = False,
 ) -> dict[str, Any]:
     """Run a job and return its report, which is also written as run.json.
 
-    `progress` is called with the number of frames done and, if known, of all.
+    `progress` is called with the number of frames done and, if known, of all. `redo` says that
+    an older run in the job's folder is to be replaced, though the job itself does not.
     Raises InputError, MaskError, OutputError, DeviceError or UsageError. When something goes
     wrong on the way, what is done stays: the masks, the overlay as overlay.part.mp4, and a
-    report that says so.
+    report that says so; KeyboardInterrupt gets a note of it.
     """
     info = probe(job.video)
     given = GivenMasks(mask_paths(job), info, predictor, start=job.start, threshold=job.threshold)
+    output = Output(job.output, job.outputs, source_of(job, info))
+    with output.claimed({job.video, *given.paths.values()}, replace=job.overwrite or redo):
+        return write_output(job, predictor, given, output, progress)
+
+
+def write_output(
+    job: Job,
+    predictor: Predictor,
+    given: GivenMasks,
+    output: Output,
+    progress: ProgressCallback,
+) -> dict[str, Any]:
+    """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
+    info, watch = output.source.info, Stopwatch()
+    warnings, lowered = list[str](), list[LimitChange]()
+    doubts = list(doubts_about(job, info, given, predictor.size))
     expected = expected_frames(job, info)
-    result = Result(job, info, given.paths.values())
-    warnings = doubts_about(job, info, given, predictor.size)
-    watch, lowered = Stopwatch(), list[LimitChange]()
+
+    def report(status: str, problem: str | None = None) -> dict[str, Any]:
+        return {
+            **describe(job, predictor, given, output, watch),
+            "limits": describe_limits(predictor, lowered),
+            "status": status,
+            "error": problem,
+            "warnings": [
+                each.report for each in (*doubts, *cautions(job, given, output, warnings, status))
+            ],
+        }
+
     started = time.perf_counter()
     status, problem = "done", None
     try:
-        with oom_as_device_error(predictor.device), result:
+        with oom_as_device_error(predictor.device), output.writing(report("running")):
             frames = read_frames(job.video, job.start, job.end, warnings)
             for frame, labels in follow(frames, given, predictor, watch, lowered):
-                result.add(frame, labels)
+                output.add(frame, labels)
                 progress(frame.index - job.start + 1, expected, "")
             given.check_reached(frame.index + 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         status = "interrupted"
+        if output.frames:
+            stop.add_note(
+                f"the first {output.frames} frames of {job.video} are kept in {job.output}"
+            )
         raise
     except BaseException as error:
         status, problem = "failed", str(error)
         raise
     finally:
         watch.total = time.perf_counter() - started
-        end = job.start + result.frames if status == "done" else math.inf
-        late = [frame for frame in given.paths if frame >= end]
-        warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
-        report = describe(job, predictor, info, given, result, watch)
-        report["limits"] = describe_limits(predictor, lowered)
-        report |= {"status": status, "error": problem, "warnings": warnings + result.warnings}
-        if result.frames:
-            write_report(result.report, report)
-        else:
-            result.discard()
-    return report
+        final = report(status, problem)
+        if output.frames:
+            output.write_report(final)
+    return final
 
 
-def doubts_about(job: Job, info: VideoInfo, given: GivenMasks, size: int) -> list[str]:
-    """Return what a person should know of a job before its first frame."""
-    doubts = [*doubts_about_folder(job.video)] if job.video.is_dir() else []
-    doubts += given.warnings
+def doubts_about(job: Job, info: VideoInfo, given: GivenMasks, size: int) -> Iterator[Caution]:
+    """Yield what the user should know of a job before its first frame."""
+    if job.video.is_dir():
+        yield from (Caution("frames", doubt) for doubt in doubts_about_folder(job.video))
+    yield from (Caution("mask", doubt) for doubt in given.warnings)
     # not those that a mask says are empty
     unknown = given.first - job.start - sum(frame < given.first for frame in given.paths)
     if unknown:
-        doubts.append(
+        yield Caution(
+            "frames_before_mask",
             f"frame {given.first} is the first with a mask ({given.paths[given.first].name}): the "
             f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
-            "from 0, so that a mask of the first is named 00000.png"
+            "from 0, so that a mask of the first is named 00000.png",
         )
     if is_capped(info.height, info.width, size):
-        doubts.append(
+        yield Caution(
+            "size_capped",
             f"frames of {info.width}x{info.height} are too long for --size {size}: the "
-            "network sees them at {1}x{0}".format(*given.size)
+            "network sees them at {1}x{0}".format(*given.size),
         )
-    return doubts
 
 
-def names_in(report: Path) -> list[str]:
-    """Return the names of the frames of an older run, where these are not numbers."""
-    try:
-        names = json.loads(report.read_text(encoding="utf-8"))["frame_names"]
-        return [str(name) for name in names or ()]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
+def cautions(
+    job: Job, given: GivenMasks, output: Output, damage: Iterable[str], status: str
+) -> list[Caution]:
+    """Return what the user should know of a run: about its video, its masks, its outputs."""
+    end = job.start + output.frames if status == "done" else math.inf
+    late = [frame for frame in given.paths if frame >= end]
+    return [
+        *(Caution("video", warning) for warning in damage),
+        *(
+            Caution("mask_not_reached", f"the video ended before frame {frame}, which has a mask")
+            for frame in late
+        ),
+        *output.warnings,
+    ]
+
+
+def source_of(job: Job, info: VideoInfo) -> Source:
+    """Return what outputs are made from."""
+    names = tuple(path.stem for path in list_images(job.video)) if job.video.is_dir() else None
+    return Source(job.video, info, job.start, names, frame_names(job.output))
 
 
 def mask_paths(job: Job) -> dict[int, Path]:
@@ -265,14 +194,10 @@ def expected_frames(job: Job, info: VideoInfo) -> int | None:
 
 
 def describe(
-    job: Job,
-    predictor: Predictor,
-    info: VideoInfo,
-    given: GivenMasks,
-    result: Result,
-    watch: Stopwatch,
+    job: Job, predictor: Predictor, given: GivenMasks, output: Output, watch: Stopwatch
 ) -> dict[str, Any]:
     """Return the report of a run: all that is needed to tell and to repeat it."""
+    frames, names = output.frames, output.source.names
     return {
         "schema_version": SCHEMA_VERSION,
         "versions": {
@@ -283,39 +208,29 @@ def describe(
         },
         "network": predictor.identity,
         "options": options_of(job, predictor),
-        "input": asdict(info),
+        "input": asdict(output.source.info),
         "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
-        "frames": result.frames,
-        "frame_names": result.names and result.names[job.start :][: result.frames],
+        "frames": frames,
+        "frame_names": names and list(names[job.start : job.end]),
         "seconds": {"network": round(watch.network, 3), "total": round(watch.total, 3)},
         "fps": {
-            "network": round(result.frames / watch.network, 2) if watch.network > 0 else None,
-            "end_to_end": round(result.frames / watch.total, 2) if watch.total > 0 else None,
+            "network": round(frames / watch.network, 2) if watch.network > 0 else None,
+            "end_to_end": round(frames / watch.total, 2) if watch.total > 0 else None,
         },
-        "masks": str(result.masks) if job.save_masks else None,
-        "overlay": str(result.overlay) if job.overlay else None,
-        "cutouts": str(result.cutouts) if job.cutouts else None,
+        **output.paths,
     }
 
 
 def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> dict[str, Any]:
-    """Return the limits at the end of a run, and how want of memory led there from the options."""
+    """Return the limits at the end of a run, and how running out of memory lowered them."""
     limits = lowered[-1].limits if lowered else predictor.limits
     return {**asdict(limits), "lowered": [step.report for step in lowered]}
 
 
 def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     """Return all that was chosen for a run, but the network."""
-    return {**asdict(job), **predictor.options}
-
-
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write run.json, all or nothing; paths and fractions as text."""
-    write_text(path, json.dumps(report, indent=2, default=str) + "\n")
-
-
-def default_output(video: Path) -> Path:
-    """Return `<video stem>/` beside the working directory; for a folder there, another name."""
-    name = video.resolve().name if video.is_dir() else video.stem
-    folder = Path.cwd() / name
-    return folder if folder.resolve() != video.resolve() else folder.with_name(f"{name}-vostool")
+    options = asdict(job)
+    wanted = options.pop("outputs")
+    # "masks" are those that were given
+    written = {"save_masks" if name == "masks" else name: name in wanted for name in WRITERS}
+    return {**options, **written, **predictor.options}

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vostool.claims import refuse_to_replace
 from vostool.device import is_out_of_memory
-from vostool.errors import InputError, OutputError, UsageError, WeightsError
+from vostool.errors import InputError, UsageError, WeightsError
 from vostool.files import atomic_write
 from vostool.inference.options import ModelOptions
 from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
@@ -285,8 +286,7 @@ def export_run(folder: Path, path: Path) -> Path:
     They are the latest, not those that did best on the clips held out. Raises what
     `read_checkpoint` and `Run.load` do, and OutputError if the file exists or cannot be written.
     """
-    if path.exists() or path.is_symlink():
-        raise OutputError(f"{path}: exists already; --export writes a new file: name another")
+    refuse_to_replace([path], "--export writes a new file: name another")
     checkpoint = folder / CHECKPOINT
     saved = read_checkpoint(checkpoint)
     run = run_with(Stm(saved.recipe.network), saved.recipe, torch.device("cpu"))
@@ -297,9 +297,8 @@ def export_run(folder: Path, path: Path) -> Path:
 
 def claim(folder: Path) -> None:
     """See that a folder holds nothing of a run; raises OutputError."""
-    found = [name for name in (CHECKPOINT, WEIGHTS, LOG) if (folder / name).exists()]
-    if found:
-        raise OutputError(
-            f"{folder}: holds a run already ({found[0]}); --resume it with its own recipe, remove "
-            "it, or choose another folder"
-        )
+    refuse_to_replace(
+        (folder / name for name in (CHECKPOINT, WEIGHTS, LOG)),
+        "the folder holds a run: --resume it with its own recipe, remove it, or choose another "
+        "folder",
+    )

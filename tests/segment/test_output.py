@@ -1,0 +1,91 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import FRAMES, Footage
+from vostool.errors import OutputError
+from vostool.media.video import probe, read_frames
+from vostool.segment.output import Output, read_report, results_in
+from vostool.segment.writers import WRITERS, Source
+
+RUNNING: dict[str, Any] = {"status": "running"}
+
+
+def output_of(video: Footage, folder: Path, *names: str) -> Output:
+    return Output(folder, names or tuple(WRITERS), Source(video.path, probe(video.path)))
+
+
+def write(output: Output, video: Footage, count: int = FRAMES, resume: int = 0) -> None:
+    with output.claimed((), replace=True), output.writing(RUNNING, resume):
+        for frame in list(read_frames(video.path))[:count]:
+            output.add(frame, video.labels[frame.index])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_a_run_says_that_it_is_running_from_its_first_frame_on(
+    video: Footage, tmp_path: Path
+) -> None:
+    write(output_of(video, tmp_path / "out"), video)
+    assert read_report(tmp_path / "out") == RUNNING  # as a killed one leaves it
+
+
+def test_a_run_that_is_resumed_leaves_what_an_undisturbed_one_does(
+    video: Footage, tmp_path: Path
+) -> None:
+    write(output_of(video, tmp_path / "whole"), video)
+    with pytest.raises(KeyboardInterrupt):
+        output = output_of(video, tmp_path / "out")
+        with output.claimed((), replace=False), output.writing(RUNNING):
+            for frame in list(read_frames(video.path))[:4]:
+                output.add(frame, video.labels[frame.index])
+            raise KeyboardInterrupt
+    assert "overlay.part.mp4" in files(tmp_path / "out")
+    kept = (tmp_path / "out/masks/00002.png").stat().st_mtime_ns
+    write(output_of(video, tmp_path / "out"), video, resume=4)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert (tmp_path / "out/masks/00002.png").stat().st_mtime_ns == kept
+
+
+def test_nothing_of_an_older_run_is_left_once_there_is_a_frame_of_the_new_one(
+    video: Footage, tmp_path: Path
+) -> None:
+    write(output_of(video, tmp_path / "out"), video)
+    output = output_of(video, tmp_path / "out", "masks")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        output.claimed((), replace=True),
+        output.writing(RUNNING),
+    ):
+        output.add(next(read_frames(video.path)), video.labels[0])
+        raise KeyboardInterrupt
+    assert set(files(tmp_path / "out")) == {"run.json", "masks/00000.png"}
+
+
+def test_a_folder_lost_to_another_run_is_written_no_more(video: Footage, tmp_path: Path) -> None:
+    output = output_of(video, tmp_path, "masks")
+    with (
+        output.claimed((), replace=False),
+        pytest.raises(OutputError, match="claim was lost"),
+        output.writing(RUNNING),
+    ):
+        assert output._claim is not None
+        output._claim._lost.set()
+        output.add(next(read_frames(video.path)), video.labels[0])
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 10**5])
+def test_what_is_no_report_is_none(tmp_path: Path, content: bytes) -> None:
+    assert read_report(tmp_path) is None
+    (tmp_path / "run.json").write_bytes(content)
+    assert read_report(tmp_path) is None
+
+
+def test_a_report_and_every_output_are_results(tmp_path: Path) -> None:
+    names = [path.name for path in results_in(tmp_path)]
+    assert names == ["run.json", "masks", "overlay.mp4", "cutouts"]

@@ -1,0 +1,77 @@
+"""Ctrl-C and SIGTERM: what was done is kept, and the user told how to go on.
+
+Both are exceptions of the main thread. The code that they pass through closes what it writes
+and adds a note of what is kept (`BaseException.add_note`).
+"""
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from typer.core import TyperGroup
+
+GO_ON, BEGIN_AGAIN = "go on with", "begin again with"
+CODE, CODE_TERMINATED = 130, 143  # as shells have it, 128 and the signal's number
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: stop as for Ctrl-C."""
+
+
+class Interrupted(Exception):
+    """A command was interrupted; says in a few lines what is kept and how to go on."""
+
+    def __init__(self, cause: KeyboardInterrupt) -> None:
+        self.exit_code = CODE_TERMINATED if isinstance(cause, Terminated) else CODE
+        notes = "; ".join(getattr(cause, "__notes__", []))
+        super().__init__(f"interrupted{': ' if notes else ''}{notes}")
+
+
+class InterruptibleGroup(TyperGroup):
+    """The command line, whose commands end with `Interrupted` where they are."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Typer itself would answer every signal with the same code."""
+        try:
+            with terminable():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(stop) from stop
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Have SIGTERM raise Terminated meanwhile, once: later ones must not disturb the clearing up.
+
+    `timeout` for one sends two.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def way_on(words: str, *more: str) -> Iterator[None]:
+    """Add to an interruption by which command one goes on: this very one, and some options."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        given = sys.argv[1:]
+        command = shlex.join(["vostool", *given, *(each for each in more if each not in given)])
+        stop.add_note(f"{words}: {command}")
+        raise

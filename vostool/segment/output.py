@@ -1,0 +1,160 @@
+"""The folder that a run of `vostool segment` writes: its outputs, its report, and whose it is."""
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vostool.claims import Claim, claimed, refuse_claimed, refuse_to_replace
+from vostool.errors import Caution, OutputError
+from vostool.files import write_text
+from vostool.inference.prefetch import WriteBehind
+from vostool.media.frame import Frame
+from vostool.media.labels import LabelMap
+from vostool.segment.writers import WRITERS, Source
+
+REPORT = "run.json"
+
+
+class Output:
+    """The outputs of a run, written behind the network.
+
+    From the first frame on, run.json says that it is running; before that, an older run is left
+    as it is. Everything else is whole or has "part" in its name.
+    """
+
+    def __init__(self, folder: Path, names: Collection[str], source: Source) -> None:
+        """Be ready to write the outputs of some names (see `WRITERS`) into a folder."""
+        self.folder, self.report, self.source = folder, folder / REPORT, source
+        self.every = {name: kind(folder, source) for name, kind in WRITERS.items()}
+        self.wanted = {name: self.every[name] for name in WRITERS if name in names}
+        self.frames = 0  # written so far
+        self._done = dict.fromkeys(
+            self.wanted, 0
+        )  # how many frames an output that is resumed has already
+        self._claim: Claim | None = None
+
+    @contextmanager
+    def claimed(self, inputs: Collection[Path], replace: bool) -> Iterator[None]:
+        """Keep others out of the folder; `inputs` are files of it that must stay.
+
+        Raises OutputError if another process is at work in it, if it holds a run that may not be
+        replaced, or if an input would be.
+        """
+        if not replace:
+            check_free(self.folder)
+        with claimed(self.folder) as self._claim:
+            if not replace:
+                refuse_to_replace(results_in(self.folder))
+            self._refuse_inputs(inputs)
+            yield
+
+    def _refuse_inputs(self, inputs: Collection[Path]) -> None:
+        mine = {self.report.resolve(), *(writer.path.resolve() for writer in self.every.values())}
+        mine |= {path.resolve() for writer in self.every.values() for path in writer.replaced()}
+        for path in sorted(inputs):
+            if path.resolve() in mine:
+                raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
+
+    @contextmanager
+    def writing(self, report: dict[str, Any], resume: int = 0) -> Iterator[None]:
+        """Be open for frames; `report` is run.json as long as it is running.
+
+        `resume` says how many frames a run before has written that this one goes on with, see
+        `Writer.resume`. They are added again: those outputs pass over them that have them.
+        """
+        self._running, self._resumed = report, resume
+        with ExitStack() as self._opened, WriteBehind() as self._behind:
+            yield
+
+    def add(self, frame: Frame, labels: LabelMap) -> None:
+        """Write one frame, in the background; raises OutputError as soon as that is known."""
+        if self._claim is not None:
+            self._claim.check()
+        self._behind.submit(partial(self._write, frame, labels))
+
+    def _write(self, frame: Frame, labels: LabelMap) -> None:
+        if self.frames == 0:
+            self._begin()
+        for name, writer in self.wanted.items():
+            if self.frames >= self._done[name]:
+                writer.add(frame, labels)
+        self.frames += 1
+
+    def _begin(self) -> None:
+        """Put a run in the place of an older one, now that there is something to put there."""
+        self.write_report(self._running)  # first: from here on nobody takes the older for whole
+        if not self._resumed:
+            self._clear()
+        for name, writer in self.wanted.items():
+            if self._resumed:
+                self._done[name] = writer.resume(self._resumed)
+            else:
+                writer.begin()
+            self._opened.enter_context(writer)
+
+    def _clear(self) -> None:
+        """Remove an older run."""
+        try:
+            for name, writer in self.every.items():
+                for path in writer.replaced():
+                    path.unlink(missing_ok=True)
+                if name not in self.wanted and writer.path.is_dir():
+                    with suppress(OSError):  # something else is in it
+                        writer.path.rmdir()
+        except OSError as error:
+            raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Write run.json, all or nothing; paths and fractions as text."""
+        write_text(self.report, json.dumps(report, indent=2, default=str) + "\n")
+
+    @property
+    def paths(self) -> dict[str, str | None]:
+        """The path of every output, or of its part; None for those that are not wanted."""
+        wanted = self.wanted
+        return {name: str(wanted[name].written) if name in wanted else None for name in WRITERS}
+
+    @property
+    def warnings(self) -> list[Caution]:
+        """What the user should know of the outputs, once they are closed."""
+        return [
+            Caution(name, warning)
+            for name, writer in self.wanted.items()
+            for warning in writer.warnings
+        ]
+
+
+def check_free(folder: Path) -> None:
+    """Raise OutputError if a run is at work in a folder, or has been; claims nothing."""
+    refuse_claimed(folder)
+    refuse_to_replace(results_in(folder))
+
+
+def results_in(folder: Path) -> list[Path]:
+    """Return the paths at which a folder has the results of a run, if it has any."""
+    return [folder / name for name in (REPORT, *(kind.file for kind in WRITERS.values()))]
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """Return the report of the run that a folder holds; None if there is none that can be read."""
+    try:
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def frame_names(folder: Path) -> frozenset[str]:
+    """Return the names that the run in a folder gave its pictures, where these are no numbers."""
+    names = (read_report(folder) or {}).get("frame_names")
+    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
+
+
+def default_output(video: Path) -> Path:
+    """Return `<video stem>/` beside the working directory; for a folder there, another name."""
+    name = video.resolve().name if video.is_dir() else video.stem
+    folder = Path.cwd() / name
+    return folder if folder.resolve() != video.resolve() else folder.with_name(f"{name}-vostool")

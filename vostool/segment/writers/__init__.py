@@ -1,0 +1,15 @@
+"""The kinds of output of `vostool segment`: one class each, and their table."""
+
+from vostool.segment.writers.interface import Source, Writer
+from vostool.segment.writers.overlay import Overlay
+from vostool.segment.writers.pictures import Cutouts, Masks
+
+__all__ = ["DEFAULT", "WRITERS", "Source", "Writer"]
+
+# by the name that `Job.outputs` and run.json have for them
+WRITERS: dict[str, type[Writer]] = {
+    "masks": Masks,
+    "overlay": Overlay,
+    "cutouts": Cutouts,
+}
+DEFAULT = ("masks", "overlay")

@@ -1,0 +1,74 @@
+"""Outputs that are a folder with a picture of every frame, named as the frame."""
+
+from abc import abstractmethod
+from itertools import takewhile
+from pathlib import Path
+
+from vostool.files import make_folder
+from vostool.media.frame import Frame
+from vostool.media.labels import LabelMap
+from vostool.media.masks import write_mask
+from vostool.media.overlay import write_cutout
+from vostool.segment.writers.interface import Writer
+
+WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
+
+
+class Pictures(Writer):
+    """A folder of pictures, each of which is written all or nothing."""
+
+    def replaced(self) -> list[Path]:
+        """Return the pictures of frames, and none that somebody put beside them."""
+        if not self.path.is_dir():
+            return []
+        return [
+            path
+            for path in self.path.iterdir()
+            for suffix in (WHOLE, PART)
+            if path.name.endswith(suffix) and self.source.is_frame(path.name.removesuffix(suffix))
+        ]
+
+    def begin(self) -> None:
+        """Make the folder."""
+        make_folder(self.path)
+
+    def resume(self, frames: int) -> int:
+        """Keep the pictures that are whole."""
+        self.begin()
+        numbers = range(self.source.start, self.source.start + frames)
+        places = (self.path / f"{self.source.name_of(number)}{WHOLE}" for number in numbers)
+        return sum(1 for _ in takewhile(Path.exists, places))
+
+    def add(self, frame: Frame, labels: LabelMap) -> None:
+        """Write the picture of a frame."""
+        self.write(self.path / f"{frame.name}{WHOLE}", frame, labels)
+
+    @abstractmethod
+    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+        """Write a picture, all or nothing."""
+
+    def finish(self) -> None:
+        """Nothing is left to do: each picture has its name as soon as it is whole."""
+
+    def stop(self, problem: BaseException) -> None:
+        """Nothing is left to do, as in `finish`."""
+
+
+class Masks(Pictures):
+    """The masks as indexed PNG, one object a value."""
+
+    file = "masks"
+
+    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+        """Write a mask."""
+        write_mask(path, labels)
+
+
+class Cutouts(Pictures):
+    """The objects on transparent ground."""
+
+    file = "cutouts"
+
+    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+        """Write a cut-out."""
+        write_cutout(path, frame.rgb, labels)
