@@ -8,7 +8,7 @@
     ├── WeightsError          6  a weights file that is not one
     ├── OutputError           7  a result that exists already, or cannot be written
     ├── ContractError         8  a model of another package that is not what it should be
-    └── UnwantedWarning       9  a result with warnings, where --fail-on-warning asks for none
+    └── WarningsError         9  a result with warnings, where --fail-on-warning asks for none
 
 A message is one line that says what, where, expected and found.
 """
@@ -64,7 +64,7 @@ class ContractError(VostoolError):
     exit_code = 8
 
 
-class UnwantedWarning(VostoolError):
+class WarningsError(VostoolError):
     """A result that is complete, but comes with warnings although none are accepted."""
 
     exit_code = 9
