@@ -8,7 +8,7 @@
     ├── WeightsError          6  weights
     ├── OutputError           7  output exists or cannot be written
     ├── ContractError         8  plug-in model not found or violates the contract
-    ├── UnwantedWarning       9  warnings, with --fail-on-warning
+    ├── WarningsError         9  warnings, with --fail-on-warning
     └── TrainingError        10  training diverged
 
 A message is one line that says what is wrong, where, what was expected, what was found, and
@@ -74,7 +74,7 @@ class ContractError(VostoolError):
     meaning = "plug-in model not found or violates the contract"
 
 
-class UnwantedWarning(VostoolError):
+class WarningsError(VostoolError):
     """A result that is complete, but comes with warnings although none are accepted."""
 
     exit_code = 9

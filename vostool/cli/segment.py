@@ -9,7 +9,7 @@ import typer
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
 from vostool.cli.output import document_of, print_json, print_result, tell
-from vostool.errors import UnwantedWarning, UsageError
+from vostool.errors import UsageError, WarningsError
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
@@ -221,7 +221,7 @@ def refuse_warnings(reports: list[dict[str, Any]]) -> None:
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         tell(f"vostool: --fail-on-warning: {found[0]}{more}")
-        raise typer.Exit(UnwantedWarning.exit_code)
+        raise typer.Exit(WarningsError.exit_code)
 
 
 def tell_of(report: dict[str, Any], quiet: bool) -> None:
