@@ -46,11 +46,16 @@ def object_tensor(
     whole = torch.from_numpy(labels)[None, None]
     # one by one: all objects at the full size of a large video would take gigabytes
     covers = torch.cat([resize((whole == id_).float(), size) for id_ in ids], dim=1)
+    return place_objects(covers).to(device)
+
+
+def place_objects(covers: Tensor) -> Tensor:
+    """Return masks (B, N, h, w), 0 or 1, from how much of each pixel every object covers."""
     enough = covers >= 0.5 * covers.amax(dim=(2, 3), keepdim=True)
     share = torch.where(enough, covers, 0)
     most = share.argmax(dim=1, keepdim=True)
     chosen = torch.zeros_like(share).scatter_(1, most, 1.0)
-    return (chosen * enough).to(device)
+    return chosen * enough
 
 
 def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8]:

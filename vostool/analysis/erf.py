@@ -34,7 +34,7 @@ from vostool.device import oom_as_device_error
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import GivenMasks
+from vostool.inference.prompts import GivenMasks, annotation_of
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, VideoInfo
@@ -132,13 +132,13 @@ def run_models(
     responses: list[list[Response]] = []
     for predictor in predictors:
         only = None if job.object_id is None else {mask_frame: [job.object_id]}
-        given = GivenMasks({mask_frame: path}, info, predictor, start=mask_frame, only=only)
+        given = GivenMasks({mask_frame: path}, info, only=only)
         if not given.ids[mask_frame]:
             raise MaskError(f"{path}: has no object {job.object_id}")
         done = len(responses) * len(frames) * job.steps
         with oom_as_device_error(predictor.device):
             inputs = read_inputs(job, info, predictor, given, frames, truth)
-            steps = compute_responses(job, predictor, given, inputs)
+            steps = compute_responses(job, predictor, inputs)
             responses.append([])
             for number, response in enumerate(steps, start=1):
                 responses[-1].append(response)
@@ -211,16 +211,14 @@ def read_inputs(
 
 
 @torch.no_grad()
-def compute_responses(
-    job: ErfJob, predictor: Predictor, given: GivenMasks, inputs: ErfInputs
-) -> Iterator[Response]:
+def compute_responses(job: ErfJob, predictor: Predictor, inputs: ErfInputs) -> Iterator[Response]:
     """Yield the cycle-ERF of frame after frame."""
-    size = given.size
+    size = predictor.working_size(*inputs.reference.rgb.shape[:2])
 
     def encode(frame: Frame) -> Any:
         return predictor.segmenter.encode(image_tensor(frame.rgb, size, predictor.device))
 
-    annotation = given[0]
+    annotation = annotation_of(inputs.given, size, predictor.device)
     reference = Reference(encode(inputs.reference), annotation.masks(annotation.ids))
     for index, frame in inputs.frames.items():
         steps = receptive_field(predictor.segmenter, encode(frame), reference, job.rate)

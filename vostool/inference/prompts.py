@@ -1,60 +1,38 @@
-"""The masks that the user gives: paths by frame in, annotations for the frame loop out."""
+"""The masks that the user gives, by frame: paths or arrays in, label maps and annotations out."""
 
-from collections.abc import Collection, Iterator, Mapping
-from copy import copy
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Self
 
 import numpy as np
+import torch
 
 from vostool.errors import MaskError
-from vostool.inference.predictor import Predictor
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
-from vostool.preprocess import Size, object_tensor, working_size
-from vostool.propagation.frame_loop import (
-    Annotation,
-)
+from vostool.preprocess import Size, object_tensor
+from vostool.propagation.frame_loop import Annotation
 
 
-class GivenMasks(Mapping[int, Annotation]):
-    """The masks given for some frames, read when their frame comes.
+class GivenMasks:
+    """The masks given for some frames, by the frame's number in the video.
 
-    `paths` are by frame number; as a mapping, frames count from `start`. Of a mask in `only`,
-    no other ids are taken. `size` is that at which the model sees the frames.
+    They are read again when their frame comes: none is held. Of a mask in `only`, no other ids
+    are taken; without `doubt`, masks that look smoothed are taken as they are.
     """
 
     def __init__(
         self,
         paths: Mapping[int, Path],
         info: VideoInfo,
-        predictor: Predictor,
         *,
-        start: int = 0,
         only: Mapping[int, Collection[int]] | None = None,
         doubt: bool = True,
     ) -> None:
         """Read and check every mask; raises MaskError."""
         self.paths = paths
-        self._start, self._info, self._device = start, info, predictor.device
-        self.size = self.size_for(predictor)
-        self._only, self._doubt = only or {}, doubt
-        self.ids = {
-            frame: [int(id_) for id_ in np.unique(self.labels(frame)) if id_] for frame in paths
-        }
-
-    def size_for(self, predictor: Predictor) -> Size:
-        """Return the size at which a model sees the frames."""
-        return working_size(
-            self._info.height, self._info.width, predictor.size, predictor.network.stride
-        )
-
-    def at(self, size: Size) -> Self:
-        """Return the same masks for frames that are seen at another size."""
-        other = copy(self)
-        other.size = size
-        return other
+        self._info, self._only, self._doubt = info, only or {}, doubt
+        self.ids = {frame: ids_in(self.labels(frame)) for frame in paths}
 
     def check_reached(self, frames: int) -> None:
         """Raise MaskError if the video had too few frames to come to any of the masks."""
@@ -63,23 +41,32 @@ class GivenMasks(Mapping[int, Annotation]):
             raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
 
     def labels(self, frame: int) -> LabelMap:
-        """Read the mask of a frame, numbered as in the video."""
+        """Return the mask of a frame."""
         info = self._info
         labels = read_mask(self.paths[frame], info.width, info.height, doubt=self._doubt)
         if frame in self._only:
             labels[~np.isin(labels, list(self._only[frame]))] = 0
         return labels
 
-    def __getitem__(self, index: int) -> Annotation:
-        labels = self.labels(index + self._start)
-        ids = self.ids[index + self._start]
-        return Annotation(tuple(ids), object_tensor(labels, ids, self.size, self._device))
+    def get(self, frame: int) -> LabelMap | None:
+        """Return the mask of a frame, None if it has none."""
+        return self.labels(frame) if frame in self.paths else None
 
-    def __contains__(self, index: object) -> bool:  # the mixin would read the mask
-        return isinstance(index, int) and index + self._start in self.paths
 
-    def __iter__(self) -> Iterator[int]:
-        return (frame - self._start for frame in self.paths)
+def ids_in(labels: LabelMap) -> tuple[int, ...]:
+    """Return the objects of a label map, in ascending order."""
+    return tuple(int(id_) for id_ in np.unique(labels) if id_)
 
-    def __len__(self) -> int:
-        return len(self.paths)
+
+def annotation_of(labels: LabelMap, size: Size, device: torch.device) -> Annotation:
+    """Return a given mask as the frame loop takes it, at the size at which a model works."""
+    ids = ids_in(labels)
+    return Annotation(ids, object_tensor(labels, ids, size, device))
+
+
+def put_over(labels: LabelMap, given: LabelMap | None) -> LabelMap:
+    """Return labels with the objects of a given mask, if there is one, just as they went in."""
+    if given is None:
+        return labels
+    others = np.where(np.isin(labels, ids_in(given)), 0, labels)
+    return np.where(given > 0, given, others).astype(np.uint8)

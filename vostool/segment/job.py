@@ -175,7 +175,7 @@ def segment(
     report that says so.
     """
     info = probe(job.video)
-    given = GivenMasks(mask_paths(job), info, predictor, start=job.start)
+    given = GivenMasks(mask_paths(job), info)
     expected = expected_frames(job, info)
     result = Result(job, info, given.paths.values())
     watch, warnings, lowered = Stopwatch(), list[str](), list[LimitChange]()
