@@ -7,12 +7,16 @@ from torch import Tensor
 
 from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
 from vostool.model.interface import Segmenter
+from vostool.model.memory import StackedMemory
+from vostool.model.stm import Stm
 from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.frame_loop import (
     REFERENCE_SETS,
     Annotation,
+    FrameLoop,
     Prediction,
     References,
+    Track,
     propagate,
 )
 
@@ -119,6 +123,21 @@ class TestWhatIsRead:
         recorder, _ = run(10, {0: square(1), 3: square(1, row=2)})
         assert recorder.reads[-1] == (9, (0, 3, 5, 8))
 
+    @pytest.mark.parametrize("name", ["first", "first+previous"])
+    def test_leaves_out_frames_on_which_only_other_objects_are_annotated(self, name: str) -> None:
+        recorder, annotations = Recorder(), {0: square(1), 3: square(2, row=2), 5: square(2, row=2)}
+        list(propagate(numbered(8), annotations, recorder, REFERENCE_SETS[name]))
+        previous = () if name == "first" else (6,)
+        assert [frames for frame, frames in recorder.reads if frame == 7] == [
+            (0, *previous),
+            (3, 5, *previous),
+        ]
+
+    def test_includes_frames_on_which_some_objects_of_the_group_are_annotated(self) -> None:
+        both = Annotation((1, 2), torch.cat([square(1).objects, square(2, row=2).objects], dim=1))
+        recorder, _ = run(6, {0: both, 3: square(1)}, remember_every=100)
+        assert recorder.reads[-1] == (5, (0, 3, 4))
+
     def test_is_the_truth_where_there_is_one(self) -> None:
         given = square(1)
         memories: list[tuple[Seen, ...]] = []
@@ -167,6 +186,42 @@ class TestWhatIsRemembered:
         seen = list(frames)[2]
         for masks, channel in zip(remembered[2:4], (1, 2), strict=True):
             assert torch.equal(masks, seen.masks[:, [0, channel]])
+
+    def test_is_the_truth_only_if_all_objects_of_the_group_are_annotated(self) -> None:
+        """The memory keeps what is the truth; predictions of old must not stay in its place."""
+        both = Annotation((1, 2), torch.cat([square(1).objects, square(2, row=2).objects], dim=1))
+        annotations = {0: both, 2: square(3, row=1), 3: square(1), 4: both}
+        recorder, _ = run(6, annotations)
+        told = [*zip(recorder.memorized, recorder.annotated, strict=True)]
+        assert told == [
+            (0, True),
+            (1, False),
+            (2, False),  # where object 3 enters is the truth for that one alone
+            (2, True),
+            (3, False),  # object 2 is not annotated there
+            (3, False),
+            (4, True),
+            (4, False),
+        ]
+
+
+def test_eight_late_objects_do_not_fill_the_memory_of_the_first(network: Stm) -> None:
+    network.memory_frames = 8
+    images = [torch.rand(1, 3, 32, 48) for _ in range(30)]
+
+    def box(id_: int) -> Annotation:
+        objects = torch.zeros(1, 1, 32, 48)
+        objects[:, :, :, 4 * id_ : 4 * id_ + 4] = 1
+        return Annotation((id_,), objects)
+
+    annotations = {0: box(1)} | {frame: box(frame + 1) for frame in range(1, 9)}
+    track = Track(FrameLoop(network, References(every=5), memory_frames=8))
+    with torch.no_grad():
+        for index, image in enumerate(images):
+            track, _ = track.advance(image, annotations.get(index))
+    bank = track.groups[0].bank
+    assert isinstance(bank, StackedMemory)
+    assert bank.annotated == (True, *[False] * 5), "frame 0, and frames 5 to 25"
 
 
 class TestStreaming:

@@ -125,17 +125,24 @@ class Group(Generic[Features, Memory]):
         self, loop: FrameLoop[Features, Memory], frame: MaskedFrame, features: Features
     ) -> Self:
         """Return this group with a frame in its memory, to stay or until the next one."""
-        annotated = bool(frame.annotated)
-        keep = loop.references.keep(frame.index, annotated)
+        keep = self.keeps(loop.references, frame)
         if not keep and not loop.references.previous:
             return self
         masks = frame.masks_of(self.ids)
-        recent = loop.segmenter.memorize(features, masks, self.bank, annotated)
+        recent = loop.segmenter.memorize(features, masks, self.bank, self.is_truth(frame))
         return replace(self, recent=recent, bank=recent if keep else self.bank)
+
+    def is_truth(self, frame: MaskedFrame) -> bool:
+        """Return whether all of the group's masks on a frame are annotated."""
+        return set(self.ids) <= set(frame.annotated)
+
+    def keeps(self, references: References, frame: MaskedFrame) -> bool:
+        """Return whether a frame stays in the group's memory; annotations of others don't count."""
+        return references.keep(frame.index, not set(self.ids).isdisjoint(frame.annotated))
 
     def annotate(self, frame: MaskedFrame, features: Features) -> Self:
         """Return this group with a frame for its reference, if that shows all its objects."""
-        if not set(self.ids) <= set(frame.annotated):
+        if not self.is_truth(frame):
             return self
         return replace(self, reference=Reference(features, frame.truth.masks(self.ids)))
 
@@ -146,11 +153,11 @@ class Group(Generic[Features, Memory]):
         other frames that stay as many of the latest as the memory holds.
         """
         own = [frame for frame in frames if self.ids[0] in frame.ids]
-        annotated = [frame.index for frame in own if frame.annotated]
+        annotated = [frame.index for frame in own if self.is_truth(frame)]
         others = [
             frame.index
             for frame in own
-            if not frame.annotated and loop.references.keep(frame.index, False)
+            if self.keeps(loop.references, frame) and not self.is_truth(frame)
         ]
         most = loop.memory_frames or len(own)
         return {own[0].index, *annotated[-most:], *others[-most:]}
