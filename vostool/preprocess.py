@@ -82,6 +82,16 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
     return labels.cpu().numpy()
 
 
+def soft_masks(masks: Tensor, size: Size) -> NDArray[np.float32]:
+    """Enlarge masks (1, N + 1, h, w) to (N + 1, H, W); most probable is what `label_map` has."""
+    rows, columns = (
+        BilinearAxis.between(*sides, masks.device)
+        for sides in zip(masks.shape[2:], size, strict=True)
+    )
+    enlarged = torch.stack([upsample(mask, rows, columns) for mask in masks[0].float()])
+    return enlarged.cpu().numpy()
+
+
 @dataclass(frozen=True)
 class BilinearAxis:
     """Between which small positions each large one lies, along one side, bilinearly."""

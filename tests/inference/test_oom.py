@@ -248,7 +248,7 @@ class TestWantOfMemory:
         [
             pytest.param("vostool.inference.oom.image_tensor", image_tensor, id="reading ahead"),
             pytest.param(
-                "vostool.inference.video.label_map", label_map, id="a label map, made in RAM"
+                "vostool.inference.tracker.label_map", label_map, id="a label map, made in RAM"
             ),
         ],
     )

@@ -5,7 +5,7 @@ the network follows the objects.
 """
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +15,10 @@ import torch
 from vostool.device import synchronize
 from vostool.inference.oom import LimitChange, images_ahead
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import GivenMasks, put_over
-from vostool.inference.tracker import Tracker
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.preprocess import Size, label_map
 from vostool.propagation.frame_loop import Prediction
 
 
@@ -52,7 +51,8 @@ def predict(
     Where memory runs out, it goes on with less, says so in the log, and adds that to
     `lowered`. Raises what PyTorch does once nothing is left to lower.
     """
-    tracker = Tracker(predictor)
+    tracker = Tracker(predictor=predictor)
+    tracker.history_dtype = torch.float16  # half the RAM
     if lowered is not None:
         tracker.lowered = lowered
     ahead = images_ahead(
@@ -73,21 +73,11 @@ def follow(
     predictor: Predictor,
     watch: Stopwatch,
     lowered: list[LimitChange] | None = None,
-) -> Iterator[tuple[Frame, LabelMap]]:
+) -> Generator[tuple[Frame, LabelMap], None, None]:
     """Yield every frame with its label map, at the frame's own size; `lowered` as for `predict`.
 
     Where a mask is given, its objects come out just as they went in.
     """
     with closing(predict(frames, given, predictor, watch, lowered)) as predictions:
         for frame, prediction in predictions:
-            labels = labels_of(prediction, frame.rgb.shape[:2])
-            yield frame, put_over(labels, given.get(frame.index))
-
-
-def labels_of(prediction: Prediction[Any], size: Size) -> LabelMap:
-    """Return a prediction's label map (H, W); made in RAM if its device has no room for that."""
-    try:
-        return label_map(prediction.masks, prediction.ids, size)
-    except torch.OutOfMemoryError:
-        masks = prediction.masks.cpu()
-    return label_map(masks, prediction.ids, size)
+            yield frame, labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
