@@ -11,10 +11,10 @@ What it offers is imported when it is first used, so that `import vostool` is qu
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as type checkers take it for true; the module `typing` takes its time
 if TYPE_CHECKING:
     from vostool.errors import VostoolError
     from vostool.inference.api import follow

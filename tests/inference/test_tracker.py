@@ -199,7 +199,7 @@ class TestErrors:
             (np.zeros((48, 64, 4), np.uint8), r"found \(48, 64, 4\) of uint8"),
             (np.zeros((48, 64), np.uint8), r"found \(48, 64\) of uint8"),
             (np.zeros((0, 64, 3), np.uint8), "expected pixels, found 64x0"),
-            ("frame.png", "found <class 'str'>"),
+            ("frame.png", "frame 0: expected an RGB array .* found str"),
         ],
     )
     def test_what_is_no_frame_is_a_usage_error(
@@ -212,7 +212,7 @@ class TestErrors:
         self, tracker: vostool.Tracker, shots: list[tuple[Picture, Picture]]
     ) -> None:
         tracker.step(*shots[0])
-        with pytest.raises(UsageError, match="frame 1 is 32x48, expected 64x48"):
+        with pytest.raises(UsageError, match="frame 1 is 32x48, expected 64x48 like others"):
             tracker.step(shots[1][0][:, :32])
         assert (tracker.step(shots[1][0]) == shots[1][1]).all()
 

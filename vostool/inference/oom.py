@@ -112,12 +112,13 @@ def in_ram(frame: MaskedFrame, dtype: torch.dtype = torch.float32) -> MaskedFram
 def fit(
     frame: MaskedFrame, size: Size, device: torch.device, given: LabelMap | None = None
 ) -> MaskedFrame:
-    """Return a frame at a size, in 32 bits on a device; one that has the size is not changed.
+    """Return a frame at a size, in 32 bits on a device; what has the size is not changed.
 
     What is annotated stays 0 or 1, and comes from the `given` mask (H, W), where that is at hand.
     """
     image, masks = (each.to(device).float() for each in (frame.image, frame.masks))
-    if image.shape[2:] == size:
+    image = image if image.shape[2:] == size else resize(image, size)
+    if masks.shape[2:] == size:
         return replace(frame, image=image, masks=masks)
     masks = resize(masks, size)
     if given is not None:
@@ -125,4 +126,4 @@ def fit(
     elif frame.annotated:
         objects = place_objects(resize(frame.truth.objects.to(device).float(), size))
         _, masks = overwrite(frame.ids, masks, Annotation(frame.annotated, objects))
-    return replace(frame, image=resize(image, size), masks=masks)
+    return replace(frame, image=image, masks=masks)

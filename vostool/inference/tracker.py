@@ -6,6 +6,9 @@ Shapes: a frame is H x W pixels, the network works at h x w.
 """
 
 import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, of
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
+from vostool.inference.saved_track import read_track, write_track
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, label_map, soft_masks
@@ -62,9 +66,8 @@ class Tracker:
         Raises UsageError for another frame than that, MaskError for a mask that does not fit it
         or shows no object, and DeviceError if memory runs out for good; the track then stays.
         """
-        size = self._check(rgb)
-        given = None
-        number = self.frames
+        number, given = self.frames, None
+        size = check_frame(rgb, number, self._size)
         if mask is not None:
             given = read_given(mask, *size, name=f"mask of frame {number}", known=self.ids)
         rgb = np.require(rgb, requirements=["C", "W"])  # as PyTorch needs it
@@ -105,6 +108,37 @@ class Tracker:
     def track(self, track: Track[Any, Any]) -> None:
         self._track, self._frames, self._given = track, (), {}
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the track to a file, to go on from it another time; replaces an existing one.
+
+        The pictures of the frames it remembers are not in it: `load` takes them again.
+        Raises OutputError, and UsageError for a model whose memory cannot be written.
+        """
+        write_track(Path(path), self.track, self.predictor)
+
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        pictures: Mapping[int, Rgb] | str | os.PathLike[str],
+        start: int = 0,
+    ) -> None:
+        """Go on from a track that was written.
+
+        `pictures` are the frames that it remembers, (H, W, 3) uint8 by number, or the video, of
+        which frame `start` is the track's first one. On the same device, with the same options
+        and weights, what follows is the same bit for bit; else a warning of the log says so.
+        Raises InputError for a file that is no track, or other pictures; UsageError for none.
+        """
+        saved = read_track(Path(path))
+        if not isinstance(pictures, Mapping):
+            pictures = saved.pictures_of(Path(pictures), start)
+        size = None
+        for number in saved.numbers:
+            size = check_frame(pictures.get(number), number, size)
+        with oom_as_device_error(self.predictor.device):
+            self.track = saved.restore(self.predictor, pictures)
+        self._size = size
+
     @property
     def frames(self) -> int:
         """How many frames the track has: the number of the next one."""
@@ -139,21 +173,6 @@ class Tracker:
         self._track = offload(track, self.history_dtype)
         self._keep_given(given)
         return prediction
-
-    def _check(self, rgb: Rgb) -> Size:
-        """Return the size of a frame; raises UsageError if it is none, or not of this video."""
-        if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,):
-            found = f"{rgb.shape} of {rgb.dtype}" if isinstance(rgb, np.ndarray) else type(rgb)
-            raise UsageError(f"frame: expected an RGB array (H, W, 3) of uint8, found {found}")
-        height, width = rgb.shape[:2]
-        if not height or not width:
-            raise UsageError(f"frame: expected pixels, found {width}x{height}")
-        if self._size not in (None, (height, width)):
-            expected = "{1}x{0}".format(*self._size or ())
-            raise UsageError(
-                f"frame {self.frames} is {width}x{height}, expected {expected} like the one before"
-            )
-        return height, width
 
     @property
     def _latest(self) -> MaskedFrame | None:
@@ -210,6 +229,21 @@ class Tracker:
         log.warning("frame %d: out of%s memory: going on %s", number, kind, words)
         self.lowered.append(LimitChange(number, limits, words))
         self.predictor = self.predictor.within(limits)
+
+
+def check_frame(rgb: object, number: int, expected: Size | None) -> Size:
+    """Return the size of a frame; raises UsageError if it is none, or not of the size expected."""
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,):
+        found = f"{rgb.shape} of {rgb.dtype}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise UsageError(f"frame {number}: expected an RGB array (H, W, 3) of uint8, found {found}")
+    height, width = rgb.shape[:2]
+    if not height or not width:
+        raise UsageError(f"frame {number}: expected pixels, found {width}x{height}")
+    if expected is not None and (height, width) != expected:
+        raise UsageError(
+            f"frame {number} is {width}x{height}, expected {expected[1]}x{expected[0]} like others"
+        )
+    return height, width
 
 
 def choose_predictor(predictor: Predictor | None, options: dict[str, Any]) -> Predictor:

@@ -13,8 +13,9 @@ Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -64,6 +65,21 @@ class LimitedMemory(Protocol):
     """
 
     memory_frames: int | None  # 2 or more; None: all
+
+
+@runtime_checkable
+class StoredMemory(Protocol):
+    """A memory that is more than some remembered frames, and that can be written to a file.
+
+    Optional, for recurrent models: what such a memory carries cannot be found again from frames.
+    The two methods are each other's inverse, bit for bit.
+    """
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return all that it carries, by names of its own."""
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Return a memory like this one that carries these tensors, from any device, instead."""
 
 
 def memory_limit(segmenter: Segmenter[Any, Any]) -> int | None:
