@@ -1,24 +1,57 @@
 """vostool cuts objects out of videos: a first-frame mask in, masks and overlays out.
 
+    import vostool
+
+    tracker = vostool.Tracker(size=480)
+    labels = tracker.step(rgb, mask)
+    for frame, labels in vostool.follow("party.mp4", {0: "first.png"}):
+        ...
+
+What it offers is imported when it is first used, so that `import vostool` is quick.
+
 `__version__` is that of the release, and between releases that of the commit too, such as
 0.1.0+g8671726f5a or, with uncommitted changes, 0.1.0+g8671726f5a.dirty: two states of the code
 have two versions. It is found when it is asked for.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as type checkers take it for true; the module `typing` takes its time
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vostool.errors import VostoolError
+    from vostool.inference.api import follow
+    from vostool.inference.predictor import Predictor
+    from vostool.inference.tracker import Tracker
+    from vostool.propagation.frame_loop import Track
+
+__all__ = ["Predictor", "Track", "Tracker", "VostoolError", "follow"]
 __version__: str
 RELEASE = "0.1.0"  # the latest one; a commit tagged v0.1.0 is that release
 
+_HOMES = {
+    "Predictor": "vostool.inference.predictor",
+    "Track": "vostool.propagation.frame_loop",
+    "Tracker": "vostool.inference.tracker",
+    "VostoolError": "vostool.errors",
+    "follow": "vostool.inference.api",
+}
 
-def __getattr__(name: str) -> str:
-    if name != "__version__":
+
+def __getattr__(name: str) -> object:
+    """Return something that vostool offers, imported or found by now."""
+    if name == "__version__":
+        globals()[name] = version = find_version()
+        return version
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = version = find_version()
-    return version
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the names that vostool offers."""
+    return [*globals(), *__all__, "__version__"]
 
 
 def find_version() -> str:

@@ -69,11 +69,16 @@ def object_tensor(
     whole = torch.from_numpy(labels)[None, None]
     # one by one: all objects at the full size of a large video would take gigabytes
     covers = torch.cat([resize((whole == id_).float(), size) for id_ in ids], dim=1)
+    return place_objects(covers).to(device)
+
+
+def place_objects(covers: Tensor) -> Tensor:
+    """Return masks (B, N, h, w), 0 or 1, from how much of each pixel every object covers."""
     enough = covers >= 0.5 * covers.amax(dim=(2, 3), keepdim=True)
     share = torch.where(enough, covers, 0)
     most = share.argmax(dim=1, keepdim=True)
     chosen = torch.zeros_like(share).scatter_(1, most, 1.0)
-    return (chosen * enough).to(device)
+    return chosen * enough
 
 
 def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8]:
@@ -98,6 +103,16 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
             labels[box].masked_fill_(mask > highest[box], id_)
             torch.maximum(highest[box], mask, out=highest[box])
     return labels.cpu().numpy()
+
+
+def soft_masks(masks: Tensor, size: Size) -> NDArray[np.float32]:
+    """Enlarge masks (1, N + 1, h, w) to (N + 1, H, W); most probable is what `label_map` has."""
+    rows, columns = (
+        BilinearAxis.between(*sides, masks.device)
+        for sides in zip(masks.shape[2:], size, strict=True)
+    )
+    enlarged = torch.stack([upsample(mask, rows, columns) for mask in masks[0].float()])
+    return enlarged.cpu().numpy()
 
 
 @dataclass(frozen=True)

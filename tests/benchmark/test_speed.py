@@ -68,7 +68,7 @@ class TestTimedModel:
         self, which: str, video: Footage, request: pytest.FixtureRequest
     ) -> None:
         model: Predictor = request.getfixturevalue(which)
-        given = GivenMasks({0: video.mask}, probe(video.path), model)
+        given = GivenMasks({0: video.mask}, probe(video.path))
         clock = StageClock(CPU)
         plain, clocked = (
             [seen.masks for _, seen in predict(read_frames(video.path), given, each, Stopwatch())]

@@ -24,7 +24,7 @@ from tests.conftest import (
 )
 from vostool.errors import DeviceError
 from vostool.evaluate.metrics import jaccard
-from vostool.inference.oom import MIN_SHORT_SIDE, LimitChange, Limits, ReplayBuffer
+from vostool.inference.oom import MIN_SHORT_SIDE, LimitChange, Limits, fit
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow, predict
@@ -34,7 +34,7 @@ from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
 from vostool.preprocess import image_tensor, label_map
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import Known, Prediction, References
+from vostool.propagation.frame_loop import MaskedFrame, Prediction, References
 from vostool.segment.job import Job, segment
 
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ Run = tuple[list[tuple[Frame, Any]], list[LimitChange]]
 
 def run(predictor: Predictor, footage: Footage) -> Run:
     """Follow the objects from `ARRIVAL` on."""
-    given = GivenMasks({ARRIVAL: footage.mask}, probe(footage.path), predictor, start=ARRIVAL)
+    given = GivenMasks({ARRIVAL: footage.mask}, probe(footage.path))
     lowered: list[LimitChange] = []
     frames = read_frames(footage.path, ARRIVAL)
     return list(follow(frames, given, predictor, Stopwatch(), lowered)), lowered
@@ -248,7 +248,7 @@ class TestWantOfMemory:
         [
             pytest.param("vostool.inference.oom.image_tensor", image_tensor, id="reading ahead"),
             pytest.param(
-                "vostool.inference.video.label_map", label_map, id="a label map, made in RAM"
+                "vostool.inference.tracker.label_map", label_map, id="a label map, made in RAM"
             ),
         ],
     )
@@ -318,7 +318,7 @@ def test_what_was_remembered_is_remembered_anew(
         model = model_of(
             cramped, correction=correction, memory_frames=3, size=96, references=references
         )
-        given = GivenMasks({0: two.mask, 2: late}, probe(two.path), model)
+        given = GivenMasks({0: two.mask, 2: late}, probe(two.path))
         frames = read_frames(two.path)
         for _, prediction in predict(frames, given, model, Stopwatch(), lowered):
             yield prediction
@@ -334,36 +334,33 @@ def test_what_was_remembered_is_remembered_anew(
     assert (found[-1].masks - found[-2].masks).abs().max() > 0.01, "there is something to see"
 
 
-class TestThePast:
-    def prediction(self, *ids: int) -> Prediction[None]:
-        return Prediction(ids, torch.full((1, len(ids) + 1, 4, 4), 0.5), None)
+class TestFit:
+    def frame(self, *annotated: int) -> MaskedFrame:
+        objects = torch.zeros(1, 2, 8, 12)
+        objects[0, 0, 1:6, 1:9] = objects[0, 1, 6:8, 4:12] = 1
+        masks = torch.cat([1 - objects.sum(dim=1, keepdim=True), objects], dim=1)
+        return MaskedFrame(3, torch.rand(1, 3, 8, 12).half(), (4, 7), masks.half(), annotated)
 
-    def frames(self, past: ReplayBuffer) -> list[int]:
-        return [known.index for known in past.at((4, 4), CPU)]
+    def test_a_frame_of_the_right_size_keeps_its_values_in_32_bits(self) -> None:
+        frame = self.frame()
+        same = fit(frame, (8, 12), CPU)
+        assert same.image.dtype == same.masks.dtype == torch.float32
+        assert torch.equal(same.image, frame.image.float())
+        assert torch.equal(same.masks, frame.masks.float())
+        assert (same.index, same.ids) == (3, (4, 7))
 
-    def test_holds_the_frames_in_memory_and_the_previous_one(self) -> None:
-        past = ReplayBuffer(References(every=5), 2)
-        for index in range(18):
-            past.add(torch.zeros(1, 3, 4, 4), self.prediction(1), index == 0)
-        assert self.frames(past) == [0, 10, 15, 17]
-        assert len(past) == 4
+    def test_another_size_keeps_annotated_objects_hard_and_the_sum_at_1(self) -> None:
+        small = fit(self.frame(4), (5, 7), CPU)
+        assert small.image.shape == (1, 3, 5, 7)
+        assert set(small.masks[:, 1].unique().tolist()) == {0.0, 1.0}
+        assert len(small.masks[:, 2].unique()) > 2, "the other one is resized"
+        torch.testing.assert_close(small.masks.sum(dim=1), torch.ones(1, 5, 7))
 
-    def test_does_not_forget_where_objects_entered(self) -> None:
-        past = ReplayBuffer(References(every=None), 2)
-        for index in range(30):
-            ids = (1,) if index < 7 else (1, 2)
-            past.add(torch.zeros(1, 3, 4, 4), self.prediction(*ids), annotated=index % 2 == 1)
-        assert self.frames(past) == [0, 7, 25, 27, 29]
-
-    def test_brings_frames_to_a_size(self) -> None:
-        past = ReplayBuffer(EVERY, 8)
-        for _ in range(3):
-            past.add(torch.rand(1, 3, 4, 4), self.prediction(1, 2), False)
-        for known in past.at((8, 12), CPU):
-            assert known.image.shape == (1, 3, 8, 12)
-            assert known.masks.shape == (1, 3, 8, 12)
-            assert known.image.dtype == known.masks.dtype == torch.float32
-            assert isinstance(known, Known)
+    def test_another_size_takes_annotated_objects_from_the_mask_at_hand(self) -> None:
+        given = np.zeros((80, 120), np.uint8)
+        given[:40, :60] = 4
+        small = fit(self.frame(4), (4, 6), CPU, given)
+        assert small.masks[0, 1].sum() == small.masks[0, 1, :2, :3].sum() == 6
 
 
 class TestSegment:
@@ -396,4 +393,4 @@ class TestSegment:
         report = json.loads((job.output / "run.json").read_text())
         assert report["status"] == "failed"
         steps = [(step["frame"], step["memory_frames"]) for step in report["limits"]["lowered"]]
-        assert steps == [(7, 8), (7, 3), (7, 2)]
+        assert steps == [(7, 8), (7, 2)], "half of the 4 that are remembered, from frame 3 on"

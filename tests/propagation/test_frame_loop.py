@@ -7,12 +7,16 @@ from torch import Tensor
 
 from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
 from vostool.model.interface import Segmenter
+from vostool.model.memory import StackedMemory
+from vostool.model.stm import Stm
 from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.frame_loop import (
     REFERENCE_SETS,
     Annotation,
+    FrameLoop,
     Prediction,
     References,
+    Track,
     propagate,
 )
 
@@ -120,53 +124,19 @@ class TestWhatIsRead:
         assert recorder.reads[-1] == (9, (0, 3, 5, 8))
 
     @pytest.mark.parametrize("name", ["first", "first+previous"])
-    def test_a_frame_that_annotates_other_objects_does_not_stay_in_memory(self, name: str) -> None:
-        entries = {0: square(1), 3: square(2, row=2)}
-        recorder = Recorder()
-        list(propagate(numbered(7), entries, recorder, REFERENCE_SETS[name]))
-        previous = REFERENCE_SETS[name].previous
-        assert [frames for _, frames in recorder.reads if frames[0] == 0] == [
-            tuple(sorted({0, frame - 1} if previous else {0})) for frame in range(1, 7)
+    def test_leaves_out_frames_on_which_only_other_objects_are_annotated(self, name: str) -> None:
+        recorder, annotations = Recorder(), {0: square(1), 3: square(2, row=2), 5: square(2, row=2)}
+        list(propagate(numbered(8), annotations, recorder, REFERENCE_SETS[name]))
+        previous = () if name == "first" else (6,)
+        assert [frames for frame, frames in recorder.reads if frame == 7] == [
+            (0, *previous),
+            (3, 5, *previous),
         ]
 
-    @pytest.mark.parametrize(
-        ("again", "kept"), [((1, 2), True), ((1,), False), ((1, 3), False), ((3,), False)]
-    )
-    def test_a_frame_is_annotated_for_a_group_only_if_all_its_objects_are(
-        self, again: tuple[int, ...], kept: bool
-    ) -> None:
-        def given(*ids: int) -> Annotation:
-            objects = torch.zeros(1, len(ids), 4, 6)
-            for place, id_ in enumerate(ids):
-                objects[:, place, id_, :2] = 1
-            return Annotation(ids, objects)
-
-        recorder = Recorder()
-        entries = {0: given(1, 2), 3: given(*again)}
-        list(propagate(numbered(6), entries, recorder, REFERENCE_SETS["first"]))
-        read = [frames for frame, frames in recorder.reads if frame == 5 and frames[0] == 0]
-        assert read == [(0, 3) if kept else (0,)]
-
-    def test_frames_on_which_others_enter_are_no_truth_to_a_memory_of_few_frames(self) -> None:
-        told: dict[tuple[int, int], bool] = {}
-
-        class Noting(Recorder):
-            def memorize(
-                self,
-                features: int,
-                masks: Tensor,
-                memory: tuple[Seen, ...] | None = None,
-                annotated: bool = False,
-            ) -> tuple[Seen, ...]:
-                seen = super().memorize(features, masks, memory, annotated)
-                told[seen[0][0], features] = annotated
-                return seen
-
-        entries = {frame: square(1 + frame, row=frame % 3) for frame in range(4)}
-        list(propagate(numbered(6), entries, Noting()))
-        assert {pair for pair, annotated in told.items() if annotated} == {
-            (frame, frame) for frame in entries
-        }
+    def test_includes_frames_on_which_some_objects_of_the_group_are_annotated(self) -> None:
+        both = Annotation((1, 2), torch.cat([square(1).objects, square(2, row=2).objects], dim=1))
+        recorder, _ = run(6, {0: both, 3: square(1)}, remember_every=100)
+        assert recorder.reads[-1] == (5, (0, 3, 4))
 
     def test_is_the_truth_where_there_is_one(self) -> None:
         given = square(1)
@@ -216,6 +186,42 @@ class TestWhatIsRemembered:
         seen = list(frames)[2]
         for masks, channel in zip(remembered[2:4], (1, 2), strict=True):
             assert torch.equal(masks, seen.masks[:, [0, channel]])
+
+    def test_is_the_truth_only_if_all_objects_of_the_group_are_annotated(self) -> None:
+        """The memory keeps what is the truth; predictions of old must not stay in its place."""
+        both = Annotation((1, 2), torch.cat([square(1).objects, square(2, row=2).objects], dim=1))
+        annotations = {0: both, 2: square(3, row=1), 3: square(1), 4: both}
+        recorder, _ = run(6, annotations)
+        told = [*zip(recorder.memorized, recorder.annotated, strict=True)]
+        assert told == [
+            (0, True),
+            (1, False),
+            (2, False),  # where object 3 enters is the truth for that one alone
+            (2, True),
+            (3, False),  # object 2 is not annotated there
+            (3, False),
+            (4, True),
+            (4, False),
+        ]
+
+
+def test_eight_late_objects_do_not_fill_the_memory_of_the_first(network: Stm) -> None:
+    network.memory_frames = 8
+    images = [torch.rand(1, 3, 32, 48) for _ in range(30)]
+
+    def box(id_: int) -> Annotation:
+        objects = torch.zeros(1, 1, 32, 48)
+        objects[:, :, :, 4 * id_ : 4 * id_ + 4] = 1
+        return Annotation((id_,), objects)
+
+    annotations = {0: box(1)} | {frame: box(frame + 1) for frame in range(1, 9)}
+    track = Track(FrameLoop(network, References(every=5), memory_frames=8))
+    with torch.no_grad():
+        for index, image in enumerate(images):
+            track, _ = track.advance(image, annotations.get(index))
+    bank = track.groups[0].bank
+    assert isinstance(bank, StackedMemory)
+    assert bank.annotated == (True, *[False] * 5), "frame 0, and frames 5 to 25"
 
 
 class TestStreaming:

@@ -37,7 +37,7 @@ from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
 from vostool.inference.documents import Network
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import GivenMasks
+from vostool.inference.prompts import GivenMasks, annotation_of
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -101,23 +101,23 @@ def run_models(
     steps = len(plan.frames) * job.steps  # of one model
     responses: list[list[Response]] = []
     for predictor in predictors:
-        given = given_masks(plan, predictor)
+        given = given_masks(plan)
         done = len(responses) * steps
         with oom_as_device_error(predictor.device):
             inputs = read_inputs(plan, predictor, given)
             responses.append([])
-            for response in compute_responses(plan, predictor, given, inputs):
+            for response in compute_responses(plan, predictor, inputs):
                 responses[-1].append(response)
                 reached = done + len(responses[-1]) * job.steps
                 progress(reached, len(predictors) * steps, f"frame {response.frame.index}")
     return inputs, responses
 
 
-def given_masks(plan: ErfPlan, predictor: Predictor) -> GivenMasks:
+def given_masks(plan: ErfPlan) -> GivenMasks:
     """Return the mask to explain, of one object if the job asks for it; raises MaskError."""
     frame, object_id = plan.mask_frame, plan.job.object_id
     only = None if object_id is None else {frame: [object_id]}
-    given = GivenMasks({frame: plan.mask}, plan.info, predictor, start=frame, only=only)
+    given = GivenMasks({frame: plan.mask}, plan.info, only=only)
     if not given.ids[frame]:
         raise MaskError(f"{plan.mask}: has no object {object_id}")
     return given
@@ -150,16 +150,15 @@ def read_inputs(plan: ErfPlan, predictor: Predictor, given: GivenMasks) -> ErfIn
 
 
 @torch.no_grad()
-def compute_responses(
-    plan: ErfPlan, predictor: Predictor, given: GivenMasks, inputs: ErfInputs
-) -> Iterator[Response]:
+def compute_responses(plan: ErfPlan, predictor: Predictor, inputs: ErfInputs) -> Iterator[Response]:
     """Yield the cycle-ERF of frame after frame; raises UsageError if one diverges."""
-    size, rate = given.size, plan.job.rate
+    size = predictor.working_size(*inputs.reference.rgb.shape[:2])
+    rate = plan.job.rate
 
     def encode(frame: Frame) -> Any:
         return predictor.segmenter.encode(image_tensor(frame.rgb, size, predictor.device))
 
-    annotation = given[0]
+    annotation = annotation_of(inputs.given, size, predictor.device)
     reference = Reference(encode(inputs.reference), annotation.masks(annotation.ids))
     for index, frame in inputs.frames.items():
         steps = receptive_field(predictor.segmenter, encode(frame), reference, rate)

@@ -116,7 +116,7 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
 
 def measure(video: Path, mask: str, predictor: Predictor, end: int | None) -> Iterator[Map]:
     """Yield before, after and ratio, (3, h, w), of every corrected mask of a clip."""
-    given = GivenMasks(parse_mask_options([mask]), probe(video), predictor)
+    given = GivenMasks(parse_mask_options([mask]), probe(video))
     frames = read_undamaged(video, 0, end)
     with closing(predict(frames, given, predictor, Stopwatch())) as predictions:
         for frame, prediction in predictions:  # noqa: B007

@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Generic
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vostool.device import synchronize
 from vostool.inference.predictor import Predictor
-from vostool.model.interface import Features, Memory, Segmenter
+from vostool.model.interface import Segmenter
 from vostool.propagation.correction import Goal, GradientCorrection
 
 STAGES = ("encode", "memorize", "segment", "correct")  # the calls that are timed
@@ -46,30 +46,30 @@ class StageClock:
             self._within = False
 
 
-class TimedSegmenter(Generic[Features, Memory]):
+class TimedSegmenter:
     """A `Segmenter` that times the calls of another."""
 
-    def __init__(self, segmenter: Segmenter[Features, Memory], clock: StageClock) -> None:
+    def __init__(self, segmenter: Segmenter[Any, Any], clock: StageClock) -> None:
         self._segmenter, self._clock = segmenter, clock
         self.stride = segmenter.stride
 
-    def encode(self, image: Tensor) -> Features:
+    def encode(self, image: Tensor) -> Any:
         """See `Segmenter.encode`."""
         with self._clock.stage("encode"):
             return self._segmenter.encode(image)
 
     def memorize(
         self,
-        features: Features,
+        features: Any,
         masks: Tensor,
-        memory: Memory | None = None,
+        memory: Any = None,
         annotated: bool = False,
-    ) -> Memory:
+    ) -> Any:
         """See `Segmenter.memorize`."""
         with self._clock.stage("memorize"):
             return self._segmenter.memorize(features, masks, memory, annotated)
 
-    def segment(self, features: Features, memory: Memory) -> Tensor:
+    def segment(self, features: Any, memory: Any) -> Tensor:
         """See `Segmenter.segment`."""
         with self._clock.stage("segment"):
             return self._segmenter.segment(features, memory)
@@ -83,10 +83,10 @@ class TimedCorrection(GradientCorrection):
 
     def __call__(
         self,
-        segmenter: Segmenter[Features, Memory],
-        features: Features,
+        segmenter: Segmenter[Any, Any],
+        features: Any,
         masks: Tensor,
-        goals: Sequence[Goal[Features]],
+        goals: Sequence[Goal[Any]],
     ) -> Tensor:
         """See `GradientCorrection`."""
         with self.clock.stage("correct"):

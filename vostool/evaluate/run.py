@@ -141,7 +141,6 @@ def predict(
     given = GivenMasks(
         {numbers[frame]: mask.path for frame, mask in clip.given.items()},
         info,
-        predictor,
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         doubt=False,
     )

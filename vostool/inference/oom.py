@@ -1,24 +1,24 @@
 """When a device runs out of memory: go on with less, from the very frame that did not fit.
 
 First fewer objects at a time, which changes no mask; then fewer remembered frames; then smaller
-ones. A memory belongs to the limits it was made in, so that after each step the frames that it
-held are remembered anew: `ReplayBuffer` keeps their pictures and masks for that, in RAM. It has
-as many as --memory-frames says; a memory of more, as gcm's mean over all, loses the others.
+ones. A memory belongs to the limits it was made in, so that after each step the frames of the
+track's history, which lie in RAM, are memorized again. A memory of more frames than that, as
+gcm's mean over all, loses the others.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from vostool.inference.prefetch import read_ahead
-from vostool.media.frame import Frame
-from vostool.preprocess import Size, image_tensor, resize
-from vostool.propagation.frame_loop import Known, Prediction, References
+from vostool.inference.prompts import annotation_of
+from vostool.media.frame import Frame, Rgb
+from vostool.media.labels import LabelMap
+from vostool.preprocess import Size, image_tensor, place_objects, resize
+from vostool.propagation.frame_loop import Annotation, MaskedFrame, Track, overwrite
 
 MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames objects are lost anyway
 
@@ -69,104 +69,61 @@ class LimitChange:
         return {"frame": self.frame, **asdict(self.limits)}
 
 
-class ReplayBuffer:
-    """The frames to remember anew: their pictures and masks, as the network takes them.
+def images_ahead(
+    frames: Iterable[Frame], size_of: Callable[[Rgb], Size], device: torch.device
+) -> Generator[tuple[Frame, Tensor | None], None, None]:
+    """Yield frames with the images that the network takes, made ahead in a thread.
 
-    They are those that stay in memory, the latest `most` of them; the latest `most` that were
-    annotated; all on which objects entered; and the previous one.
+    `size_of` gives the size for a frame, and may change on the way. The image is None where
+    there was no memory for it: it is made when its turn comes.
     """
 
-    def __init__(self, references: References, most: int | None) -> None:
-        self.objects = 0  # that there are by now
-        self._references = references
-        self._entries: deque[Known] = deque()
-        self._annotated: deque[Known] = deque(maxlen=most)
-        self._others: deque[Known] = deque(maxlen=most)
-        self._latest: Known | None = None
-        self._kind: deque[Known] | None = None  # where the latest one goes, if it stays
-
-    def add(self, image: Tensor, prediction: Prediction[Any], annotated: bool) -> None:
-        """Add the next frame, image (1, 3, h, w)."""
-        last = self._latest
-        number = last.index + 1 if last else 0
-        if last and self._kind is not None:
-            self._kind.append(replace(last, image=offload(last.image), masks=offload(last.masks)))
-        self._latest = Known(number, image, prediction.ids, prediction.remembered)
-        entered, self.objects = len(prediction.ids) > self.objects, len(prediction.ids)
-        if entered:
-            self._kind = self._entries
-        elif annotated:
-            self._kind = self._annotated
-        else:
-            self._kind = self._others if self._references.keep(number, annotated) else None
-
-    def __len__(self) -> int:
-        return len(self._entries) + len(self._annotated) + len(self._others) + bool(self._latest)
-
-    def at(self, size: Size, device: torch.device) -> Iterator[Known]:
-        """Yield the frames in order, at this size and on this device."""
-        kept = (*self._entries, *self._annotated, *self._others)
-        latest = (self._latest,) if self._latest else ()
-        for known in sorted((*kept, *latest), key=lambda known: known.index):
-            image, masks = (fit(each, size, device) for each in (known.image, known.masks))
-            yield replace(known, image=image, masks=masks)
-
-
-class PendingFrames:
-    """Frames as the network takes them, read ahead; each comes again until it is done.
-
-    `size` may be changed on the way.
-    """
-
-    def __init__(self, frames: Iterable[Frame], size: Size, device: torch.device) -> None:
-        self.size, self._device = size, device
-        self._ready = read_ahead(self._make(frames))
-        self._work: list[tuple[Frame, Tensor | None]] = []  # the frame at work, if any
-
-    def _make(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Tensor | None]]:
+    def make() -> Iterator[tuple[Frame, Tensor | None]]:
         for frame in frames:
             try:
-                image = image_tensor(frame.rgb, self.size, self._device)
+                image = image_tensor(frame.rgb, size_of(frame.rgb), device)
             except torch.OutOfMemoryError:
-                yield frame, None  # made when its turn comes: here it would end the thread
+                yield frame, None  # raised here, it would end the thread
             else:
                 yield frame, image
 
-    def images(self) -> Iterator[Tensor]:
-        """Yield the image of the frame at work, if any, and of those after it, (1, 3, h, w)."""
-        for frame, image in chain(tuple(self._work), self._ready):
-            self._work = [(frame, image)]
-            if image is None or image.shape[2:] != self.size:
-                image = image_tensor(frame.rgb, self.size, self._device)
-            self._work = [(frame, image)]
-            yield image
-
-    @property
-    def at_work(self) -> Frame | None:
-        """The frame whose image was taken and that is not done."""
-        return self._work[0][0] if self._work else None
-
-    def done(self) -> tuple[Frame, Tensor]:
-        """Return the frame at work and its image, and be done with it.
-
-        Raises ValueError if its image was not taken.
-        """
-        frame, image = self._work.pop()
-        if image is None:
-            raise ValueError(f"frame {frame.index} was not taken")
-        return frame, image
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._ready.close()
+    return read_ahead(make())
 
 
-def offload(tensor: Tensor) -> Tensor:
-    """Return colours or probabilities in RAM; 16 bits hold all that a picture of 8 has."""
-    return tensor.half().cpu()
+def image_at(rgb: Rgb, image: Tensor | None, size: Size, device: torch.device) -> Tensor:
+    """Return the image (1, 3, h, w) of a frame: the one made ahead if it has the right size."""
+    if image is not None and image.shape[2:] == size:
+        return image
+    return image_tensor(rgb, size, device)
 
 
-def fit(images: Tensor, size: Size, device: torch.device) -> Tensor:
-    """Return (1, C, h, w) in 32 bits on a device, at a size."""
-    images = images.to(device).float()
-    return images if images.shape[2:] == size else resize(images, size)
+def offload(track: Track[Any, Any], dtype: torch.dtype = torch.float32) -> Track[Any, Any]:
+    """Return a track whose history lies in RAM, in numbers of this type."""
+    history = tuple(in_ram(frame, dtype) for frame in track.history)
+    return replace(track, history=history)
+
+
+def in_ram(frame: MaskedFrame, dtype: torch.dtype = torch.float32) -> MaskedFrame:
+    """Return a frame whose image and masks lie in RAM."""
+    image, masks = (each.detach().to("cpu", dtype) for each in (frame.image, frame.masks))
+    return replace(frame, image=image, masks=masks)
+
+
+def fit(
+    frame: MaskedFrame, size: Size, device: torch.device, given: LabelMap | None = None
+) -> MaskedFrame:
+    """Return a frame at a size, in 32 bits on a device; what has the size is not changed.
+
+    What is annotated stays 0 or 1, and comes from the `given` mask (H, W), where that is at hand.
+    """
+    image, masks = (each.to(device).float() for each in (frame.image, frame.masks))
+    image = image if image.shape[2:] == size else resize(image, size)
+    if masks.shape[2:] == size:
+        return replace(frame, image=image, masks=masks)
+    masks = resize(masks, size)
+    if given is not None:
+        _, masks = overwrite(frame.ids, masks, annotation_of(given, size, device))
+    elif frame.annotated:
+        objects = place_objects(resize(frame.truth.objects.to(device).float(), size))
+        _, masks = overwrite(frame.ids, masks, Annotation(frame.annotated, objects))
+    return replace(frame, image=image, masks=masks)

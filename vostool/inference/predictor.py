@@ -23,15 +23,12 @@ from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.chunks import InChunks
 from vostool.model.foreign import load_foreign
-from vostool.model.interface import Segmenter
+from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
 from vostool.model.stm import Stm, StmSettings
 from vostool.model.weights import find_weights, sha256
+from vostool.preprocess import Size, working_size
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import (
-    MEMORY,
-    REFERENCE_SETS,
-    References,
-)
+from vostool.propagation.frame_loop import MEMORY, REFERENCE_SETS, FrameLoop, References
 
 
 @dataclass(frozen=True)
@@ -52,21 +49,32 @@ class Predictor:
     @property
     def limits(self) -> Limits:
         """What bounds the memory it takes; of the frames remembered only where it heeds that."""
-        heeded = getattr(self.network, "memory_frames", None)
-        return Limits(self.size, self.objects_at_once, heeded)
+        return Limits(self.size, self.objects_at_once, memory_limit(self.network))
 
     def within(self, limits: Limits) -> Self:
         """Return this model in other limits."""
-        network = self.network
-        if limits.memory_frames != self.limits.memory_frames:
-            network = copy(network)  # the weights are shared
-            network.memory_frames = limits.memory_frames  # type: ignore[attr-defined]
-        return replace(self, network=network, **asdict(limits))
+        other = replace(self, size=limits.size, objects_at_once=limits.objects_at_once)
+        if limits.memory_frames == memory_limit(self.network):
+            return other
+        network = copy(self.network)  # the weights are shared
+        if isinstance(network, LimitedMemory):
+            network.memory_frames = limits.memory_frames
+        return replace(other, network=network, memory_frames=limits.memory_frames)
+
+    def working_size(self, height: int, width: int) -> Size:
+        """Return the size at which the network sees frames of this height and width."""
+        return working_size(height, width, self.size, self.network.stride)
 
     @property
     def segmenter(self) -> Segmenter[Any, Any]:
         """The network, at work on no more objects at a time than it may."""
         return InChunks(self.network, self.objects_at_once)
+
+    @cached_property
+    def loop(self) -> FrameLoop[Any, Any]:
+        """The frame loop in which it runs; the same one every time, by which tracks know it."""
+        most = memory_limit(self.network) or self.memory_frames
+        return FrameLoop(self.segmenter, self.references, self.correction, most)
 
     @cached_property
     def identity(self) -> dict[str, Any]:

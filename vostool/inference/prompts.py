@@ -1,102 +1,99 @@
-"""The masks that the user gives: paths by frame in, annotations for the frame loop out."""
+"""The masks that the user gives, by frame: paths or arrays in, label maps and annotations out."""
 
-from collections.abc import Collection, Iterator, Mapping
-from copy import copy
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from vostool.errors import MaskError
-from vostool.inference.predictor import Predictor
 from vostool.media.frame import VideoInfo
-from vostool.media.labels import LabelMap
+from vostool.media.labels import VOID, LabelMap, to_labels
 from vostool.media.masks import read_mask
-from vostool.preprocess import Size, object_tensor, working_size
-from vostool.propagation.frame_loop import (
-    Annotation,
-)
+from vostool.preprocess import Size, object_tensor
+from vostool.propagation.frame_loop import Annotation
 
-MOST_DOUBTS = 5  # about masks that are told one by one
+# the path of a mask file, or an array (H, W) of ids, 0 for the background
+Mask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 
 
-class GivenMasks(Mapping[int, Annotation]):
-    """The masks given for some frames, read when their frame comes.
+MAX_WARNINGS = 5  # about masks that are listed one by one
 
-    `paths` are by frame number; as a mapping, of the masks that hold an object, frames count
-    from `start`. A mask that is all background says that no object is to be seen there. Of a
-    mask in `only`, no other ids are taken. `size` is that at which the model sees the frames.
-    `warnings` says what is doubtful about the masks, but taken.
+
+class GivenMasks:
+    """The masks given for some frames, by the frame's number in the video.
+
+    Files are read again when their frame comes: none is held. A mask that is all background says
+    that no object is to be seen there. Of a mask in `only`, no other ids are taken; without
+    `doubt`, masks that look smoothed are taken as they are. `threshold` as for `read_mask`;
+    `warnings` lists what is doubtful about the masks, but taken.
     """
 
     def __init__(
         self,
-        paths: Mapping[int, Path],
+        masks: Mapping[int, Mask],
         info: VideoInfo,
-        predictor: Predictor,
         *,
-        start: int = 0,
         only: Mapping[int, Collection[int]] | None = None,
         doubt: bool = True,
         threshold: float | None = None,
     ) -> None:
-        """Read and check every mask by `read_mask`; raises MaskError, also if all are empty."""
-        self.paths = paths
-        self._start, self._info, self._device = start, info, predictor.device
-        self.size = self.size_for(predictor)
-        self._only, self._doubt, self._threshold = only or {}, doubt, threshold
-        doubts: list[str] = []
-        self.ids = {
-            frame: [int(id_) for id_ in np.unique(self.labels(frame, doubts)) if id_]
-            for frame in paths
-        }
-        self.warnings = doubts[:MOST_DOUBTS]
-        if more := len(doubts) - len(self.warnings):
+        """Read and check every mask; raises MaskError, also if all are empty."""
+        self._masks = dict(masks)
+        self._info, self._only = info, only or {}
+        self._doubt, self._threshold = doubt, threshold
+        found: list[str] = []
+        self.ids = {frame: ids_in(self.labels(frame, found)) for frame in masks}
+        self.warnings = found[:MAX_WARNINGS]
+        if more := len(found) - len(self.warnings):
             self.warnings.append(f"{more} more warnings of this kind about masks")
         self._frames = [frame for frame, ids in self.ids.items() if ids]
         if not self._frames and not self._only:
-            others = f", as are {len(paths) - 1} others" if len(paths) > 1 else ""
-            path = next(iter(paths.values()))
+            others = f", as are {len(masks) - 1} others" if len(masks) > 1 else ""
             below = "" if threshold is None else f" (nothing reaches --threshold {threshold:g})"
             raise MaskError(
-                f"{path}: expected at least one object, all is background{below}{others}"
+                f"{self._name(next(iter(masks)))}: expected at least one object, all is "
+                f"background{below}{others}"
             )
 
-    def size_for(self, predictor: Predictor) -> Size:
-        """Return the size at which a model sees the frames."""
-        return working_size(
-            self._info.height, self._info.width, predictor.size, predictor.network.stride
-        )
-
-    def at(self, size: Size) -> Self:
-        """Return the same masks for frames that are seen at another size."""
-        other = copy(self)
-        other.size = size
-        return other
+    @property
+    def paths(self) -> dict[int, Path]:
+        """The masks that are files."""
+        return {
+            frame: Path(mask)
+            for frame, mask in self._masks.items()
+            if not isinstance(mask, np.ndarray)
+        }
 
     def check_reached(self, frames: int) -> None:
         """Raise MaskError if the video had too few frames to come to any of the masks."""
-        first = min(self._frames)
-        if first >= frames:
-            raise MaskError(f"{self.paths[first]}: is for frame {first}, the video has {frames}")
+        if self.first >= frames:
+            raise MaskError(
+                f"{self._name(self.first)}: is for frame {self.first}, the video has {frames}"
+            )
 
     @property
     def first(self) -> int:
-        """The first frame whose mask holds an object, numbered as in the video."""
+        """The first frame whose mask holds an object."""
         return min(self._frames)
 
     def is_empty(self, frame: int) -> bool:
-        """Return whether the mask of a frame, numbered as in the video, says: no object here."""
-        return frame in self.paths and not self.ids[frame] and frame not in self._only
+        """Return whether the mask of a frame says that no object is there."""
+        return frame in self._masks and not self.ids[frame] and frame not in self._only
 
     def labels(self, frame: int, warnings: list[str] | None = None) -> LabelMap:
-        """Read the mask of a frame, numbered as in the video; adds to `warnings`."""
-        labels = read_mask(
-            self.paths[frame],
-            self._info.width,
+        """Return the mask of a frame; adds to `warnings`."""
+        labels = read_given(
+            self._masks[frame],
             self._info.height,
-            allow_empty=frame not in self._only,
+            self._info.width,
+            name=self._name(frame),
             doubt=self._doubt,
+            allow_empty=frame not in self._only,
             threshold=self._threshold,
             warnings=warnings,
         )
@@ -104,16 +101,68 @@ class GivenMasks(Mapping[int, Annotation]):
             labels[~np.isin(labels, list(self._only[frame]))] = 0
         return labels
 
-    def __getitem__(self, index: int) -> Annotation:
-        labels = self.labels(index + self._start)
-        ids = self.ids[index + self._start]
-        return Annotation(tuple(ids), object_tensor(labels, ids, self.size, self._device))
+    def get(self, frame: int) -> LabelMap | None:
+        """Return the mask of a frame, None if it has none, or none with an object."""
+        return self.labels(frame) if self.ids.get(frame) else None
 
-    def __contains__(self, index: object) -> bool:  # the mixin would read the mask
-        return isinstance(index, int) and bool(self.ids.get(index + self._start))
+    def _name(self, frame: int) -> str:
+        return str(self.paths.get(frame, f"mask of frame {frame}"))
 
-    def __iter__(self) -> Iterator[int]:
-        return (frame - self._start for frame in self._frames)
 
-    def __len__(self) -> int:
-        return len(self._frames)
+def read_given(
+    mask: Mask,
+    height: int,
+    width: int,
+    *,
+    name: str,
+    doubt: bool = True,
+    known: Collection[int] = (),
+    allow_empty: bool = False,
+    threshold: float | None = None,
+    warnings: list[str] | None = None,
+) -> LabelMap:
+    """Return the objects of a mask for frames of a size, (H, W), from a file or an array.
+
+    An array is read like the grey image of its values, see `to_labels`: ids, or an object in white
+    or True. Where it has none but `known` objects, it is not suspected of being smoothed.
+    Raises MaskError, with `name` for an array, if it does not fit or shows no object.
+    """
+    if not isinstance(mask, np.ndarray):
+        return read_mask(Path(mask), width, height, allow_empty, doubt, threshold, warnings)
+    if mask.shape != (height, width):
+        raise MaskError(f"{name}: expected an array {(height, width)}, found {mask.shape}")
+    if mask.dtype.kind not in "bui":
+        raise MaskError(f"{name}: expected whole numbers, found {mask.dtype}")
+    if mask.min() < 0 or mask.max() > VOID:
+        raise MaskError(f"{name}: values {mask.min()} to {mask.max()}, expected ids 0 to 254")
+    values = mask.astype(np.uint8)
+    doubt = doubt and not set(ids_in(values)) <= set(known)
+    found: list[str] = []
+    try:
+        labels = to_labels(Image.fromarray(values), doubt, found)
+    except MaskError as error:
+        raise MaskError(f"{name}: {error}") from error
+    if warnings is not None:
+        warnings += [f"{name}: {warning}" for warning in found]
+    if not allow_empty and not labels.any():
+        raise MaskError(f"{name}: expected at least one object, all is background")
+    return labels
+
+
+def ids_in(labels: LabelMap) -> tuple[int, ...]:
+    """Return the objects of a label map, in ascending order."""
+    return tuple(int(id_) for id_ in np.unique(labels) if id_)
+
+
+def annotation_of(labels: LabelMap, size: Size, device: torch.device) -> Annotation:
+    """Return a given mask as the frame loop takes it, at the size at which a model works."""
+    ids = ids_in(labels)
+    return Annotation(ids, object_tensor(labels, ids, size, device))
+
+
+def put_over(labels: LabelMap, given: LabelMap | None) -> LabelMap:
+    """Return labels with the objects of a given mask, if there is one, just as they went in."""
+    if given is None:
+        return labels
+    others = np.where(np.isin(labels, ids_in(given)), 0, labels)
+    return np.where(given > 0, given, others).astype(np.uint8)

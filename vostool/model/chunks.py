@@ -8,41 +8,41 @@ Shapes as in `vostool.model.interface`.
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from vostool.model.interface import Features, Memory, Segmenter
+from vostool.model.interface import Segmenter
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
-class InChunks(Generic[Features, Memory]):
+class InChunks:
     """A `Segmenter` that has another one work on at most `most` objects at a time.
 
     What it remembers is one memory for each chunk. With gradients, several chunks are computed
     once more on the way back rather than kept, which takes a third more time.
     """
 
-    def __init__(self, segmenter: Segmenter[Features, Memory], most: int | None) -> None:
+    def __init__(self, segmenter: Segmenter[Any, Any], most: int | None) -> None:
         """Take the model, and how many objects at a time: 1 or more, None for all."""
         self._segmenter, self._most = segmenter, most
         self.stride = segmenter.stride
 
-    def encode(self, image: Tensor) -> Features:
+    def encode(self, image: Tensor) -> Any:
         """See `Segmenter.encode`."""
         return self._segmenter.encode(image)
 
     def memorize(
         self,
-        features: Features,
+        features: Any,
         masks: Tensor,
-        memory: tuple[Memory, ...] | None = None,
+        memory: tuple[Any, ...] | None = None,
         annotated: bool = False,
-    ) -> tuple[Memory, ...]:
+    ) -> tuple[Any, ...]:
         """See `Segmenter.memorize`."""
         count = masks.shape[1] - 1
         chunks = -(-count // (self._most or count))
@@ -61,7 +61,7 @@ class InChunks(Generic[Features, Memory]):
             for part, remembered in zip(parts, memories, strict=True)
         )
 
-    def segment(self, features: Features, memory: tuple[Memory, ...]) -> Tensor:
+    def segment(self, features: Any, memory: tuple[Any, ...]) -> Tensor:
         """See `Segmenter.segment`."""
         several = len(memory) > 1
         logits = [frugal(several, self._segmenter.segment, features, chunk) for chunk in memory]

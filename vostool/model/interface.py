@@ -13,8 +13,9 @@ Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -52,6 +53,38 @@ class Segmenter(Protocol[Features, Memory]):
 
     def segment(self, features: Features, memory: Memory) -> Tensor:
         """Return the logits (B, N, H, W) of the remembered objects in this frame."""
+
+
+@runtime_checkable
+class LimitedMemory(Protocol):
+    """A model whose memory is made of frames, of which it keeps no more than it is told.
+
+    Optional: where memory runs out, such a model is set to remember fewer. Of the frames that
+    were memorized, its memory depends on no others than the first one, the latest
+    `memory_frames` that were annotated and the latest `memory_frames` that were not.
+    """
+
+    memory_frames: int | None  # 2 or more; None: all
+
+
+@runtime_checkable
+class StoredMemory(Protocol):
+    """A memory that is more than some remembered frames, and that can be written to a file.
+
+    Optional, for recurrent models: what such a memory carries cannot be found again from frames.
+    The two methods are each other's inverse, bit for bit.
+    """
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return all that it carries, by names of its own."""
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Return a memory like this one that carries these tensors, from any device, instead."""
+
+
+def memory_limit(segmenter: Segmenter[Any, Any]) -> int | None:
+    """Return how many frames a model remembers at most; None if that is not limited."""
+    return segmenter.memory_frames if isinstance(segmenter, LimitedMemory) else None
 
 
 class Adapter(ABC, Generic[Memory]):

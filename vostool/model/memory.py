@@ -17,6 +17,7 @@ frame, T frames.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
@@ -169,6 +170,18 @@ class ContextMemory:
         with torch.autocast(query.device.type, enabled=False):
             answer = positions(query).float().softmax(dim=3) @ self.context  # (B, G, h w, D)
         return answer.to(query.dtype).transpose(2, 3).unflatten(3, query.shape[3:])
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """See `StoredMemory.to_tensors`: a mean over all frames cannot be found from a few."""
+        context = {} if self.context is None else {"context": self.context}
+        return {**context, "frames": torch.tensor(self.frames)}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """See `StoredMemory.with_tensors`."""
+        context = tensors.get("context")
+        if context is not None and self.context is not None:
+            context = context.to(self.context.device)
+        return replace(self, context=context, frames=int(tensors["frames"]))
 
 
 def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:

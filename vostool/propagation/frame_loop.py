@@ -1,8 +1,9 @@
 """The one frame loop: carry the annotated masks through the frames that follow.
 
-Used alike by segment, eval and train. `References` says what is remembered, by default
-the annotated frames, every 5th frame, and the previous one. A frame is encoded for memory
-only once another frame is there to read it.
+Used alike by segment, eval, train and the Python interface. A `Track` is the state of one video
+between two frames; `Track.advance` takes the next one, and `propagate` is the fold over a whole
+video. `References` says what is remembered, by default the annotated frames, every 5th frame,
+and the previous one. A frame is encoded for memory only once another frame is there to read it.
 
 Objects that are annotated on the same frame form a group, with a memory of its own;
 groups meet in the aggregation, so that objects may enter at any frame. A group also knows
@@ -11,7 +12,7 @@ its reference, the frame it was annotated on, toward which a correction moves th
 Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Self
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vostool.model.aggregate import aggregate
-from vostool.model.interface import Features, Memory, Reference, Segmenter
+from vostool.model.interface import Features, Memory, Reference, Segmenter, memory_limit
 from vostool.propagation.correction import Goal, GradientCorrection
 
 
@@ -53,7 +54,7 @@ class Annotation:
     ids: tuple[int, ...]
     objects: Tensor  # (B, len(ids), H, W), 0 or 1
 
-    def masks(self, ids: Collection[int]) -> Tensor:
+    def masks(self, ids: Sequence[int]) -> Tensor:
         """Return the masks of some of the objects, (B, len(ids) + 1, H, W); all else is
         background."""
         objects = self.objects[:, [self.ids.index(id_) for id_ in ids]]
@@ -77,13 +78,38 @@ class Prediction(Generic[Features]):
 
 
 @dataclass(frozen=True)
-class Known:
-    """A frame that was followed before, with the masks to remember it by."""
+class MaskedFrame:
+    """A frame with the masks it is remembered by: enough to memorize it again."""
 
-    index: int
+    index: int  # counted from 0
     image: Tensor  # (B, 3, H, W)
     ids: tuple[int, ...]
     masks: Tensor  # (B, len(ids) + 1, H, W)
+    annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
+
+    def channels(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Return which of the masks are the background and these objects'."""
+        return (0, *(1 + self.ids.index(id_) for id_ in ids))
+
+    def masks_of(self, ids: Sequence[int]) -> Tensor:
+        """Return the masks of these objects, (B, len(ids) + 1, H, W); the background is where
+        none of all objects is."""
+        return self.masks if len(ids) == len(self.ids) else self.masks[:, self.channels(ids)]
+
+    @property
+    def truth(self) -> Annotation:
+        """What is known for certain of this frame."""
+        return Annotation(self.annotated, self.masks[:, self.channels(self.annotated)[1:]])
+
+
+@dataclass(frozen=True)
+class FrameLoop(Generic[Features, Memory]):
+    """What stays the same from frame to frame: the model, and how it is used."""
+
+    segmenter: Segmenter[Features, Memory]
+    references: References = MEMORY
+    correction: GradientCorrection | None = None
+    memory_frames: int | None = None  # the most that the memory holds; None: no limit
 
 
 @dataclass(frozen=True)
@@ -96,36 +122,106 @@ class Group(Generic[Features, Memory]):
     recent: Memory | None = None  # and the previous one
 
     def remember(
-        self,
-        segmenter: Segmenter[Features, Memory],
-        prediction: Prediction[Features],
-        references: References,
-        index: int,
-        annotated: bool,
+        self, loop: FrameLoop[Features, Memory], frame: MaskedFrame, features: Features
     ) -> Self:
-        """Return this group with frame `index` remembered, for good or until the next."""
-        keep = references.keep(index, annotated)
-        if not keep and not references.previous:
+        """Return this group with a frame in its memory, to stay or until the next one."""
+        keep = self.keeps(loop.references, frame)
+        if not keep and not loop.references.previous:
             return self
-        channels = self.channels(prediction)
-        every = len(channels) == prediction.remembered.shape[1]
-        masks = prediction.remembered if every else prediction.remembered[:, channels]
-        recent = segmenter.memorize(prediction.features, masks, self.bank, annotated)
+        masks = frame.masks_of(self.ids)
+        recent = loop.segmenter.memorize(features, masks, self.bank, self.is_truth(frame))
         return replace(self, recent=recent, bank=recent if keep else self.bank)
 
-    def channels(self, prediction: Prediction[Features]) -> tuple[int, ...]:
-        """Return which of a frame's masks are the background and this group's."""
-        return (0, *(1 + prediction.ids.index(id_) for id_ in self.ids))
+    def is_truth(self, frame: MaskedFrame) -> bool:
+        """Return whether all of the group's masks on a frame are annotated."""
+        return set(self.ids) <= set(frame.annotated)
 
-    def is_annotated_by(self, annotation: Annotation | None) -> bool:
-        """Return whether an annotation, if there is one, gives all objects of this group."""
-        return annotation is not None and set(self.ids) <= set(annotation.ids)
+    def keeps(self, references: References, frame: MaskedFrame) -> bool:
+        """Return whether a frame stays in the group's memory; annotations of others don't count."""
+        return references.keep(frame.index, not set(self.ids).isdisjoint(frame.annotated))
 
-    def annotate(self, annotation: Annotation, features: Features) -> Self:
+    def annotate(self, frame: MaskedFrame, features: Features) -> Self:
         """Return this group with a frame for its reference, if that shows all its objects."""
-        if not self.is_annotated_by(annotation):
+        if not self.is_truth(frame):
             return self
-        return replace(self, reference=Reference(features, annotation.masks(self.ids)))
+        return replace(self, reference=Reference(features, frame.truth.masks(self.ids)))
+
+    def sources(self, loop: FrameLoop[Features, Memory], frames: Sequence[MaskedFrame]) -> set[int]:
+        """Return which of these frames give the group's memory when they are memorized again.
+
+        They are the first one, which a full memory keeps, and of both the annotated and the
+        other frames that stay as many of the latest as the memory holds.
+        """
+        own = [frame for frame in frames if self.ids[0] in frame.ids]
+        annotated = [frame.index for frame in own if self.is_truth(frame)]
+        others = [
+            frame.index
+            for frame in own
+            if self.keeps(loop.references, frame) and not self.is_truth(frame)
+        ]
+        most = loop.memory_frames or len(own)
+        return {own[0].index, *annotated[-most:], *others[-most:]}
+
+
+@dataclass(frozen=True)
+class Track(Generic[Features, Memory]):
+    """The state of one video after some of its frames; a value, which shares its tensors.
+
+    Before the first frame `latest` and `prediction` are None.
+    """
+
+    loop: FrameLoop[Features, Memory]
+    groups: tuple[Group[Features, Memory], ...] = ()
+    prediction: Prediction[Features] | None = None  # of the latest frame
+    latest: MaskedFrame | None = None  # not yet in memory
+    history: tuple[MaskedFrame, ...] = ()  # the frames before, of which the memory can be remade
+
+    @property
+    def frames(self) -> tuple[MaskedFrame, ...]:
+        """The frames that `replay` needs to make this track again, in order."""
+        return self.history if self.latest is None else (*self.history, self.latest)
+
+    def advance(
+        self, image: Tensor, annotation: Annotation | None = None
+    ) -> tuple[Self, Prediction[Features]]:
+        """Return the track after the next frame, and the masks of that frame.
+
+        The objects of an annotation are as given there, new ones enter, and the others are
+        predicted. Without one the correction, if it is due, moves the masks.
+        """
+        track, loop = self.remember(), self.loop
+        index = 0 if self.latest is None else self.latest.index + 1
+        features = loop.segmenter.encode(image)
+        ids, masks = join(loop, features, track.groups, image)
+        if annotation is not None:
+            ids, masks = overwrite(ids, masks, annotation)
+        prediction = Prediction(ids, masks, features)
+        if annotation is None and loop.correction is not None and loop.correction.due(index):
+            prediction = correct(loop.segmenter, loop.correction, prediction, track.groups)
+        annotated = () if annotation is None else annotation.ids
+        frame = MaskedFrame(index, image, prediction.ids, prediction.remembered, annotated)
+        return track.after(frame, prediction), prediction
+
+    def remember(self) -> Self:
+        """Return this track with its latest frame in memory."""
+        if self.latest is None or self.prediction is None:
+            return self
+        groups = tuple(
+            group.remember(self.loop, self.latest, self.prediction.features)
+            for group in self.groups
+        )
+        wanted = {i for group in groups for i in group.sources(self.loop, self.frames)}
+        history = tuple(frame for frame in self.frames if frame.index in wanted)
+        return replace(self, groups=groups, history=history)
+
+    def after(self, frame: MaskedFrame, prediction: Prediction[Features]) -> Self:
+        """Return this track with its next frame, references renewed and new objects entered."""
+        groups = tuple(group.annotate(frame, prediction.features) for group in self.groups)
+        entered = frame.ids[sum(len(group.ids) for group in groups) :]
+        if entered:
+            reference = Reference(prediction.features, frame.truth.masks(entered))
+            groups = (*groups, Group(entered, reference))
+        return replace(self, groups=groups, prediction=prediction, latest=frame)
 
 
 def propagate(
@@ -134,7 +230,6 @@ def propagate(
     segmenter: Segmenter[Features, Memory],
     references: References = MEMORY,
     correction: GradientCorrection | None = None,
-    past: Iterable[Known] = (),
 ) -> Iterator[Prediction[Features]]:
     """Yield the masks of every image, in order.
 
@@ -143,97 +238,75 @@ def propagate(
     Before the first annotation all is background. `correction` moves the masks of frames
     without annotation before they are remembered, and unless it is for memory only, before
     they are yielded.
-
-    To go on behind frames that were followed before, `past` names those to remember, in order:
-    all on which objects entered, and the last one. They are not yielded again.
     """
-    groups: list[Group[Features, Memory]] = []
-    prediction: Prediction[Features] | None = None
-    before = 0  # the number of the frame that was seen
-    for index, image, known in numbered(past, images):
-        if prediction is not None:
-            given = annotations.get(before)
-            groups = [
-                group.remember(
-                    segmenter, prediction, references, before, group.is_annotated_by(given)
-                )
-                for group in groups
-            ]
-        features, before = segmenter.encode(image), index
-        if known is None:
-            prediction = Prediction(*join(segmenter, features, groups, image), features)
-        else:
-            prediction = Prediction(known.ids, known.masks, features)
-        if index in annotations:
-            prediction = overwrite(prediction, annotations[index])
-            groups = enter(groups, prediction, annotations[index])
-        elif known is None and groups and correction is not None and correction.due(index):
-            prediction = correct(segmenter, prediction, groups, correction)
-        if known is None:
-            yield prediction
+    track = Track(FrameLoop(segmenter, references, correction, memory_limit(segmenter)))
+    for index, image in enumerate(images):
+        track, prediction = track.advance(image, annotations.get(index))
+        yield prediction
 
 
-def numbered(
-    past: Iterable[Known], images: Iterable[Tensor]
-) -> Iterator[tuple[int, Tensor, Known | None]]:
-    """Yield the frames of the past and those that follow, with their numbers."""
-    start = 0
-    for known in past:
-        yield known.index, known.image, known
-        start = known.index + 1
-    for index, image in enumerate(images, start):
-        yield index, image, None
+def replay(
+    loop: FrameLoop[Features, Memory], frames: Iterable[MaskedFrame]
+) -> Track[Features, Memory]:
+    """Return the track that has these `Track.frames`, its memory made again by `loop`.
+
+    With the loop that made the first track, both go on alike, bit for bit.
+    """
+    track = Track(loop)
+    for frame in frames:
+        features = loop.segmenter.encode(frame.image)
+        prediction = Prediction(frame.ids, frame.masks, features)
+        track = track.remember().after(frame, prediction)
+    return track
 
 
 def join(
-    segmenter: Segmenter[Features, Memory],
+    loop: FrameLoop[Features, Memory],
     features: Features,
-    groups: list[Group[Features, Memory]],
+    groups: Sequence[Group[Features, Memory]],
     image: Tensor,
 ) -> tuple[tuple[int, ...], Tensor]:
     """Segment a frame from every group's memory and bring the objects together."""
     if not groups:
         return (), torch.ones_like(image[:, :1], dtype=torch.float32)
     logits = [
-        segmenter.segment(features, group.recent) for group in groups if group.recent is not None
+        loop.segmenter.segment(features, group.recent)
+        for group in groups
+        if group.recent is not None
     ]
     ids = tuple(id_ for group in groups for id_ in group.ids)
     return ids, aggregate(torch.cat(logits, dim=1))
 
 
-def overwrite(prediction: Prediction[Features], truth: Annotation) -> Prediction[Features]:
-    """Put an annotation over a prediction: its objects as given, the others where it is 0."""
+def overwrite(
+    ids: tuple[int, ...], masks: Tensor, truth: Annotation
+) -> tuple[tuple[int, ...], Tensor]:
+    """Put an annotation over masks: its objects as given, the others where it is 0.
+
+    Returns the ids, new ones last, and their masks.
+    """
     free = 1 - truth.objects.amax(dim=1, keepdim=True)  # (B, 1, H, W)
     known = dict(zip(truth.ids, truth.objects.unbind(dim=1), strict=True))
-    predicted = dict(
-        zip(prediction.ids, (prediction.masks[:, 1:] * free).unbind(dim=1), strict=True)
-    )
+    predicted = dict(zip(ids, (masks[:, 1:] * free).unbind(dim=1), strict=True))
     objects = {**predicted, **known}  # ids already followed keep their place
     stacked = torch.stack(list(objects.values()), dim=1)
     background = (1 - stacked.sum(dim=1, keepdim=True)).clamp(0, 1)
-    masks = torch.cat([background, stacked], dim=1)
-    return replace(prediction, ids=tuple(objects), masks=masks)
-
-
-def enter(
-    groups: list[Group[Features, Memory]], prediction: Prediction[Features], annotation: Annotation
-) -> list[Group[Features, Memory]]:
-    """Return the groups with their references renewed, and the new objects as one more."""
-    renewed = [group.annotate(annotation, prediction.features) for group in groups]
-    entered = prediction.ids[sum(len(group.ids) for group in groups) :]
-    if not entered:
-        return renewed
-    return [*renewed, Group(entered, Reference(prediction.features, annotation.masks(entered)))]
+    return tuple(objects), torch.cat([background, stacked], dim=1)
 
 
 def correct(
     segmenter: Segmenter[Features, Memory],
-    prediction: Prediction[Features],
-    groups: list[Group[Features, Memory]],
     correction: GradientCorrection,
+    prediction: Prediction[Features],
+    groups: Sequence[Group[Features, Memory]],
 ) -> Prediction[Features]:
     """Move a frame's masks so that each group's explain its reference better."""
-    goals = [Goal(group.channels(prediction), group.reference) for group in groups]
+    if not groups:
+        return prediction
+    goals = [
+        Goal((0, *(1 + prediction.ids.index(id_) for id_ in group.ids)), group.reference)
+        for group in groups
+    ]
     masks = correction(segmenter, prediction.features, prediction.masks, goals)
     if correction.memory_only:
         return replace(prediction, uncorrected=prediction.masks, corrected=masks)

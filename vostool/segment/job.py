@@ -73,7 +73,7 @@ def segment(
     report that says so; KeyboardInterrupt gets a note of it.
     """
     info = probe(job.video)
-    given = GivenMasks(mask_paths(job), info, predictor, start=job.start, threshold=job.threshold)
+    given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
     output = Output(job.output, job.outputs, source_of(job, info))
     with output.claimed({job.video, *given.paths.values()}, replace=job.overwrite or redo):
         return write_output(job, predictor, given, output, progress)
@@ -89,7 +89,7 @@ def write_output(
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
     info, watch = output.source.info, Stopwatch()
     warnings, lowered = list[str](), list[LimitChange]()
-    doubts = list(doubts_about(job, info, given, predictor.size))
+    doubts = list(doubts_about(job, info, given, predictor))
     expected = expected_frames(job, info)
 
     def report(status: str, problem: str | None = None) -> dict[str, Any]:
@@ -130,7 +130,9 @@ def write_output(
     return final
 
 
-def doubts_about(job: Job, info: VideoInfo, given: GivenMasks, size: int) -> Iterator[Caution]:
+def doubts_about(
+    job: Job, info: VideoInfo, given: GivenMasks, predictor: Predictor
+) -> Iterator[Caution]:
     """Yield what the user should know of a job before its first frame."""
     if job.video.is_dir():
         yield from (Caution("frames", doubt) for doubt in doubts_about_folder(job.video))
@@ -144,11 +146,11 @@ def doubts_about(job: Job, info: VideoInfo, given: GivenMasks, size: int) -> Ite
             f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
             "from 0, so that a mask of the first is named 00000.png",
         )
-    if is_capped(info.height, info.width, size):
+    if is_capped(info.height, info.width, predictor.size):
         yield Caution(
             "size_capped",
-            f"frames of {info.width}x{info.height} are too long for --size {size}: the "
-            "network sees them at {1}x{0}".format(*given.size),
+            f"frames of {info.width}x{info.height} are too long for --size {predictor.size}: the "
+            "network sees them at {1}x{0}".format(*predictor.working_size(info.height, info.width)),
         )
 
 

@@ -1,0 +1,72 @@
+"""A video and masks in, the masks of every frame out: for Python, what `vostool segment` is."""
+
+import logging
+import os
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from vostool.device import oom_as_device_error
+from vostool.errors import UsageError
+from vostool.inference import video
+from vostool.inference.predictor import Predictor
+from vostool.inference.prompts import GivenMasks, Mask
+from vostool.inference.tracker import choose_predictor
+from vostool.media.frame import Frame
+from vostool.media.labels import LabelMap
+from vostool.media.video import probe, read_frames
+
+log = logging.getLogger(__name__)
+
+Followed = Generator[tuple[Frame, LabelMap], None, None]
+
+
+def follow(
+    source: str | os.PathLike[str],
+    masks: Mapping[int, Mask],
+    *,
+    start: int = 0,
+    end: int | None = None,
+    predictor: Predictor | None = None,
+    **options: Any,
+) -> Followed:
+    """Yield the frames of a video with their objects, from `start` up to but not including `end`.
+
+    `source` is a file or a folder of images. `masks` are by the number of their frame, each an
+    array (H, W) of ids or the path of a mask file; where one is given, its objects come out just
+    as they went in. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
+    its `time` in seconds; its objects are (H, W) uint8, 0 for the background.
+    `predictor` and `options` as for `Tracker`.
+
+    Raises at once UsageError, InputError, MaskError, WeightsError or DeviceError, and on the way
+    InputError where the video breaks off, DeviceError if memory runs out for good. What is
+    merely damaged, or a mask that the video ends before, is a warning of the log.
+    """
+    for frame in masks:
+        if frame < start or (end is not None and frame >= end):
+            last = "the end" if end is None else f"{end - 1}"
+            raise UsageError(f"mask of frame {frame}: expected a frame from {start} to {last}")
+    if not masks:
+        raise UsageError("masks: expected one or more, by frame, found none")
+    path = Path(source)
+    given = GivenMasks(masks, probe(path))
+    warnings: list[str] = []
+    frames = read_frames(path, start, end, warnings)
+    return _follow(given, frames, warnings, choose_predictor(predictor, options))
+
+
+def _follow(
+    given: GivenMasks, frames: Iterable[Frame], warnings: list[str], predictor: Predictor
+) -> Followed:
+    count = 0
+    found = video.follow(frames, given, predictor, video.Stopwatch())
+    with oom_as_device_error(predictor.device), closing(found):
+        for frame, labels in found:
+            count = frame.index + 1
+            yield frame, labels
+    given.check_reached(count)
+    late = [frame for frame in given.ids if frame >= count]
+    warnings += [f"the video ended before frame {frame}, which has a mask" for frame in late]
+    for warning in warnings:
+        log.warning(warning)

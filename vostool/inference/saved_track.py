@@ -1,0 +1,227 @@
+"""A track in a file: written to go on from it another time.
+
+Of each frame that the track remembers the file holds the masks, in 32 bits and packed without
+loss, and a checksum of the picture, but not the picture: whoever reads the track supplies it
+again, and the frames are memorized anew. A memory that is not made of frames is written as its
+own tensors (`StoredMemory`). The file is safetensors, its header JSON under the key "vostool".
+"""
+
+import json
+import logging
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vostool.errors import InputError, UsageError
+from vostool.files import atomic_write
+from vostool.inference.oom import fit
+from vostool.inference.predictor import Predictor
+from vostool.media.frame import Rgb
+from vostool.media.video import read_undamaged
+from vostool.model.interface import LimitedMemory, StoredMemory
+from vostool.preprocess import image_tensor
+from vostool.propagation.frame_loop import Group, MaskedFrame, Track, replay
+
+FORMAT = 1
+KEY = "vostool"
+
+log = logging.getLogger(__name__)
+
+
+class SavedFrame(BaseModel):
+    """A remembered frame; its masks are the tensor masks.INDEX."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    ids: tuple[int, ...]
+    annotated: tuple[int, ...]
+    shape: tuple[int, ...]  # of the masks
+    checksum: int  # of the image as the network took it
+
+
+class Header(BaseModel):
+    """What a track's file holds besides tensors."""
+
+    model_config = ConfigDict(frozen=True)
+
+    track_format: int = FORMAT
+    settings: dict[str, Any]  # all that decides about the masks that follow
+    frames: tuple[SavedFrame, ...]
+
+
+@dataclass(frozen=True)
+class SavedTrack:
+    """A track as it was read, without the pictures of its frames."""
+
+    path: Path
+    header: Header
+    masks: dict[int, Tensor]  # by frame
+    memories: dict[str, Tensor]  # those that are not made of frames, see `memory_tensors`
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The frames whose pictures are needed, counted from the track's first one."""
+        return tuple(frame.index for frame in self.header.frames)
+
+    def pictures_of(self, video: Path, start: int) -> dict[int, Rgb]:
+        """Return the pictures that are needed from a video, the track's first frame `start`.
+
+        Raises InputError if it cannot be read or has too few frames.
+        """
+        if not self.numbers:
+            return {}
+        wanted, last = set(self.numbers), self.numbers[-1] + start
+        frames = read_undamaged(video, start, last + 1)
+        found = {f.index - start: f.rgb for f in frames if f.index - start in wanted}
+        if missing := wanted - set(found):
+            raise InputError(f"{video}: ends before frame {min(missing) + start} of {self.path}")
+        return found
+
+    def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
+        """Return the track, its frames memorized again; warns if what follows may differ.
+
+        Raises InputError for another picture than the one remembered, where that shows.
+        """
+        changes = list(differences(self.header.settings, settings_of(predictor)))
+        if changes:
+            log.warning("%s: the masks that follow may differ: %s", self.path, "; ".join(changes))
+        frames = [
+            self._frame(saved, predictor, pictures[saved.index], exact=not changes)
+            for saved in self.header.frames
+        ]
+        with torch.no_grad():
+            track = replay(predictor.loop, frames)
+        if changes:
+            return track
+        groups = tuple(self._with_memory(*pair) for pair in enumerate(track.groups))
+        return replace(track, groups=groups)
+
+    def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
+        size = predictor.working_size(*rgb.shape[:2])
+        image = image_tensor(rgb, size, predictor.device)
+        if exact and checksum(image) != saved.checksum:
+            raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
+        masks = self.masks[saved.index]
+        frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
+        return fit(frame, size, predictor.device)
+
+    def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
+        """Return a group with the memory that was written, if it was."""
+        bank = []
+        for chunk, memory in enumerate(group.bank or ()):
+            prefix = f"memory.{number}.{chunk}."
+            own = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in self.memories.items()
+                if name.startswith(prefix)
+            }
+            bank.append(memory.with_tensors(own) if own else memory)
+        return replace(group, bank=tuple(bank), recent=tuple(bank)) if bank else group
+
+
+def write_track(path: Path, track: Track[Any, Any], predictor: Predictor) -> None:
+    """Write a track that the predictor made; atomic.
+
+    Raises OutputError, and UsageError for a memory that cannot be written or is another's.
+    """
+    if track.loop is not predictor.loop:
+        raise UsageError(f"{path}: expected a track of this network; go on with it for a frame")
+    tensors = dict(memory_tensors(track, predictor))
+    saved = []
+    for frame in track.frames:
+        tensors[f"masks.{frame.index}"] = pack(frame.masks)
+        saved.append(
+            SavedFrame(
+                index=frame.index,
+                ids=frame.ids,
+                annotated=frame.annotated,
+                shape=tuple(frame.masks.shape),
+                checksum=checksum(frame.image),
+            )
+        )
+    header = Header(settings=settings_of(predictor), frames=tuple(saved))
+    with atomic_write(path, SafetensorError) as part:
+        save_file(tensors, part, metadata={KEY: header.model_dump_json()})
+        part.chmod(0o644)  # it comes out readable by its owner alone
+
+
+def read_track(path: Path) -> SavedTrack:
+    """Read a track; raises InputError if the file is missing, damaged or none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = Header.model_validate_json((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        masks = {
+            frame.index: unpack(tensors.pop(f"masks.{frame.index}"), frame.shape)
+            for frame in header.frames
+        }
+    except (SafetensorError, OSError, KeyError, ValueError, zlib.error) as error:
+        raise InputError(f"{path}: not a track that vostool wrote, or damaged") from error
+    if header.track_format != FORMAT:
+        raise InputError(
+            f"{path}: a track of format {header.track_format}, this vostool reads format {FORMAT}"
+        )
+    return SavedTrack(path, header, masks, tensors)
+
+
+def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tuple[str, Tensor]]:
+    """Yield by name the tensors of memories that are not made of frames; raises UsageError."""
+    for number, group in enumerate(track.groups):
+        for chunk, memory in enumerate(group.bank or ()):
+            if isinstance(memory, StoredMemory):
+                for name, tensor in memory.to_tensors().items():
+                    # a copy: tensors that share their storage cannot be saved
+                    yield f"memory.{number}.{chunk}.{name}", tensor.detach().cpu().clone()
+            elif not isinstance(predictor.network, LimitedMemory):
+                raise UsageError(
+                    f"--model {predictor.name}: its memory cannot be written, as it is neither one "
+                    "of `memory_frames` frames nor has `to_tensors`"
+                )
+
+
+def settings_of(predictor: Predictor) -> dict[str, Any]:
+    """Return all that decides about masks, as JSON has it."""
+    network = {key: value for key, value in predictor.identity.items() if key != "file"}
+    settings = {**network, **predictor.options, "torch": torch.__version__}
+    return json.loads(json.dumps(settings))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is not as it was, in words."""
+    for name, value in now.items():
+        if before.get(name) != value:
+            yield f"{name} {before.get(name)}, now {value}"
+
+
+def pack(masks: Tensor) -> Tensor:
+    """Return masks in 32 bits without loss, as bytes (n,); `unpack` undoes it.
+
+    The first bytes of all numbers come first, then the second ones: they are alike.
+    """
+    values = masks.detach().cpu().contiguous().numpy().astype("<f4", copy=False)
+    planes = np.ascontiguousarray(values.reshape(-1, 1).view(np.uint8).T)
+    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes())), dtype=torch.uint8)
+
+
+def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the masks of `pack`, float32 of a shape."""
+    planes = np.frombuffer(zlib.decompress(packed.numpy().tobytes()), np.uint8)
+    values = np.ascontiguousarray(planes.reshape(4, -1).T).view("<f4")
+    return torch.from_numpy(values.astype(np.float32).reshape(shape))
+
+
+def checksum(image: Tensor) -> int:
+    """Return a number that other images hardly have."""
+    return zlib.crc32(image.detach().cpu().contiguous().numpy().tobytes())

@@ -1,0 +1,267 @@
+"""A network and the state of one video, together: mask after mask, frame after frame.
+
+Where memory runs out it goes on with less, as `vostool.inference.oom` says.
+
+Shapes: a frame is H x W pixels, the network works at h x w.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
+from vostool.errors import UsageError
+from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, offload
+from vostool.inference.options import ModelOptions
+from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
+from vostool.inference.saved_track import read_track, write_track
+from vostool.media.frame import Rgb
+from vostool.media.labels import LabelMap
+from vostool.preprocess import Size, label_map, soft_masks
+from vostool.propagation.frame_loop import MaskedFrame, Prediction, Track, replay
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """A loaded network at work on one video.
+
+        tracker = Tracker(size=480)
+        labels = tracker.step(first_frame, mask)
+        labels = tracker.step(next_frame)
+
+    A tracker is for one video; several can share a network, `Tracker(predictor=other.predictor)`.
+    """
+
+    history_dtype = torch.float32  # in which the frames to replay lie in RAM
+
+    def __init__(self, *, predictor: Predictor | None = None, **options: Any) -> None:
+        """Load a network, or take one that is loaded.
+
+        `options` are those of the command line, by the same names: `size`, `device`,
+        `precision`, `weights`, `memory_frames`, `gc_every` and the others of `ModelOptions`.
+        Raises UsageError, WeightsError or DeviceError.
+        """
+        self.predictor = choose_predictor(predictor, options)  # in lower limits if memory ran out
+        self.lowered: list[LimitChange] = []
+        self._track: Track[Any, Any] | None = Track(self.predictor.loop)
+        self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
+        self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
+        self._size: Size | None = None  # of the video's frames
+
+    def step(self, rgb: Rgb, mask: Mask | None = None) -> LabelMap:
+        """Return the objects of the next frame, (H, W) uint8: 0 background, else an object's id.
+
+        `rgb` is (H, W, 3) uint8. `mask`, an array (H, W) of ids or the path of a mask file, says
+        where objects are on this frame: new ones enter, known ones are corrected, and all of them
+        come out just as they went in. Before the first mask all is background.
+        Raises UsageError for another frame than that, MaskError for a mask that does not fit it
+        or shows no object, and DeviceError if memory runs out for good; the track then stays.
+        """
+        number, given = self.frames, None
+        size = check_frame(rgb, number, self._size)
+        if mask is not None:
+            given = read_given(mask, *size, name=f"mask of frame {number}", known=self.ids)
+        rgb = np.require(rgb, requirements=["C", "W"])  # as PyTorch needs it
+        with oom_as_device_error(self.predictor.device):
+            prediction = self.advance(rgb, given, number=number)
+            self._size = size
+            return labels_of(prediction, size, given)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The objects by now, in the order of `soft_masks`."""
+        prediction = self.track.prediction
+        return () if prediction is None else prediction.ids
+
+    def soft_masks(self) -> NDArray[np.float32]:
+        """Return the probabilities on the latest frame, (N + 1, H, W): background, then `ids`.
+
+        They are at the frame's own size and sum to 1. A mask that was given is there as the
+        network took it. Raises UsageError before the first frame.
+        """
+        prediction = self.track.prediction
+        if prediction is None or self._size is None:
+            raise UsageError("soft masks: expected a frame first, see Tracker.step")
+        return soft_masks(prediction.masks, self._size)
+
+    @property
+    def track(self) -> Track[Any, Any]:
+        """The state after the latest frame, a value: keep it, and put it back to go on from it.
+
+        A track that another network made, or this one in other limits, is made again from its
+        frames.
+        """
+        if self._track is None:
+            self._track = self._replay(self.predictor.working_size(*(self._size or (1, 1))))
+        return self._track
+
+    @track.setter
+    def track(self, track: Track[Any, Any]) -> None:
+        self._track, self._frames, self._given = track, (), {}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the track to a file, to go on from it another time; replaces an existing one.
+
+        The pictures of the frames it remembers are not in it: `load` takes them again.
+        Raises OutputError, and UsageError for a model whose memory cannot be written.
+        """
+        write_track(Path(path), self.track, self.predictor)
+
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        pictures: Mapping[int, Rgb] | str | os.PathLike[str],
+        start: int = 0,
+    ) -> None:
+        """Go on from a track that was written.
+
+        `pictures` are the frames that it remembers, (H, W, 3) uint8 by number, or the video, of
+        which frame `start` is the track's first one. On the same device, with the same options
+        and weights, what follows is the same bit for bit; else a warning of the log says so.
+        Raises InputError for a file that is no track, or other pictures; UsageError for none.
+        """
+        saved = read_track(Path(path))
+        if not isinstance(pictures, Mapping):
+            pictures = saved.pictures_of(Path(pictures), start)
+        size = None
+        for number in saved.numbers:
+            size = check_frame(pictures.get(number), number, size)
+        with oom_as_device_error(self.predictor.device):
+            self.track = saved.restore(self.predictor, pictures)
+        self._size = size
+
+    @property
+    def frames(self) -> int:
+        """How many frames the track has: the number of the next one."""
+        latest = self._latest
+        return 0 if latest is None else latest.index + 1
+
+    @torch.no_grad()
+    def advance(
+        self, rgb: Rgb, given: LabelMap | None = None, image: Tensor | None = None, number: int = 0
+    ) -> Prediction[Any]:
+        """Return what the network makes of the next frame, at the size at which it works.
+
+        As `step`, but unchecked: `given` is a label map, `image` the frame as the network takes
+        it, if it was made ahead, and `number` the one by which messages call it. Raises what
+        PyTorch does if memory runs out for good.
+        """
+        while True:
+            try:
+                return self._advance(rgb, given, image)
+            except (RuntimeError, MemoryError) as error:
+                limits = self._lower_limits() if is_out_of_memory(error) else None
+                if limits is None:
+                    raise
+            # behind the block, where the error holds nothing any more of what did not fit
+            self._go_on_within(limits, number)
+
+    def _advance(self, rgb: Rgb, given: LabelMap | None, image: Tensor | None) -> Prediction[Any]:
+        device, size = self.predictor.device, self.predictor.working_size(*rgb.shape[:2])
+        image = image_at(rgb, image, size, device)
+        annotation = None if given is None else annotation_of(given, size, device)
+        track, prediction = self._track_at(size).advance(image, annotation)
+        self._track = offload(track, self.history_dtype)
+        self._keep_given(given)
+        return prediction
+
+    @property
+    def _latest(self) -> MaskedFrame | None:
+        """The latest frame of the track, also where that is to be made again."""
+        if self._track is not None:
+            return self._track.latest
+        return self._frames[-1] if self._frames else None
+
+    def _keep_given(self, given: LabelMap | None) -> None:
+        """Keep the mask given for the latest frame, and those of frames still in the history."""
+        frames = () if self._track is None else self._track.frames
+        if given is not None and frames:
+            self._given[frames[-1].index] = given
+        kept = {frame.index for frame in frames}
+        self._given = {index: mask for index, mask in self._given.items() if index in kept}
+
+    def _track_at(self, size: Size) -> Track[Any, Any]:
+        """Return the track, its memory of frames of this size and made by this predictor."""
+        if self._track is not None and self._track.loop is not self.predictor.loop:
+            self._forget_memory()
+        if self._track is None:
+            self._track = self._replay(size)
+        latest = self._track.latest
+        if latest is not None and latest.image.shape[2:] != size:
+            found, expected = (f"{w}x{h}" for h, w in (size, latest.image.shape[2:]))
+            raise UsageError(f"frame: seen at {found} pixels, those of the track at {expected}")
+        return self._track
+
+    @torch.no_grad()
+    def _replay(self, size: Size) -> Track[Any, Any]:
+        """Make the track again from its frames."""
+        device, given = self.predictor.device, self._given.get
+        frames = (fit(each, size, device, given(each.index)) for each in self._frames)
+        return replay(self.predictor.loop, frames)
+
+    def _forget_memory(self) -> None:
+        """Keep nothing but the frames from which the track can be made again, in RAM."""
+        if self._track is not None:
+            latest = () if self._track.latest is None else (in_ram(self._track.latest),)
+            self._frames, self._track = (*self._track.history, *latest), None
+
+    def _lower_limits(self) -> Limits | None:
+        """Return the next lower limits; None: there is nothing left to lower."""
+        frames = self._frames if self._track is None else self._track.frames
+        objects = len(frames[-1].ids) if frames else 0
+        return self.predictor.limits.lower(objects, len(frames))
+
+    def _go_on_within(self, limits: Limits, number: int) -> None:
+        """Give back the memory that was made in the limits so far, and take the lower ones."""
+        self._forget_memory()
+        device, words = self.predictor.device, limits.describe_change(self.predictor.limits)
+        release_memory(device)
+        kind = " GPU" if device.type == "cuda" else ""
+        log.warning("frame %d: out of%s memory: going on %s", number, kind, words)
+        self.lowered.append(LimitChange(number, limits, words))
+        self.predictor = self.predictor.within(limits)
+
+
+def check_frame(rgb: object, number: int, expected: Size | None) -> Size:
+    """Return the size of a frame; raises UsageError if it is none, or not of the size expected."""
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,):
+        found = f"{rgb.shape} of {rgb.dtype}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise UsageError(f"frame {number}: expected an RGB array (H, W, 3) of uint8, found {found}")
+    height, width = rgb.shape[:2]
+    if not height or not width:
+        raise UsageError(f"frame {number}: expected pixels, found {width}x{height}")
+    if expected is not None and (height, width) != expected:
+        raise UsageError(
+            f"frame {number} is {width}x{height}, expected {expected[1]}x{expected[0]} like others"
+        )
+    return height, width
+
+
+def choose_predictor(predictor: Predictor | None, options: dict[str, Any]) -> Predictor:
+    """Return a predictor, or load one by options of `ModelOptions`; raises UsageError for both."""
+    if predictor is None:
+        return load_predictor(ModelOptions().changed(options))
+    if options:
+        raise UsageError(f"{', '.join(options)}: a predictor that is loaded has its own options")
+    return predictor
+
+
+def labels_of(prediction: Prediction[Any], size: Size, given: LabelMap | None) -> LabelMap:
+    """Return a prediction's label map (H, W) under the mask given for its frame.
+
+    It is made in RAM if the device has no room for that.
+    """
+    try:
+        labels = label_map(prediction.masks, prediction.ids, size)
+    except torch.OutOfMemoryError:
+        labels = label_map(prediction.masks.cpu(), prediction.ids, size)
+    return put_over(labels, given)
