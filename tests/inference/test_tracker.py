@@ -298,7 +298,7 @@ class TestFollow:
     def test_makes_the_masks_of_the_command(
         self, two: Footage, tmp_path: Path, tracker: vostool.Tracker
     ) -> None:
-        job = Job(two.path, (str(two.mask),), tmp_path / "out", overlay=False, start=1, end=6)
+        job = Job(two.path, (str(two.mask),), tmp_path / "out", outputs=("masks",), start=1, end=6)
         segment(job, tracker.predictor)
         found = vostool.follow(two.path, {1: two.mask}, start=1, end=6, predictor=tracker.predictor)
         for frame, labels in found:
