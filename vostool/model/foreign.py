@@ -7,7 +7,8 @@ A package names its model in its pyproject.toml,
 
 where `load` takes the path of weights, or None for its own, and returns a `Segmenter`, most
 easily an `Adapter`. `vostool segment --model mymodel` runs it; correction, ERF and evaluation
-come free. `vostool.model.check.check_segmenter` tells whether it keeps the contract.
+come free. `vostool.model.check.check_segmenter` tells whether it keeps the contract. A model may
+offer more: `LimitedMemory`, to go on where memory runs out, and `StoredMemory`, to be written.
 """
 
 from importlib.metadata import entry_points
