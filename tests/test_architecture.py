@@ -145,3 +145,10 @@ def test_only_the_command_line_and_the_progress_bar_print_or_exit() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.exit", "exit")
     ]
     assert set(talkers) == {"cli", "progress.py"}
+
+
+def test_the_types_of_features_and_memory_are_for_the_contract_and_the_propagation() -> None:
+    users = offenders(sources(), "vostool.model.interface.Features")
+    users += offenders(sources(), "vostool.model.interface.Memory")
+    assert users
+    assert all(user.startswith("propagation/") for user in users)

@@ -6,7 +6,7 @@
     ├── MaskError             4  bad mask
     ├── DeviceError           5  device or memory
     ├── WeightsError          6  weights
-    ├── OutputError           7  output exists or cannot be written
+    ├── OutputError           7  output exists, is in use or cannot be written
     ├── ContractError         8  plug-in model not found or violates the contract
     ├── WarningsError         9  warnings, with --fail-on-warning
     └── TrainingError        10  training diverged
@@ -64,7 +64,7 @@ class OutputError(VostoolError):
     """An output that exists already, or cannot be written."""
 
     exit_code = 7
-    meaning = "output exists or cannot be written"
+    meaning = "output exists, is in use or cannot be written"
 
 
 class ContractError(VostoolError):
