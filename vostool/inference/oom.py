@@ -97,26 +97,24 @@ def image_at(rgb: Rgb, image: Tensor | None, size: Size, device: torch.device) -
     return image_tensor(rgb, size, device)
 
 
-def offload(track: Track[Any, Any], dtype: torch.dtype = torch.float32) -> Track[Any, Any]:
-    """Return a track whose history lies in RAM, in numbers of this type."""
-    history = tuple(in_ram(frame, dtype) for frame in track.history)
-    return replace(track, history=history)
+def offload(track: Track[Any, Any]) -> Track[Any, Any]:
+    """Return a track whose history lies in RAM."""
+    return replace(track, history=tuple(in_ram(frame) for frame in track.history))
 
 
-def in_ram(frame: MaskedFrame, dtype: torch.dtype = torch.float32) -> MaskedFrame:
+def in_ram(frame: MaskedFrame) -> MaskedFrame:
     """Return a frame whose image and masks lie in RAM."""
-    image, masks = (each.detach().to("cpu", dtype) for each in (frame.image, frame.masks))
-    return replace(frame, image=image, masks=masks)
+    return replace(frame, image=frame.image.detach().cpu(), masks=frame.masks.detach().cpu())
 
 
 def fit(
     frame: MaskedFrame, size: Size, device: torch.device, given: LabelMap | None = None
 ) -> MaskedFrame:
-    """Return a frame at a size, in 32 bits on a device; what has the size is not changed.
+    """Return a frame at a size, on a device; what has the size is not changed.
 
     What is annotated stays 0 or 1, and comes from the `given` mask (H, W), where that is at hand.
     """
-    image, masks = (each.to(device).float() for each in (frame.image, frame.masks))
+    image, masks = (each.to(device) for each in (frame.image, frame.masks))
     image = image if image.shape[2:] == size else resize(image, size)
     if masks.shape[2:] == size:
         return replace(frame, image=image, masks=masks)
@@ -124,6 +122,6 @@ def fit(
     if given is not None:
         _, masks = overwrite(frame.ids, masks, annotation_of(given, size, device))
     elif frame.annotated:
-        objects = place_objects(resize(frame.truth.objects.to(device).float(), size))
+        objects = place_objects(resize(frame.truth.objects.to(device), size))
         _, masks = overwrite(frame.ids, masks, Annotation(frame.annotated, objects))
     return replace(frame, image=image, masks=masks)

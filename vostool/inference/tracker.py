@@ -41,8 +41,6 @@ class Tracker:
     A tracker is for one video; several can share a network, `Tracker(predictor=other.predictor)`.
     """
 
-    history_dtype = torch.float32  # in which the frames to replay lie in RAM
-
     def __init__(self, *, predictor: Predictor | None = None, **options: Any) -> None:
         """Load a network, or take one that is loaded.
 
@@ -170,7 +168,7 @@ class Tracker:
         image = image_at(rgb, image, size, device)
         annotation = None if given is None else annotation_of(given, size, device)
         track, prediction = self._track_at(size).advance(image, annotation)
-        self._track = offload(track, self.history_dtype)
+        self._track = offload(track)
         self._keep_given(given)
         return prediction
 

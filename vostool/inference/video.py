@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from vostool.device import synchronize
 from vostool.inference.oom import LimitChange, images_ahead
@@ -53,7 +52,6 @@ def predict(
     `lowered`. Raises what PyTorch does once nothing is left to lower.
     """
     tracker = Tracker(predictor=predictor)
-    tracker.history_dtype = torch.float16  # half the RAM
     if lowered is not None:
         tracker.lowered = lowered
     ahead = images_ahead(
