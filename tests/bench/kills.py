@@ -100,6 +100,7 @@ def begin(arguments: Sequence[str], log: Path) -> int:
         sys.argv = ["vostool", *arguments]
         try:
             run_command()
+            code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
         except KeyboardInterrupt:  # before there is anything to interrupt

@@ -219,7 +219,7 @@ class TestAnInterruptedRun:
         self.run_into(davis16, weights, tmp_path / "out")
         path = tmp_path / "out" / "run.json"
         path.write_text(path.read_text().replace(f'"frames": {COUNT}', '"frames": NaN'))
-        with pytest.raises(InputError, match=r"run\.json: damaged at clip 'a'; --overwrite"):
+        with pytest.raises(InputError, match=r"run\.json: damaged: done: a: frames: "):
             evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
 
     def test_with_other_options_is_refused(

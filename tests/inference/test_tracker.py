@@ -246,8 +246,8 @@ class TestErrors:
         assert tracker.predictor.correction == GradientCorrection(3, steps=2)
         assert tracker.predictor.memory_frames == 4
         for options, words in (
-            ({"size": 3}, "size=3"),
-            ({"colour": "red"}, "colour=red"),
+            ({"size": 3}, "--size 3"),
+            ({"colour": "red"}, "--colour red"),
             ({"device": "abacus"}, "--device abacus: expected auto, cpu"),
             ({"predictor": tracker.predictor}, "has its own options"),
         ):

@@ -61,6 +61,11 @@ def job(video: Footage, tmp_path: Path) -> Job:
     return Job(video.path, (str(video.mask),), tmp_path / "out")
 
 
+def messages(report: dict[str, Any]) -> list[str]:
+    """Return the warnings of a report, without their codes."""
+    return [warning["message"] for warning in report["warnings"]]
+
+
 def masks_of(job: Job) -> dict[str, Picture]:
     return {
         path.name: read_mask(path, allow_empty=True) for path in sorted(job.output.glob("masks/*"))
@@ -239,7 +244,7 @@ class TestFolders:
     ) -> None:
         Image.fromarray(draw(0)[0]).save(frames / "preview.jpg")
         Image.fromarray(draw(0)[0]).save(frames / "raw.tga")
-        passed, kinds = segment(replace(job, video=frames), predictor)["warnings"]
+        passed, kinds = messages(segment(replace(job, video=frames), predictor))
         assert "1 pictures are passed over, as their kinds cannot be read: raw.tga" in passed
         assert "beside 4 png files, these are taken for frames too: preview.jpg" in kinds
 
@@ -276,7 +281,7 @@ class TestGivenMasks:
         self, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:
         given = self.folder(tmp_path, {"frame0002.png": draw(2)[1], "frame0003.png": draw(3)[1]})
-        (warning,) = segment(replace(job, masks=(given,)), predictor)["warnings"]
+        (warning,) = messages(segment(replace(job, masks=(given,)), predictor))
         assert "frame 2 is the first with a mask (frame0002.png): the masks of 2 frames" in warning
         assert [labels.any() for labels in masks_of(job).values()][:3] == [False, False, True]
 
@@ -291,7 +296,7 @@ class TestGivenMasks:
     ) -> None:
         masks = {f"{index}.png": 1 - np.minimum(draw(index)[1], 1) for index in range(8)}
         given = self.folder(tmp_path, masks)
-        warnings = segment(replace(job, masks=(given,)), predictor)["warnings"]
+        warnings = messages(segment(replace(job, masks=(given,)), predictor))
         assert len(warnings) == 6
         assert "0.png: object 1 covers " in warnings[0]
         assert warnings[-1] == "3 more warnings of this kind about masks"
