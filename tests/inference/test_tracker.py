@@ -247,7 +247,7 @@ class TestErrors:
         assert tracker.predictor.memory_frames == 4
         for options, words in (
             ({"size": 3}, "--size 3"),
-            ({"colour": "red"}, "--colour red"),
+            ({"colour": "red"}, "--colour: no such option"),
             ({"device": "abacus"}, "--device abacus: expected auto, cpu"),
             ({"predictor": tracker.predictor}, "has its own options"),
         ):
