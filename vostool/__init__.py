@@ -10,7 +10,7 @@
 What it offers is imported when it is first used, so that `import vostool` is quick.
 
 `__version__` is that of the release, and between releases that of the commit too, such as
-0.1.0+g8671726f5a or, with uncommitted changes, 0.1.0+g8671726f5a.dirty: two states of the code
+0.2.0+g8671726f5a or, with uncommitted changes, 0.2.0+g8671726f5a.dirty: two states of the code
 have two versions. It is found when it is asked for.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "Track", "Tracker", "VostoolError", "follow"]
 __version__: str
-RELEASE = "0.1.0"  # the latest one; a commit tagged v0.1.0 is that release
+RELEASE = "0.2.0"  # the latest one; a commit tagged v0.2.0 is that release
 
 _HOMES = {
     "Predictor": "vostool.inference.predictor",
@@ -68,7 +68,7 @@ def find_version() -> str:
 
 
 def with_commit(described: str) -> str:
-    """Return the version of what git describes: v0.1.0, v0.1.0-3-gCOMMIT or COMMIT, or -dirty."""
+    """Return the version of what git describes: v0.2.0, v0.2.0-3-gCOMMIT or COMMIT, or -dirty."""
     commit, dirty, _ = described.partition("-dirty")
     commit = commit.removeprefix(f"v{RELEASE}").rpartition("-")[2].removeprefix("g")
     local = ".".join(part for part in (f"g{commit}" if commit else "", dirty[1:]) if part)
