@@ -8,8 +8,9 @@ Shapes: B clips, N objects, H x W pixels, h x w = H/16 x W/16 positions, C key a
 value channels.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
+from vostool.model.interface import StoredMemory
 from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
 
 SHARED_WIDTH = 128  # of the memory encoder that has the query encoder's features
@@ -90,6 +92,16 @@ class StmMemory:
 
     frames: FrameMemory
     location: Tensor | None = None  # (B, N, 2, h, w), object and rest; None: not known
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """See `StoredMemory.to_tensors`; empty for a design whose memory is some of the frames."""
+        return self.frames.to_tensors() if isinstance(self.frames, StoredMemory) else {}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """See `StoredMemory.with_tensors`."""
+        if not isinstance(self.frames, StoredMemory):
+            return self
+        return replace(self, frames=self.frames.with_tensors(tensors))
 
 
 class Stm(nn.Module):
