@@ -20,9 +20,10 @@ from vostool.errors import UsageError
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
 from vostool.model.check import check_segmenter, random_frames
-from vostool.model.checkpoint import load_checkpoint, read_header
+from vostool.model.checkpoint import load_checkpoint, read_settings
 from vostool.model.chunks import InChunks
 from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
+from vostool.model.memory_designs import memory_design
 from vostool.model.plugin import load_plugin
 from vostool.model.stm import Stm, StmSettings
 from vostool.model.weights import find_weights, sha256
@@ -155,9 +156,8 @@ def check_memory(design: str | None, weights: Path) -> None:
     """Raise UsageError for a memory design that weights cannot have been trained for."""
     if design is None:
         return
-    settings = read_header(weights).get("settings")
-    trained = settings.get("memory", "stm") if isinstance(settings, dict) else design
-    if (design == "gcm") != (trained == "gcm"):
+    trained = read_settings(weights).memory
+    if memory_design(design).readout != memory_design(trained).readout:
         raise UsageError(
             f"--memory {design}: {weights} is trained for {trained}; expected weights of its own"
         )
