@@ -29,9 +29,9 @@ from tests.conftest import (
 from tests.datasets.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
 from vostool import __version__
-from vostool.claims import claimed
 from vostool.cli import main
 from vostool.errors import EXIT_CODES
+from vostool.files.claims import claimed
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint

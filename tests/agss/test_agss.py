@@ -17,8 +17,8 @@ from tests.datasets.making import recipe_of, write_library
 from tests.test_cli import Call, vostool  # noqa: F401
 from vostool.errors import UsageError, WeightsError
 from vostool.model.check import check_segmenter
-from vostool.model.foreign import GROUP
 from vostool.model.interface import Reference
+from vostool.model.plugin import GROUP
 from vostool.propagation.cycle import cycle_loss
 
 HERE = Path(__file__).parent

@@ -28,8 +28,8 @@ from PIL import Image
 
 from tests.conftest import TINY, film
 from tests.evaluate.making import write_davis16
-from vostool.claims import CLAIM
 from vostool.cli import main as run_command
+from vostool.files.claims import CLAIM
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from vostool.analysis.figures import save_figure
-from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions
+from vostool.model.memory import FrameMemory, MemoryOptions
+from vostool.model.memory_designs import MEMORIES, memory_design
 from vostool.preprocess import working_size
 
 KEY, VALUE = 64, 256  # channels
@@ -39,7 +40,7 @@ def measure(design: str, counts: list[int], size: tuple[int, int]) -> list[Point
     """Fill a memory frame by frame and time its read at each of `counts` frames."""
     torch.manual_seed(0)
     height, width = size
-    memory = MEMORIES[design](MemoryOptions(similarity="l2", sigma=3.5))
+    memory = memory_design(design)(MemoryOptions(similarity="l2", sigma=3.5))
     points = []
     for frame in range(1, max(counts) + 1):
         key, value = torch.randn(1, 1, KEY, height, width), torch.randn(1, 1, VALUE, height, width)

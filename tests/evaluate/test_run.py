@@ -18,13 +18,13 @@ from tests.evaluate.making import (
     write_davis17,
     write_youtube,
 )
-from vostool.claims import claimed
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
 from vostool.evaluate.output import score
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
 from vostool.evaluate.run import evaluate, holds
+from vostool.files.claims import claimed
 from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 

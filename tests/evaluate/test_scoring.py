@@ -18,11 +18,11 @@ from tests.evaluate.making import (
     write_grey,
     write_youtube,
 )
-from vostool.claims import is_alive
 from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.scoring import Scorer, deaf_to_interrupts, score_clip, score_clips
+from vostool.files.claims import is_alive
 from vostool.media.masks import write_mask
 
 

@@ -56,7 +56,7 @@ def check(needed: int, room: int) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-class Foreign(ColourSegmenter):
+class PlugIn(ColourSegmenter):
     """A model of another package, on a device with little room."""
 
     def __init__(self, room: Room) -> None:
@@ -86,7 +86,7 @@ class Foreign(ColourSegmenter):
         return super().segment(features, memory)
 
 
-class Own(Foreign):
+class Own(PlugIn):
     """The same as vostool's own models are: it remembers no more frames than it may."""
 
     memory_frames: int | None = 8
@@ -205,7 +205,7 @@ class TestWantOfMemory:
     def test_for_large_frames_in_the_middle_brings_the_older_ones_to_the_size(
         self, two: Footage
     ) -> None:
-        found, lowered = run(model_of(Foreign(Room(pixels=110 * 150, start=3)), size=192), two)
+        found, lowered = run(model_of(PlugIn(Room(pixels=110 * 150, start=3)), size=192), two)
         assert [(step.frame, step.limits) for step in lowered] == [
             (ARRIVAL + 3, Limits(192, 1)),  # in vain
             (ARRIVAL + 3, Limits(144, 1)),
@@ -213,8 +213,8 @@ class TestWantOfMemory:
         ]
         assert right(found, two)
 
-    def test_of_a_foreign_model_never_asks_it_to_remember_less(self, two: Footage) -> None:
-        network = Foreign(Room(frames=3))
+    def test_a_plug_in_model_is_never_asked_to_remember_less(self, two: Footage) -> None:
+        network = PlugIn(Room(frames=3))
         with pytest.raises(torch.OutOfMemoryError):
             run(model_of(network, size=2 * MIN_SHORT_SIDE), two)
         assert not hasattr(network, "memory_frames")

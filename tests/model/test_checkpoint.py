@@ -115,7 +115,7 @@ class TestRefusals:
         path = altered(
             saved, tmp_path / "w", lambda header, state: header.update(settings=settings)
         )
-        assert "settings that no network here has" in refusal(path)
+        assert "network settings" in refusal(path)
 
     def test_wrong_settings_in_one_line(self, saved: Path, tmp_path: Path) -> None:
         path = altered(

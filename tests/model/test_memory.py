@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from vostool.model.memory import (
-    MEMORIES,
     ContextMemory,
     FrameMemory,
     KernelMemory,
@@ -13,6 +12,7 @@ from vostool.model.memory import (
     Similarity,
     StackedMemory,
 )
+from vostool.model.memory_designs import MEMORIES, memory_design
 
 B, G, H, W, C, D = 2, 3, 2, 3, 4, 5
 
@@ -39,7 +39,7 @@ OPTIONS = {
 @pytest.fixture(params=OPTIONS)
 def memory(request: pytest.FixtureRequest) -> FrameMemory:
     """An empty memory of each design."""
-    return MEMORIES[request.param](OPTIONS[request.param])
+    return memory_design(request.param)(OPTIONS[request.param])
 
 
 class TestEveryMemory:

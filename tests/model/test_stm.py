@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tests.conftest import TINY, Scene, scene
 from vostool.model.interface import Reference
-from vostool.model.memory import MEMORIES, StackedMemory
+from vostool.model.memory import StackedMemory
+from vostool.model.memory_designs import MEMORIES
 from vostool.model.stm import Stm, StmMemory, StmSettings
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import Annotation, References, propagate

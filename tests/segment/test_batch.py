@@ -6,8 +6,8 @@ import pytest
 
 from tests.conftest import FRAMES, HEIGHT, ColourNetwork, film, interrupt
 from tests.test_cli import Call, vostool  # noqa: F401
-from vostool.claims import claimed
 from vostool.errors import InputError, UsageError
+from vostool.files.claims import claimed
 from vostool.media.frame import VideoInfo
 from vostool.media.video import probe as media_probe
 from vostool.segment.batch import read_batch

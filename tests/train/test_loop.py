@@ -543,7 +543,7 @@ class TestTheStart:
         save_file({"one": torch.ones(3)}, path, metadata={"vostool": json.dumps(header)})
         entries = recipe_of(init_weights=path).model_dump()
         del entries["network"]
-        with pytest.raises(WeightsError, match=r"settings that no network here has: .*depth"):
+        with pytest.raises(WeightsError, match=r"unsupported network settings: depth: unknown key"):
             start_run(Recipe.model_validate(entries), CPU)
 
     def test_from_a_network_with_another_memory_encoder_takes_up_the_rest(

@@ -31,13 +31,13 @@ from vostool.analysis.figures import (
     top_of_scale,
 )
 from vostool.analysis.reports import ErfReport, ResponseReport
-from vostool.claims import refuse_to_replace
 from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
-from vostool.inference.documents import Network
+from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, annotation_of
+from vostool.inference.reports import Network
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vostool.files import write_bytes, write_text
-from vostool.inference.documents import Document
+from vostool.files.documents import Document
 from vostool.media.frame import Rgb
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from vostool.inference.documents import Document, Network
+from vostool.files.documents import Document
+from vostool.inference.reports import Network
 
 
 class ResponseReport(Document):

@@ -22,14 +22,14 @@ from torch.nn import functional
 from vostool import __version__
 from vostool.analysis.figures import save_array, save_figure, save_json
 from vostool.analysis.reports import BandReport, SpectrumReport
-from vostool.claims import refuse_to_replace
 from vostool.datasets.layout import clip_names, clip_source, masks_root
 from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, UsageError
 from vostool.files import output_folder
-from vostool.inference.documents import Network
+from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.reports import Network
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import list_files
 from vostool.media.masks import parse_mask_options

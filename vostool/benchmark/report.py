@@ -5,7 +5,8 @@ Speeds are in frames per second, stages in milliseconds per frame, memory in MB 
 
 from typing import Any
 
-from vostool.inference.documents import Document, Network
+from vostool.files.documents import Document
+from vostool.inference.reports import Network
 
 
 class BenchDevice(Document):

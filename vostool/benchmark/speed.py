@@ -35,8 +35,8 @@ from vostool.device import (
     precision_name,
 )
 from vostool.errors import UsageError
-from vostool.inference.documents import Network
 from vostool.inference.predictor import Predictor
+from vostool.inference.reports import Network
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.preprocess import Size, working_size

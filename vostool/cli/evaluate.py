@@ -89,8 +89,8 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         *,
         model: "ModelOptions",
     ) -> None:
-        from vostool.claims import refuse_to_replace
         from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
+        from vostool.files.claims import refuse_to_replace
 
         if predictions is not None and (sweep or model != type(model)()):
             raise UsageError(

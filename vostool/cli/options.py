@@ -10,6 +10,7 @@ import typer
 
 from vostool import defaults
 from vostool.errors import InputError, UsageError
+from vostool.model.memory_designs import MEMORIES
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
@@ -63,10 +64,10 @@ ObjectsAtOnce = Annotated[
 MemoryDesign = Annotated[
     str | None,
     typer.Option(
-        help="Design of the memory bank: stm, kmn or gcm.",
+        help=f"Design of the memory bank: {', '.join(MEMORIES)}.",
         rich_help_panel="Model",
         show_default="set by the weights",
-        autocompletion=offer("stm", "kmn", "gcm"),
+        autocompletion=offer(*MEMORIES),
     ),
 ]
 TopK = Annotated[

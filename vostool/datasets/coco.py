@@ -28,6 +28,7 @@ from pydantic import (
 
 from vostool.errors import InputError, UsageError
 from vostool.files import read_text
+from vostool.files.documents import problem
 from vostool.media.image import MAX_PIXELS
 
 MAX_OUTLINE = 1_000_000  # pixels; pycocotools makes about 100 bytes of each
@@ -151,9 +152,7 @@ def checked(kind: type[Entry], where: str, entry: Any) -> Entry:
     try:
         return kind.model_validate(entry)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: {key}{': ' if key else ''}{first['msg']}") from error
+        raise InputError(f"{where}: {problem(error)}") from error
 
 
 def check_shape(where: str, segmentation: list[list[float]] | Runs, picture: Picture) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from vostool.datasets.layout import check_name, clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import read_text
-from vostool.inference.documents import problem
+from vostool.files.documents import problem
 from vostool.media.folder import list_files, list_images
 from vostool.media.frame import frame_name
 from vostool.media.labels import MAX_OBJECTS, VOID

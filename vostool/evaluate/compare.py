@@ -7,7 +7,7 @@ import numpy as np
 
 from vostool.errors import InputError
 from vostool.evaluate.results import ObjectScores, Results
-from vostool.inference.documents import Document
+from vostool.files.documents import Document
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from vostool import __version__
-from vostool.claims import claimed, refuse_to_replace
 from vostool.errors import InputError
 from vostool.evaluate.benchmarks import Benchmark
 from vostool.evaluate.report import worst_frames, write_report
@@ -17,6 +16,7 @@ from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import score_clips
 from vostool.evaluate.tables import write_tables
 from vostool.files import write_text
+from vostool.files.claims import claimed, refuse_to_replace
 
 MASKS, STATE = "masks", "run.json"  # in the folder of a run
 

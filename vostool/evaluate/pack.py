@@ -3,11 +3,11 @@
 import zipfile
 from pathlib import Path
 
-from vostool.claims import refuse_to_replace
 from vostool.errors import InputError
 from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
 from vostool.evaluate.scoring import read_prediction
 from vostool.files import atomic_write
+from vostool.files.claims import refuse_to_replace
 from vostool.media.folder import list_images
 from vostool.media.frame import frame_name
 from vostool.media.masks import read_values

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from vostool.errors import InputError
 from vostool.evaluate.metrics import Statistics, statistics
-from vostool.inference.documents import Document, problem
+from vostool.files.documents import Document, problem
 
 SCHEMA_VERSION = 1  # of results.json
 FILE = "results.json"

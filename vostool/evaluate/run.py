@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from vostool import __version__
-from vostool.claims import claimed
 from vostool.device import hardware_name, oom_as_device_error, precision_name
 from vostool.errors import InputError, VostoolError
 from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
@@ -27,6 +26,7 @@ from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import Scorer
 from vostool.evaluate.state import Done, RunFolder, read_state
 from vostool.files import make_folder
+from vostool.files.claims import claimed
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind

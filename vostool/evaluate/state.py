@@ -10,12 +10,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from vostool.claims import Claim, refuse_to_replace
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.output import MASKS, STATE
 from vostool.evaluate.results import FILE
 from vostool.files import make_folder, write_text
-from vostool.inference.documents import Document, problem
+from vostool.files.claims import Claim, refuse_to_replace
+from vostool.files.documents import Document, problem
 
 Status = Literal["running", "interrupted", "done"]
 Done = dict[str, Any]  # of a clip that is done, as `ClipDone` checks it

@@ -1,12 +1,21 @@
 """Model options given by the user. Must not import torch, so that invalid options fail fast."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from vostool import defaults
 from vostool.errors import UsageError
+from vostool.files.documents import expectation
+from vostool.model.memory_designs import known_design
 
 OWN_MODEL = defaults.MODEL  # vostool's own network; any other name is a plug-in model
 
@@ -25,7 +34,8 @@ class ModelOptions(BaseModel):
     memory_every: int = Field(default=defaults.MEMORY_EVERY, ge=1)
     memory_frames: int = Field(default=defaults.MEMORY_FRAMES, ge=2)
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
-    memory: Literal["stm", "kmn", "gcm"] | None = None  # None: as the weights were trained
+    # None: as the weights were trained
+    memory: Annotated[str, AfterValidator(known_design)] | None = None
     top_k: int | None = Field(default=None, ge=0)
     kernel_sigma: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     gc_every: int | None = Field(default=None, ge=1)
@@ -70,7 +80,7 @@ class ModelOptions(BaseModel):
             option = option_name(str(first["loc"][0]))
             if first["type"] == "extra_forbidden":
                 raise UsageError(f"{option}: no such option of a model") from error
-            expected = first["msg"].replace("Input should be", "expected")
+            expected = expectation(first["msg"])
             raise UsageError(f"{option} {first['input']}: {expected}") from error
 
 

@@ -20,10 +20,11 @@ from vostool.errors import UsageError
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
 from vostool.model.check import check_segmenter, random_frames
-from vostool.model.checkpoint import load_checkpoint, read_header
+from vostool.model.checkpoint import load_checkpoint, read_settings
 from vostool.model.chunks import InChunks
-from vostool.model.foreign import load_foreign
 from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
+from vostool.model.memory_designs import memory_design
+from vostool.model.plugin import load_plugin
 from vostool.model.stm import Stm, StmSettings
 from vostool.model.weights import find_weights, sha256
 from vostool.preprocess import Size, working_size
@@ -36,7 +37,7 @@ class Predictor:
     """A network, ready to run, and how."""
 
     network: Segmenter[Any, Any]
-    weights: Path | None  # None: those that a foreign model has of its own
+    weights: Path | None  # None: those that a plug-in model has of its own
     device: torch.device
     precision: torch.dtype
     size: int = 240  # short side of the frames that the network sees, pixels
@@ -110,7 +111,7 @@ class Predictor:
 def load_predictor(options: ModelOptions) -> Predictor:
     """Load weights onto a device.
 
-    Raises WeightsError, DeviceError or UsageError, and ContractError for a foreign model that
+    Raises WeightsError, DeviceError or UsageError, and ContractError for a plug-in model that
     is none.
     """
     device = choose_device(options.device)
@@ -128,14 +129,14 @@ def load_predictor(options: ModelOptions) -> Predictor:
             raise UsageError(f"{given}: --model {options.model} has its own memory")
         precision = choose_precision("fp32", device)  # what others can be trusted to run in
         path = None if options.weights == "default" else find_weights(options.weights)
-        network = load_foreign(options.model, path)
+        network = load_plugin(options.model, path)
     if isinstance(network, nn.Module):
         with oom_as_device_error(device):
             network.requires_grad_(False).eval().to(device, precision)
     if options.model != OWN_MODEL:
         images, masks = random_frames(network.stride)
         check_segmenter(network, images.to(device), masks.to(device))
-    # a foreign model has none: the papers' size and rate
+    # a plug-in model has none: the papers' size and rate
     advice = network.settings if isinstance(network, Stm) else StmSettings()
     return Predictor(
         network=network,
@@ -155,9 +156,8 @@ def check_memory(design: str | None, weights: Path) -> None:
     """Raise UsageError for a memory design that weights cannot have been trained for."""
     if design is None:
         return
-    settings = read_header(weights).get("settings")
-    trained = settings.get("memory", "stm") if isinstance(settings, dict) else design
-    if (design == "gcm") != (trained == "gcm"):
+    trained = read_settings(weights).memory
+    if memory_design(design).readout != memory_design(trained).readout:
         raise UsageError(
             f"--memory {design}: {weights} is trained for {trained}; expected weights of its own"
         )

@@ -6,7 +6,6 @@ that a weights file alone rebuilds its network. 16-bit weights are widened when 
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vostool.errors import OutputError, WeightsError
+from vostool.errors import WeightsError
+from vostool.files import atomic_write
+from vostool.files.documents import problem
 from vostool.model.stm import Stm, StmSettings
 
 FORMAT = 1
@@ -48,16 +49,10 @@ def write_half(
     path: Path, state: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write weights in 16 bits as safetensors; atomic. Raises OutputError."""
-    part = path.with_name(path.name + ".part")
     halves = {name: value.half().contiguous() for name, value in state.items()}
-    try:
+    with atomic_write(path, SafetensorError) as part:
         save_file(halves, part, metadata=metadata)
         part.chmod(0o644)  # it comes out readable by its owner alone
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"{path}: weights cannot be written there: {error}") from error
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -89,12 +84,13 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> StmSettings:
     """Return the settings of the network of a weights file, with `changes`; raises WeightsError."""
-    header = read_header(path)
+    settings = read_header(path).get("settings")
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path}: expected a table of network settings, found none")
     try:
-        return StmSettings.model_validate({**header["settings"], **(changes or {})})
-    except (ValidationError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: settings that no network here has: {reason}") from error
+        return StmSettings.model_validate({**settings, **(changes or {})})
+    except ValidationError as error:
+        raise WeightsError(f"{path}: unsupported network settings: {problem(error)}") from error
 
 
 def load_checkpoint(

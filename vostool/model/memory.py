@@ -8,7 +8,7 @@ stm   every position of every frame, read by attention (STM, Oh et al. 2019)
 kmn   the same, where a position answers near the place it matches best (KMN, Seong et al. 2020)
 gcm   the mean over all frames of one small matrix (GCM, Li, Shen and Shan 2020)
 
-A design of one's own is one class here, and a line in `MEMORIES`.
+Another design is one class, and a line in `vostool.model.memory_designs`.
 
 Shapes: B clips, G key groups (1 where all objects share the key, N where each has its
 own), C key and D value channels (D counts all objects of a group), h x w positions of a
@@ -19,7 +19,7 @@ frame, T frames.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class MemoryOptions:
 
     similarity: Similarity = "dot"
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
-    top: int = 0  # positions that a read goes by, those most alike; 0: all of them
+    top: int = 0  # memory positions that are attended to, those most similar; 0: all of them
     sigma: float = 7.0  # width of the kernel of KMN, positions
     # of its soft-argmax, in units of the similarity; None: the position itself, without gradient
     temperature: float | None = None
@@ -42,6 +42,9 @@ class MemoryOptions:
 
 class FrameMemory(Protocol):
     """What a memory design owes the network; it is made empty, of its options alone."""
+
+    # what the weights are trained for: those of a design also serve the others of the same readout
+    readout: ClassVar[str]
 
     def __init__(self, options: MemoryOptions) -> None: ...
 
@@ -59,6 +62,8 @@ class StackedMemory:
     At most `capacity` frames are kept. Past it the oldest goes that is not annotated; if all
     are, the oldest but the first.
     """
+
+    readout: ClassVar[str] = "attention"
 
     options: MemoryOptions = MemoryOptions()
     keys: tuple[Tensor, ...] = ()  # (B, G, h w, C'), see `comparable_key`
@@ -149,6 +154,8 @@ class ContextMemory:
     channels, normalised among themselves. Its size does not grow, so that nothing is forgotten.
     """
 
+    readout: ClassVar[str] = "context"
+
     options: MemoryOptions = MemoryOptions()
     context: Tensor | None = None  # (B, G, C, D)
     frames: int = 0
@@ -229,10 +236,3 @@ def comparable_query(query: Tensor, similarity: Similarity) -> Tensor:
         norm = query.square().sum(dim=3, keepdim=True)
         query = torch.cat([query, torch.ones_like(norm), -norm], dim=3)
     return query / math.sqrt(channels)
-
-
-MEMORIES: dict[str, type[FrameMemory]] = {
-    "stm": StackedMemory,
-    "kmn": KernelMemory,
-    "gcm": ContextMemory,
-}

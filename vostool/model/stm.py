@@ -10,17 +10,18 @@ value channels.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.interface import StoredMemory
-from vostool.model.memory import MEMORIES, FrameMemory, MemoryOptions, Similarity
+from vostool.model.memory import FrameMemory, MemoryOptions, Similarity
+from vostool.model.memory_designs import known_design, memory_design
 
 SHARED_WIDTH = 128  # of the memory encoder that has the query encoder's features
 
@@ -57,12 +58,12 @@ class StmSettings(BaseModel):
         description="the decoder sees at 1/16 where each object was in the frame remembered last",
     )
     similarity: Similarity = "dot"
-    memory: Literal["stm", "kmn", "gcm"] = "stm"
+    memory: Annotated[str, AfterValidator(known_design)] = "stm"
     top_k: int = Field(
         default=0,
         ge=0,
-        description="stm, kmn: remembered positions that each position of a frame goes by, once "
-        "trained; 0: all",
+        description="stm, kmn: memory positions that each position of a frame attends to, at "
+        "inference; 0: all",
     )
     kernel_sigma: float = Field(default=7.0, gt=0, description="kmn: width, positions")
     kernel_temperature: float = Field(
@@ -94,7 +95,7 @@ class StmMemory:
     location: Tensor | None = None  # (B, N, 2, h, w), object and rest; None: not known
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """See `StoredMemory.to_tensors`; empty where all can be found again from the frames."""
+        """See `StoredMemory.to_tensors`; empty for a design whose memory is some of the frames."""
         return self.frames.to_tensors() if isinstance(self.frames, StoredMemory) else {}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
@@ -229,7 +230,7 @@ class Stm(nn.Module):
             sigma=self.settings.kernel_sigma,
             temperature=self.settings.kernel_temperature if self.training else None,
         )
-        return MEMORIES[self.settings.memory](options)
+        return memory_design(self.settings.memory)(options)
 
     def segment(self, features: StmFeatures, memory: StmMemory) -> Tensor:
         """See `Segmenter.segment`."""

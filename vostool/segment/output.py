@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vostool.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.errors import Caution, OutputError
 from vostool.files import write_text
+from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap

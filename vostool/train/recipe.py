@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vostool.errors import InputError, UsageError
 from vostool.files import read_text
+from vostool.files.documents import problem
 from vostool.model.stm import StmSettings
 
 log = logging.getLogger(__name__)
@@ -254,9 +255,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {key or 'recipe'}: {first['msg']}") from error
+        raise UsageError(f"{path}: {problem(error)}") from error
 
 
 def apply_change(table: dict[str, Any], change: str) -> None:

@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vostool.claims import refuse_to_replace
 from vostool.device import is_out_of_memory
 from vostool.errors import InputError, UsageError, WeightsError
 from vostool.files import atomic_write
+from vostool.files.claims import refuse_to_replace
+from vostool.files.documents import problem
 from vostool.inference.options import ModelOptions
 from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
 from vostool.model.interface import Segmenter
@@ -148,11 +149,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         return Checkpoint.model_validate(state)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "content"
-        raise WeightsError(
-            f"{path}: not a checkpoint of this version: {key}: {first['msg']}"
-        ) from error
+        raise WeightsError(f"{path}: not a checkpoint of this version: {problem(error)}") from error
 
 
 def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:

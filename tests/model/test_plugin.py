@@ -11,8 +11,8 @@ from tests.conftest import FRAMES, HEIGHT, ColourMemory, ColourSegmenter, Footag
 from tests.evaluate.making import write_davis16
 from tests.test_cli import Call, vostool  # noqa: F401
 from vostool.model.check import check_segmenter
-from vostool.model.foreign import GROUP
 from vostool.model.interface import Adapter
+from vostool.model.plugin import GROUP
 
 
 class Colours(Adapter[ColourMemory]):
@@ -63,14 +63,14 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offer a plug-in model, and four that cannot run."""
     points = EntryPoints(
         [
-            EntryPoint("colours", "tests.model.test_foreign:Colours", GROUP),
+            EntryPoint("colours", "tests.model.test_plugin:Colours", GROUP),
             EntryPoint("gone", "nowhere.at_all:load", GROUP),
-            EntryPoint("broken", "tests.model.test_foreign:broken", GROUP),
-            EntryPoint("halved", "tests.model.test_foreign:halved", GROUP),
-            EntryPoint("wrong", "tests.model.test_foreign:Wrong", GROUP),
+            EntryPoint("broken", "tests.model.test_plugin:broken", GROUP),
+            EntryPoint("halved", "tests.model.test_plugin:halved", GROUP),
+            EntryPoint("wrong", "tests.model.test_plugin:Wrong", GROUP),
         ]
     )
-    monkeypatch.setattr("vostool.model.foreign.entry_points", lambda group: points)
+    monkeypatch.setattr("vostool.model.plugin.entry_points", lambda group: points)
 
 
 def test_an_adapter_of_two_methods_keeps_the_contract() -> None:

@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from vostool import claims
-from vostool.claims import CLAIM, HEARTBEAT, STALE, Holder, claimed, is_alive, refuse_to_replace
 from vostool.errors import OutputError
+from vostool.files import claims
+from vostool.files.claims import (
+    CLAIM,
+    HEARTBEAT,
+    STALE,
+    Holder,
+    claimed,
+    is_alive,
+    refuse_to_replace,
+)
 
 
 def leave_claim(folder: Path, holder: Holder, age: float = 0.0) -> None:

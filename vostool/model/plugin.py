@@ -23,7 +23,7 @@ from vostool.model.interface import Segmenter
 GROUP = "vostool.models"
 
 
-def load_foreign(name: str, weights: Path | None) -> Segmenter[Any, Any]:
+def load_plugin(name: str, weights: Path | None) -> Segmenter[Any, Any]:
     """Return the model that an installed package declares by this name.
 
     Raises ContractError if there is none, or if it cannot be imported or loaded.

@@ -1,0 +1,14 @@
+"""Parts that the reports of several commands share. Must not import torch."""
+
+from typing import Any
+
+from vostool.files.documents import Document
+
+
+class Network(Document):
+    """Which network made a result."""
+
+    model: str
+    file: str | None  # of the weights; None: a plug-in model's own
+    sha256: str | None
+    settings: dict[str, Any] | None
