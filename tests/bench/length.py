@@ -1,18 +1,22 @@
-"""Follow a video that never ends, and tell whether its frames get slower or take more memory.
+"""Follow a video that never ends, and tell whether its frames get slower or take more.
 
     python -m tests.bench.length VIDEO --mask MASK.png --frames 10000 --size 96
 
 The video is repeated, packet by packet, until it has so many frames, and goes through
 `vostool segment` from the first to the last, masks, overlay and all, in a temporary folder.
-Told are the milliseconds per frame and the memory held over the first and the last frames. On a
+Printed are the milliseconds per frame and the memory over the first and the last frames, and
+memory, threads and open files around one frame near the beginning and one near the end. On a
 machine that does other things too, CPU time is the one to go by.
 """
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import av
 
@@ -20,8 +24,12 @@ from vostool.benchmark.speed import peak_ram
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job, segment
+from vostool.segment.writers import DEFAULT
 
 PART = 500  # frames, of the beginning and of the end
+SETTLED = 200  # frames after which everything has been allocated once
+BEFORE_END = 100  # frames
+AROUND = 50  # frames that a figure is the mean of: memory wavers with the frames in flight
 
 
 def repeat(source: Path, target: Path, frames: int) -> None:
@@ -42,36 +50,64 @@ def repeat(source: Path, target: Path, frames: int) -> None:
                 output.mux(again)
 
 
-def held() -> float:
-    """Return the RAM that this process holds, MB (Linux)."""
-    status = Path("/proc/self/status").read_text().split("VmRSS:")[1]
-    return int(status.split()[0]) * 1024 / 1e6
+@dataclass(frozen=True)
+class Held:
+    """What this process holds (Linux)."""
+
+    memory: float  # MB of RAM
+    threads: float
+    files: float  # open ones
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return what is held at the moment."""
+        status = Path("/proc/self/status").read_text()
+        memory, threads = (
+            int(status.split(f"{name}:")[1].split()[0]) for name in ("VmRSS", "Threads")
+        )
+        files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        return cls(memory * 1024 / 1e6, threads, files)
+
+    @classmethod
+    def mean(cls, values: Sequence[Self]) -> Self:
+        """Return the mean of some."""
+        return cls(*(fmean(column) for column in zip(*map(astuple, values), strict=True)))
 
 
 @dataclass
 class Record:
-    """The clocks and the memory after each frame."""
+    """The clocks, and what is held, after each frame."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
 
     def __call__(self, done: int, total: int | None, words: str) -> None:
         self.wall.append(time.perf_counter())
         self.cpu.append(time.process_time())
-        self.memory.append(held())
+        self.held.append(Held.now())
 
     def tell(self, what: str, first: int, last: int) -> float:
         """Print what a stretch of frames took; return its CPU milliseconds per frame."""
         wall, cpu = (
             1000 * (clock[last] - clock[first]) / (last - first) for clock in (self.wall, self.cpu)
         )
-        memory = sum(self.memory[first : last + 1]) / (last + 1 - first)
+        memory = Held.mean(self.held[first : last + 1]).memory
         print(
             f"{what} {last - first} frames: {cpu:6.2f} ms of CPU, {wall:6.2f} ms per frame, "
             f"{memory:.0f} MB held on average"
         )
         return cpu
+
+    def compare(self, early: int, late: int) -> None:
+        """Print what is held around two frames, and by how much that differs."""
+        means = [Held.mean(self.held[frame - AROUND : frame + AROUND]) for frame in (early, late)]
+        for name in ("memory", "threads", "files"):
+            before, after = (getattr(each, name) for each in means)
+            print(
+                f"{name:7} around frame {early}: {before:.1f}, around frame {late}: {after:.1f} "
+                f"({after / before - 1:+.1%})"
+            )
 
 
 def main() -> None:
@@ -81,18 +117,23 @@ def main() -> None:
     parser.add_argument("--mask", required=True)
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--no-overlay", action="store_true")
     arguments = parser.parse_args()
     model, record = load_predictor(ModelOptions(size=arguments.size)), Record()
     with TemporaryDirectory(prefix="vostool-length-") as folder:
         video = Path(folder) / f"long{arguments.video.suffix}"
         repeat(arguments.video, video, arguments.frames)
-        job = Job(video, (arguments.mask,), Path(folder) / "out", end=arguments.frames)
+        outputs = ("masks",) if arguments.no_overlay else DEFAULT
+        output = Path(folder) / "out"
+        job = Job(video, (arguments.mask,), output, outputs, end=arguments.frames)
         report = segment(job, model, record)
     frames = report["frames"]
     part = min(PART, (frames - 1) // 2)
     first = record.tell("first", 0, part)
     last = record.tell(" last", frames - 1 - part, frames - 1)
     print(f"{last / first - 1:+.1%} of CPU time; peak {peak_ram()} MB over {frames} frames")
+    if frames > 2 * (SETTLED + BEFORE_END):
+        record.compare(SETTLED, frames - BEFORE_END)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tests.media.making import (
 )
 from vostool.errors import InputError, UsageError
 from vostool.media.compat import described_crop
+from vostool.media.frame import Frame
 from vostool.media.video import probe, read_frames, read_undamaged
 
 CLOSE = 12  # levels; what lossy coding and halved chroma may cost within a flat area
@@ -40,6 +41,16 @@ def shown_at(index: int, rgb: NDArray[np.uint8]) -> bool:
     """Whether a picture shows the white bar where number `index` has it."""
     expected = picture(index, rgb.shape[1], rgb.shape[0])
     return bool(np.abs(rgb[30, :].astype(int) - expected[30, :]).mean() < CLOSE)
+
+
+def damage(video: Path, broken: set[int]) -> Path:
+    """Spoil some pictures of a video of PNG, in place."""
+    data = bytearray(video.read_bytes())
+    starts = [match.start() for match in re.finditer(b"\x89PNG", data)]
+    for index in broken:
+        data[starts[index]] = 0
+    video.write_bytes(data)
+    return video
 
 
 @pytest.fixture(scope="module")
@@ -328,13 +339,45 @@ class TestDamage:
         assert 0 < count < 50
         assert "announced are 3.0 s: is the file complete?" in warnings[0]
 
+    @pytest.mark.parametrize("broken", [{11}, {10}, {9, 11}, {8, 9, 10, 11}])
+    def test_at_the_end_is_counted_and_nothing_else_is_lost(
+        self, tmp_path: Path, broken: set[int]
+    ) -> None:
+        video = damage(
+            make_video(tmp_path / "bad.mov", 12, codec="png", pixel_format="rgb24"), broken
+        )
+        whole = [index for index in range(12) if index not in broken]
+        warnings: list[str] = []
+        shown, problem = list[Frame](), ""
+        try:
+            shown.extend(read_frames(video, warnings=warnings))
+        except InputError as error:
+            problem = str(error)
+        assert len(shown) == len(whole)
+        assert all(shown_at(whole[frame.index], frame.rgb) for frame in shown)
+        assert f"skipped {len(broken)} damaged" in warnings[0]
+        assert f"the first after frame {min(broken) - 1}" in warnings[0]
+        assert ("breaks off" in problem) == (11 in broken)
+
+    def test_in_a_group_of_pictures_at_the_end_is_told(self, tmp_path: Path) -> None:
+        video = make_video(tmp_path / "end.mp4", 40, codec_options={"bf": "0", "g": "20"})
+        with av.open(str(video)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            last = packets[-1]
+            place = last.pos, last.size
+        data = bytearray(video.read_bytes())
+        data[place[0] : sum(place)] = b"\xff" * place[1]
+        video.write_bytes(data)
+        count = 0
+        with pytest.raises(InputError, match="breaks off after frame 38"):
+            for _ in read_frames(video):
+                count += 1
+        assert count == 39
+
     @pytest.mark.parametrize("broken", [0, 4])
     def test_what_cannot_be_decoded_is_passed_over(self, tmp_path: Path, broken: int) -> None:
         video = make_video(tmp_path / "bad.mov", 12, codec="png", pixel_format="rgb24")
-        data = bytearray(video.read_bytes())
-        starts = [match.start() for match in re.finditer(b"\x89PNG", data)]
-        data[starts[broken]] = 0
-        video.write_bytes(data)
+        damage(video, {broken})
         warnings: list[str] = []
         frames = list(read_frames(video, warnings=warnings))
         assert [frame.index for frame in frames] == list(range(11))

@@ -133,6 +133,18 @@ class TestRefusals:
         assert "query_key.weight" in message
         assert len(message.splitlines()) == 1
 
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e6])
+    @pytest.mark.parametrize("name", ["decoder.head.weight", "memory_value.bias"])
+    def test_weights_that_are_not_finite(
+        self, name: str, value: float, saved: Path, tmp_path: Path
+    ) -> None:
+        def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            state[name].view(-1)[-1] = value  # -1e6 is infinite in 16 bits
+
+        message = refusal(altered(saved, tmp_path / "w", change))
+        assert name in message
+        assert "not finite" in message
+
     def test_weights_of_another_width(self, saved: Path, tmp_path: Path) -> None:
         def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
             header["settings"]["key_channels"] = 9

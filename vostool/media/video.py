@@ -129,7 +129,7 @@ def _read_video(
         clock = Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
         if (stated := stated_rate(stream)) and stated != frame_rate(stream):
             notes.append(f"{path}: states {float(stated):g} frames per second, taken as 25")
-        pictures = islice(_pictures(container, stream, progress), end)
+        pictures = islice(_all_pictures(path, container, stream, progress), end)
         timed = clock.read(with_stored_times(pictures, container, stream))
         for index, (picture, time) in enumerate(timed):
             if index >= start:
@@ -155,10 +155,17 @@ def _read_video(
 class _Progress:
     """How far decoding got, and what it had to pass over."""
 
+    packets: int = 0  # given to the decoder
     frames: int = 0  # decoded so far
+    emptied: int = 0  # of these, how many came only after the last packet
     skipped: int = 0  # packets that could not be decoded
     skipped_at: int = 0  # frames decoded before the first of them
     failure: str = ""  # why nothing more came after the latest frame
+
+    @property
+    def in_flight(self) -> int:
+        """How many packets have neither given a frame nor been passed over."""
+        return max(0, self.packets - self.frames - self.skipped)
 
     def skip(self, error: av.FFmpegError) -> None:
         """Note a packet that cannot be decoded."""
@@ -173,11 +180,39 @@ class _Progress:
             yield f"skipped {self.skipped} damaged packet(s), the first {where}"
 
 
+def _all_pictures(
+    path: Path, container: InputContainer, stream: VideoStream, progress: _Progress
+) -> Iterator[VideoFrame]:
+    """Yield every picture that can be decoded, in order of presentation."""
+    yield from _pictures(container, stream, progress)
+    context = stream.codec_context
+    # what threads hold at the end: PyAV stops at the first damaged packet, often without an error;
+    # a decoder that puts pictures in order holds others too
+    complete = progress.emptied >= context.thread_count - 1 and not context.has_b_frames
+    if progress.in_flight and context.thread_count > 1 and not complete:
+        yield from _end_again(path, progress)
+
+
+def _end_again(path: Path, progress: _Progress) -> Iterator[VideoFrame]:
+    """Yield what comes after the frames so far, from a decoder of one thread, which holds none."""
+    known, again = progress.frames, _Progress()
+    with open_media(path) as container:
+        stream = find_video(container, path)
+        stream.codec_context.thread_type = "NONE"
+        # from the beginning: not every format finds the place of a time
+        for picture in islice(_pictures(container, stream, again), known, None):
+            progress.frames += 1
+            yield picture
+    progress.skipped, progress.skipped_at = again.skipped, again.skipped_at
+    progress.failure = again.failure
+
+
 def _pictures(
     container: InputContainer, stream: VideoStream, progress: _Progress
 ) -> Iterator[VideoFrame]:
-    """Yield every picture that can be decoded, in order of presentation."""
+    """Yield every picture, but with threads perhaps not those that a damaged end leaves."""
     for packet in _packets(container, stream, progress):
+        progress.packets += packet is not None
         try:
             pictures = stream.decode(packet)
         except av.FFmpegError as error:
@@ -185,6 +220,7 @@ def _pictures(
             continue
         for picture in pictures:
             progress.frames += 1
+            progress.emptied += packet is None
             progress.failure = progress.failure if packet is None else ""
             yield picture
 

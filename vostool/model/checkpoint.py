@@ -99,7 +99,8 @@ def load_checkpoint(
     """Rebuild a network from its weights file: float32, on the CPU, in evaluation mode.
 
     `changes` are settings to have other than the file's, such as the memory design.
-    Raises WeightsError as `read_header` does, or if weights and settings disagree.
+    Raises WeightsError as `read_header` does, if weights and settings disagree, or if a weight is
+    not a finite number.
     """
     settings = read_settings(path, changes)
     try:
@@ -109,6 +110,12 @@ def load_checkpoint(
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
+    for name, value in state.items():
+        if not value.isfinite().all():  # such a network finds nothing, without a word
+            raise WeightsError(
+                f"{path}: {name} holds values that are not finite numbers, as of a training that "
+                "diverged; give other weights"
+            )
     return network.to(memory_format=torch.channels_last).eval()
 
 
