@@ -16,7 +16,7 @@ from tests.conftest import TINY, draw, film
 from tests.datasets.making import write_coco, write_photograph, write_video_clip
 from tests.evaluate.making import predict_truth, write_davis16, write_davis17, write_youtube
 from tests.fuzz import edits
-from tests.fuzz.edits import ODD_NUMBERS, ODD_TEXTS, ODD_VALUES, Edit, some
+from tests.fuzz.edits import LARGE_NUMBERS, ODD_NUMBERS, ODD_TEXTS, ODD_VALUES, Edit, some
 from tests.fuzz.running import FOLDER_MARK, HERE, Case, run
 from tests.media.making import make_motion_jpeg, make_video
 from vostool.model.checkpoint import save_checkpoint
@@ -151,11 +151,7 @@ def read_base(folder: Path) -> Base:
 
 def damaged(case: Case, name: str, edit: SearchStrategy[Edit]) -> SearchStrategy[Case]:
     """Return a case with one of its files damaged."""
-
-    def with_file(change: Edit) -> Case:
-        return replace(case, files={**case.files, name: change(case.files[name])})
-
-    return edit.map(with_file)
+    return edit.map(lambda change: replace(case, damaged=name, edit=change))
 
 
 def loud(cases: SearchStrategy[Case]) -> SearchStrategy[Case]:
@@ -166,7 +162,9 @@ def loud(cases: SearchStrategy[Case]) -> SearchStrategy[Case]:
     )
 
 
-def document(form: edits.Format, values: Sequence[object] = ODD_VALUES) -> SearchStrategy[Edit]:
+def document(
+    form: edits.Format, values: Sequence[object] = (*ODD_VALUES, *LARGE_NUMBERS)
+) -> SearchStrategy[Edit]:
     """Return edits of a document, or, less often, of its bytes."""
     inner = edits.document_edits(form, values)
     return st.one_of(some(inner), some(inner), some(edits.byte_edits))
@@ -178,13 +176,23 @@ def videos(base: Base) -> SearchStrategy[Case]:
         **dict.fromkeys(("clip.mkv", "clip.avi", "clip.nut"), some(edits.byte_edits)),
     }
 
-    def of(name: str) -> SearchStrategy[Case]:
+    commands = st.sampled_from(
+        (
+            ("segment", "--cutouts"),
+            ("segment", "--start", "1"),
+            ("spectrum", "--end", "3"),
+            ("erf", "--iters", "2"),
+        )
+    )
+
+    def of(name: str, command: tuple[str, ...]) -> SearchStrategy[Case]:
         mask = "turned.png" if name in ("sound.mp4", "clip.avi") else "clip.png"
-        given = ("segment", name, "--mask", mask, "--cutouts", *TOY, *OUTPUT)
+        first = f"1:{mask}" if "--start" in command else mask
+        given = (*command, name, "--mask", first, *TOY, *OUTPUT)
         case = base.case("video", given, (name, "clip.png", "toy.safetensors"))
         return damaged(turned(case), name, kinds[name])
 
-    return st.sampled_from(sorted(kinds)).flatmap(of)
+    return st.tuples(st.sampled_from(sorted(kinds)), commands).flatmap(lambda drawn: of(*drawn))
 
 
 def turned(case: Case) -> Case:
@@ -248,6 +256,12 @@ def names(base: Base) -> SearchStrategy[Case]:
         given = ("segment", *CLIP, f"{option}={value}".replace("\0", "_"), *TOY, *OUTPUT)
         return replace(case, arguments=given)
 
+    def swept(value: str) -> Case:
+        files = base.case("names", (), ("davis16", "toy.safetensors")).files
+        sweep = f"--sweep={value}".replace("\0", "_")
+        given = ("eval", "davis16", "davis16", sweep, *TOY, *OUTPUT)
+        return replace(case, files=files, arguments=given)
+
     options = st.sampled_from(
         ("--mask", "--start", "--end", "--threshold", "--size", "--reference", "--memory-every",
          "--memory-frames", "--memory", "--top-k", "--gc-every", "--gc-rate", "--gc-stop",
@@ -256,7 +270,15 @@ def names(base: Base) -> SearchStrategy[Case]:
     values = st.one_of(
         odd_texts, st.sampled_from(ODD_NUMBERS).map(str), odd_texts.map(lambda x: f"{x}:clip.png")
     )
-    return st.one_of(st.builds(named, odd_texts, odd_texts), st.builds(asked, options, values))
+    sweeps = st.one_of(
+        odd_texts, st.builds("{}={}".format, st.sampled_from(("size", "weights", "x")), odd_texts)
+    )
+    return st.one_of(
+        st.builds(named, odd_texts, odd_texts),
+        st.builds(asked, options, values),
+        st.builds(asked, options, values),
+        st.builds(swept, sweeps),
+    )
 
 
 def tables(base: Base) -> SearchStrategy[Case]:
@@ -295,7 +317,8 @@ def reports(base: Base) -> SearchStrategy[Case]:
 def results(base: Base) -> SearchStrategy[Case]:
     case = base.case("results", ("eval", "compare", "out", "other.json"), (), "score")
     case = replace(case, files={**case.files, "other.json": case.files["out/results.json"]})
-    return damaged(case, "other.json", document(edits.JSON))
+    both = st.sampled_from((case, replace(case, arguments=(*case.arguments, "--json"))))
+    return both.flatmap(lambda each: damaged(each, "other.json", document(edits.JSON)))
 
 
 def benchmarks(base: Base) -> SearchStrategy[Case]:
@@ -333,7 +356,7 @@ def recipes(base: Base) -> SearchStrategy[Case]:
         return replace(case, arguments=(*TRAIN, f"--set={key}={value}".replace("\0", "_")))
 
     changed = st.builds(change, texts, texts)
-    edited = damaged(case, "recipe.toml", document(edits.TOML))
+    edited = damaged(case, "recipe.toml", document(edits.TOML, ODD_VALUES))
     return st.one_of(edited, edited, changed)
 
 

@@ -33,6 +33,7 @@ ODD_NUMBERS: tuple[int | float, ...] = (
     0, 1, -1, 2, 3, 255, 256, 0.5, 10**12, -(10**12), 2**31, 2**63 - 1, 2**63, 2**64, 10**400,
     1e-320, 1e308, -1e308, float("inf"), float("-inf"), float("nan"),
 )  # fmt: skip
+LARGE_NUMBERS = (1000, 20_000, 10**6)  # what memory and time may just hold
 # stand for values that no writer of documents would write
 RAW = {"@deep@": "[" * 50_000 + "]" * 50_000, "@digits@": "9" * 5000}
 ODD_VALUES: tuple[Any, ...] = (
@@ -139,8 +140,8 @@ def chain(edits: Sequence[Edit]) -> Edit:
 
 
 def some(edits: SearchStrategy[Edit], most: int = 3) -> SearchStrategy[Edit]:
-    """Return edits of several steps."""
-    return st.lists(edits, min_size=1, max_size=most).map(chain)
+    """Return edits of one step, which leaves most of a file well, or of several."""
+    return st.one_of(edits, st.lists(edits, min_size=1, max_size=most).map(chain))
 
 
 # ---- part by part
@@ -267,7 +268,9 @@ def rename(container: Any, key: Any, value: Any) -> None:
         container[str(value)] = taken
 
 
-def document_edits(form: Format, values: Sequence[Any] = ODD_VALUES) -> SearchStrategy[Edit]:
+def document_edits(
+    form: Format, values: Sequence[Any] = (*ODD_VALUES, *LARGE_NUMBERS)
+) -> SearchStrategy[Edit]:
     """Return edits of one value of a document; what is no such document stays as it is."""
 
     def edit_of(place: float, step: Step, value: Any) -> Edit:

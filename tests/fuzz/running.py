@@ -33,6 +33,7 @@ import vostool.cli.train
 import vostool.evaluate.scoring
 import vostool.inference.predictor
 from tests.conftest import ColourNetwork
+from tests.fuzz.edits import Edit
 from vostool.cli import main
 from vostool.errors import EXIT_CODES, VostoolError
 from vostool.media.video import read_frames
@@ -46,11 +47,17 @@ TOY = "toy.safetensors"  # weights in whose place objects are told by their colo
 
 @dataclass(frozen=True)
 class Case:
-    """A command and the files in the folder that it runs in, by name."""
+    """A command and the files in the folder that it runs in, by name; one of them is damaged."""
 
     kind: str
     arguments: tuple[str, ...]
     files: Mapping[str, bytes]
+    damaged: str = ""
+    edit: Edit = bytes
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a file, damaged if it is the one."""
+        return self.edit(self.files[name]) if name == self.damaged else self.files[name]
 
 
 @dataclass(frozen=True)
@@ -147,10 +154,10 @@ def write_case(case: Case, root: Path) -> Path:
     folder = root / HERE
     folder.mkdir(parents=True)
     (root / "temporary").mkdir()
-    for name, content in case.files.items():
+    for name in case.files:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.replace(FOLDER_MARK, str(folder).encode()))
+        path.write_bytes(case.content(name).replace(FOLDER_MARK, str(folder).encode()))
     return folder
 
 
