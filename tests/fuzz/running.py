@@ -1,0 +1,298 @@
+"""One command run in this process, and all that is wrong with how it ended.
+
+What must hold whatever the input: a documented exit code; on failure one line on stderr; nothing
+half-written; nothing changed outside of the output; no process or thread left; an answer in time.
+"""
+
+import gc
+import io
+import json
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load
+
+import vostool.cli.train
+import vostool.evaluate.scoring
+import vostool.inference.predictor
+from tests.conftest import ColourNetwork
+from tests.fuzz.edits import Edit
+from vostool.cli import main
+from vostool.errors import EXIT_CODES, VostoolError
+from vostool.media.video import read_frames
+
+PATIENCE = 20.0  # seconds that a command may take
+HERE = "above/here"  # where a command runs: what leaves its folder is noticed above
+OUTPUT = "out"
+FOLDER_MARK = b"@folder@"  # in files, stands for the folder that a command runs in
+TOY = "toy.safetensors"  # weights in whose place objects are told by their colour
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command and the files in the folder that it runs in, by name; one of them is damaged."""
+
+    kind: str
+    arguments: tuple[str, ...]
+    files: Mapping[str, bytes]
+    damaged: str = ""
+    edit: Edit = bytes
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a file, damaged if it is the one."""
+        return self.edit(self.files[name]) if name == self.damaged else self.files[name]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what is wrong with that."""
+
+    code: int  # -1: by an exception
+    out: str
+    err: str
+    seconds: float
+    folder: Path  # that it ran in
+    violations: tuple[str, ...] = ()
+
+
+class InlineExecutor:
+    """Does in this process what a pool of processes would."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what a pool takes."""
+
+    def submit(self, work: Callable[..., Any], *arguments: object) -> Future[Any]:
+        """Do it at once."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        """Nothing is left to do."""
+
+
+@contextmanager
+def stop_after_three_steps(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Have training end as by Ctrl-C: a damaged recipe may well ask for 10^12 steps."""
+    count = 0
+
+    def stop() -> bool:
+        nonlocal count
+        count += 1
+        return count == 3
+
+    yield stop
+
+
+@contextmanager
+def toys() -> Iterator[None]:
+    """Replace what takes long: trained weights, processes that score, training to the end."""
+    predictor, scoring = vostool.inference.predictor, vostool.evaluate.scoring
+    real = predictor.load_checkpoint  # type: ignore[attr-defined]
+
+    def load_toy(path: Path, *more: Any) -> Any:
+        return ColourNetwork() if path.name == TOY else real(path, *more)
+
+    with ExitStack() as stack:
+        for module, name, toy in (
+            (predictor, "load_checkpoint", load_toy),
+            (scoring, "ProcessPoolExecutor", InlineExecutor),
+            (sys.modules["vostool.cli.train"], "stop_signals", stop_after_three_steps),
+        ):
+            stack.enter_context(patch.object(module, name, toy))
+        yield
+
+
+@contextmanager
+def captured(folder: Path) -> Iterator[Callable[[], tuple[str, str]]]:
+    """Give a function that returns what was printed, by libraries of C too."""
+    files = [(folder / name).open("w+b", buffering=0) for name in ("stdout", "stderr")]
+    kept = [os.dup(number) for number in (1, 2)]
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for number, file in zip((1, 2), files, strict=True):
+        os.dup2(file.fileno(), number)
+    texts = [io.TextIOWrapper(file, "utf-8", write_through=True) for file in files]
+
+    def read() -> tuple[str, str]:
+        out, err = ((folder / name).read_text("utf-8", "replace") for name in ("stdout", "stderr"))
+        return out, err
+
+    try:
+        with patch.object(sys, "stdout", texts[0]), patch.object(sys, "stderr", texts[1]):
+            yield read
+    finally:
+        for number, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        for text in texts:
+            text.close()
+
+
+def write_case(case: Case, root: Path) -> Path:
+    """Write the files of a case somewhere below a folder, and return where it is to run."""
+    folder = root / HERE
+    folder.mkdir(parents=True)
+    (root / "temporary").mkdir()
+    for name in case.files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(case.content(name).replace(FOLDER_MARK, str(folder).encode()))
+    return folder
+
+
+def run(case: Case, root: Path) -> Outcome:
+    """Run a command in a new folder below `root`."""
+    root.mkdir()
+    folder = write_case(case, root)
+    before, given = snapshot(root), snapshot(folder / OUTPUT)
+    threads, back = set(threading.enumerate()), Path.cwd()
+    log = Path(tempfile.mkdtemp(prefix="vostool-fuzz-"))
+    started, problem = time.perf_counter(), ""
+    with toys(), captured(log) as read:
+        os.chdir(folder)
+        try:
+            with patch.object(tempfile, "tempdir", str(root / "temporary")):
+                code = call(case.arguments)
+        except BaseException:
+            code, problem = -1, traceback.format_exc()
+        finally:
+            os.chdir(back)
+        out, err = read()
+    seconds = time.perf_counter() - started
+    for name in ("stdout", "stderr"):
+        (log / name).unlink()
+    log.rmdir()
+    violations = [
+        *([f"exception: {problem}"] if problem else wrong_words(case, code, out, err)),
+        *(["too slow"] if seconds > PATIENCE else []),
+        *(f"outside of the output: {name}" for name in changed(before, snapshot(root))),
+        *broken(folder / OUTPUT, given, code),
+        *left(threads),
+    ]
+    return Outcome(code, out, err, seconds, folder, tuple(violations))
+
+
+def call(arguments: tuple[str, ...]) -> int:
+    """Run the command line, and return its exit code."""
+    with patch.object(sys, "argv", ["vostool", *arguments]):
+        try:
+            main()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files, and the names of all folders, but those of the output."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if f"{name}/".startswith(f"{HERE}/{OUTPUT}/"):
+            continue
+        found[name] = path.read_bytes() if path.is_file() else b""
+    return found
+
+
+def changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    names = before.keys() | after.keys()
+    return sorted(name for name in names if before.get(name) != after.get(name))
+
+
+# lines on stderr that are no error
+WORDS = re.compile(r"warning: |clip\.|\d+ frames, |.*: (already done)?$|.* on cpu: |first run: ")
+
+
+def wrong_words(case: Case, code: int, out: str, err: str) -> list[str]:
+    """Return what is wrong with an exit code and what was printed with it."""
+    found = []
+    if code not in EXIT_CODES or code == VostoolError.exit_code:
+        found.append(f"exit code {code}")
+    lines = err.split("\n")[:-1]
+    errors = [line for line in lines if line.startswith("vostool: ")]
+    batch = "--batch" in case.arguments
+    if bool(code) != bool(errors) or (len(errors) > 1 and not batch):
+        found.append(f"{len(errors)} errors with exit code {code}")
+    if any(not one.replace("\u3000", " ").isprintable() for one in errors):
+        found.append("a control character on stderr")
+    if "Traceback" in err or "internal error" in err:
+        found.append("a traceback")
+    if "--quiet" in case.arguments and lines != errors:
+        found.append("words in spite of --quiet")
+    if "--json" in case.arguments:
+        try:
+            json.loads(out, parse_constant=lambda name: 1 / 0)
+        except (ValueError, ZeroDivisionError):
+            found.append("stdout is no JSON document")
+    elif code not in (0, 9) and out and not batch:
+        found.append("a result on stdout although it failed")
+    return [f"{each}: {out[-300:]!r} {err[-3000:]!r}" for each in found]
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
+    ".png": lambda path: Image.open(path).load(),
+    ".jpg": lambda path: Image.open(path).load(),
+    ".mp4": lambda path: list(read_frames(path)),
+    ".csv": lambda path: path.read_text(encoding="utf-8"),
+    ".html": lambda path: path.read_text(encoding="utf-8").rindex("</html>"),
+    ".npy": np.load,
+    ".safetensors": lambda path: load(path.read_bytes()),
+    ".pt": lambda path: torch.load(path, weights_only=True),
+    ".zip": lambda path: zipfile.ZipFile(path).testzip(),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],
+}
+
+
+def broken(folder: Path, given: dict[str, bytes], code: int) -> list[str]:
+    """Return the files of an output that are not whole, but for those that were so before."""
+    found = []
+    for name, content in snapshot(folder).items():
+        path = folder / name
+        if given.get(name) == content or path.is_dir() or "tensorboard" in name:
+            continue
+        if path.name.startswith("."):
+            found.append(f"left in the output: {name}")
+        if "part" in path.name:
+            if code == 0:
+                found.append(f"left in the output: {name}")
+            continue
+        try:
+            READERS[path.suffix](path)
+        except Exception as error:
+            found.append(f"not whole: {name}: {error!r}")
+    return found
+
+
+def left(threads: set[threading.Thread], seconds: float = 3.0) -> list[str]:
+    """Return the threads and processes that have not ended some time later."""
+    end = time.monotonic() + seconds
+    while True:
+        more = set(threading.enumerate()) - threads
+        processes = multiprocessing.active_children()
+        if not more and not processes:
+            return []
+        if time.monotonic() > end:
+            return [f"left: {each}" for each in (*more, *processes)]
+        gc.collect()
+        time.sleep(0.02)

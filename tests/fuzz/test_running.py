@@ -1,0 +1,60 @@
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from tests.fuzz.running import Case, run
+
+CASE = Case("none", ("segment",), {"given.txt": b"as it was"})
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
+def end(code: int, *lines: str) -> None:
+    sys.stderr.writelines(f"{line}\n" for line in lines)
+    sys.exit(code)
+
+
+def write(name: str, content: str = "{") -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (fail, "exception: "),
+        (lambda: end(1, "vostool: a bug"), "exit code 1: "),
+        (lambda: end(77, "vostool: of no known kind"), "exit code 77: "),
+        (lambda: end(3), "0 errors with exit code 3"),
+        (lambda: end(3, "vostool: one", "vostool: two"), "2 errors with exit code 3"),
+        (lambda: end(0, "vostool: but well"), "1 errors with exit code 0"),
+        (lambda: end(3, "vostool: \x1b[31mred"), "a control character"),
+        (lambda: end(3, "vostool: x", "Traceback (most recent call last)"), "a traceback"),
+        (lambda: write("given.txt"), "outside of the output: above/here/given.txt"),
+        (lambda: write("../escaped"), "outside of the output: above/escaped"),
+        (lambda: write("out/run.json"), "not whole: run.json"),
+        (lambda: write("out/masks.part"), "left in the output: masks.part"),
+        (lambda: write("out/.claim"), "left in the output: .claim"),
+        (lambda: threading.Thread(target=sleep, args=(5,), daemon=True).start(), "left: <Thread"),
+    ],
+)
+def test_a_command_that_misbehaves_is_found_out(
+    behaviour: Callable[[], None], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tests.fuzz.running.main", behaviour)
+    found = run(CASE, tmp_path / "run").violations
+    assert found
+    assert found[0].startswith(words)
+
+
+def test_a_command_that_behaves_has_no_violations(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tests.fuzz.running.main", lambda: write("out/run.json", "{}"))
+    assert run(CASE, tmp_path / "run").violations == ()
