@@ -364,7 +364,7 @@ class TestDamage:
         with av.open(str(video)) as container:
             packets = [packet for packet in container.demux(video=0) if packet.size]
             last = packets[-1]
-            place = last.pos, last.size
+            place = last.pos or 0, last.size
         data = bytearray(video.read_bytes())
         data[place[0] : sum(place)] = b"\xff" * place[1]
         video.write_bytes(data)

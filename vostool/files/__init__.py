@@ -9,18 +9,20 @@ from vostool.errors import InputError, OutputError, VostoolError
 
 
 @contextmanager
-def atomic_write(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+def atomic_write(path: Path, *errors: type[Exception], sync: bool = True) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` once the block has ended well.
 
-    Raises OutputError for OSError, and for `errors` that the writer raises in its place; nothing
-    is then left behind.
+    Without `sync` a power cut may leave the new name to an empty file: for what is written often
+    and can be made again. Raises OutputError for OSError, and for `errors` that the writer raises
+    in its place; nothing is then left behind.
     """
     part = path.with_name(f"{path.name}.part")
     failures: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())  # or a power cut may leave the new name to an empty file
+        if sync:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         part.replace(path)
     except failures as error:
         with suppress(OSError):
@@ -34,9 +36,12 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, all or nothing; replaces an existing one. Raises OutputError."""
-    with atomic_write(path) as part:
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file, all or nothing; replaces an existing one. `sync` as for `atomic_write`.
+
+    Raises OutputError.
+    """
+    with atomic_write(path, sync=sync) as part:
         part.write_bytes(content)
 
 

@@ -128,7 +128,7 @@ def write_mask(path: Path, labels: LabelMap) -> None:
 
     Raises OutputError if the file cannot be written.
     """
-    write_bytes(path, encode_mask(labels))
+    write_bytes(path, encode_mask(labels), sync=False)
 
 
 def parse_mask_options(

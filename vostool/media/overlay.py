@@ -46,7 +46,7 @@ def write_cutout(path: Path, rgb: Rgb, labels: LabelMap) -> None:
     """Write what `cut_out` returns as PNG, all or nothing; raises OutputError."""
     buffer = io.BytesIO()
     Image.fromarray(cut_out(rgb, labels)).save(buffer, "PNG", compress_level=1)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), sync=False)
 
 
 def cut_out(rgb: Rgb, labels: LabelMap) -> NDArray[np.uint8]:
