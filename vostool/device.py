@@ -90,7 +90,7 @@ def oom_as_device_error(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that there is too little memory."""
+    """Return whether an error is running out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     # on a CPU PyTorch raises a plain RuntimeError

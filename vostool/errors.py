@@ -19,7 +19,7 @@ from typing import ClassVar, Self
 
 
 class VostoolError(Exception):
-    """The root: everything that vostool raises on purpose."""
+    """The root: every exception that vostool raises deliberately."""
 
     exit_code: ClassVar[int] = 1
     meaning: ClassVar[str] = "internal error"
@@ -100,17 +100,17 @@ EXIT_CODES: dict[int, str] = {
 
 
 class Caution(str):
-    """A warning: its message, with a code that stays the same when the words change."""
+    """A warning message with a stable code."""
 
     code: str
 
     def __new__(cls, code: str, message: str) -> Self:
-        """Give a message a code, unless it has one already, which then says more."""
+        """Give a message a code, unless it has a more specific one already."""
         caution = super().__new__(cls, message)
         caution.code = message.code if isinstance(message, Caution) else code
         return caution
 
     @property
     def report(self) -> dict[str, str]:
-        """What a report says of it."""
+        """Its entry in a report."""
         return {"code": self.code, "message": str(self)}

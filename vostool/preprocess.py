@@ -1,6 +1,6 @@
-"""Between pictures and tensors: how a frame and its mask become what the network reads, and back.
+"""Frames and masks to the network's tensors, and back.
 
-Shapes: a frame is H x W pixels, the network works at h x w.
+Shapes: a frame is H x W pixels, the network's input h x w.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from torch.nn import functional
 
 Size = tuple[int, int]  # height, width
 
-# Long frames are seen smaller than asked: in all at most as many pixels as one of 4:1 has, since
+# Long frames are scaled further down: to at most as many pixels as one of 4:1 has, since
 # memory and time grow with the square of the pixels. Few frames are longer than 32:9.
 LONGEST = 4
-ALWAYS_SEEN = 256**2  # pixels that are no burden at any shape
+ALWAYS_AFFORDABLE = 256**2  # pixels that are affordable at any shape
 
 
 def working_size(height: int, width: int, short_side: int, stride: int) -> Size:
-    """Return the height and width at which the network sees a frame.
+    """Return the height and width of the network's input for a frame.
 
     The short side is as asked, both are rounded to the nearest multiple of `stride`, at
     240 pixels a change of the aspect ratio of 3 per cent or less; so nothing is padded.
-    Frames longer than 4:1 are seen at a smaller scale: at no more than `most_pixels`, or one
+    Frames longer than 4:1 are scaled further down: to no more than `most_pixels`, or one
     stride for the short side.
     """
     most = most_pixels(short_side)
@@ -40,12 +40,12 @@ def working_size(height: int, width: int, short_side: int, stride: int) -> Size:
 
 
 def most_pixels(short_side: int) -> int:
-    """Return how many pixels of a frame the network sees at most."""
-    return max(LONGEST * short_side**2, ALWAYS_SEEN)
+    """Return the most pixels that the network's input may have."""
+    return max(LONGEST * short_side**2, ALWAYS_AFFORDABLE)
 
 
 def is_capped(height: int, width: int, short_side: int) -> bool:
-    """Return whether a frame is too long to be seen at the short side asked for."""
+    """Return whether a frame is too long for the requested short side."""
     long_side = short_side * max(height, width) / min(height, width)
     return long_side * short_side > most_pixels(short_side)
 
@@ -122,7 +122,7 @@ class BilinearAxis:
     before: Tensor  # (L,), from 0, ascending
     behind: Tensor  # (L,), the next one, if there is any
     share: Tensor  # (L,), of the one behind, from 0 to 1
-    places: NDArray[np.int64]  # `before` in RAM, so that no device is asked for every object
+    places: NDArray[np.int64]  # `before` in RAM, so that no object needs a device synchronisation
 
     @classmethod
     def between(cls, small: int, large: int, device: torch.device) -> Self:
@@ -139,7 +139,7 @@ class BilinearAxis:
         return type(self)(*parts)
 
     def around(self, there: NDArray[np.bool_]) -> slice:
-        """Return the large positions that see any of the small ones (l,), from first to last."""
+        """Return the large positions that depend on any of these small ones (l,), as one slice."""
         first, last = np.flatnonzero(there)[[0, -1]]
         start = int(np.searchsorted(self.places, first - 1))  # from where it is the one behind
         return slice(start, int(np.searchsorted(self.places, last, side="right")))

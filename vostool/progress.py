@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a line now and then elsewhere.
+"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere.
 
 Warnings that are logged meanwhile are printed too. Never imports torch.
 """
@@ -126,7 +126,7 @@ def time_left(count: int, speed: float) -> timedelta:
 class Pace:
     """The speed of a count since its first value, which need not be 0.
 
-    A count that falls starts anew.
+    A count that falls restarts the measurement.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from tests.evaluate.making import (
 from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
 from vostool.evaluate.metrics import score_frame
-from vostool.evaluate.scoring import Scorer, deaf_to_interrupts, score_clip, score_clips
+from vostool.evaluate.scoring import Scorer, score_clip, score_clips, without_interrupts
 from vostool.files.claims import is_alive
 from vostool.media.masks import write_mask
 
@@ -189,7 +189,7 @@ class TestABrokenPrediction:
 
 def test_processes_that_score_never_see_an_interrupt() -> None:
     code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with deaf_to_interrupts():
+    with without_interrupts():
         told = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert told.strip() == "True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -73,7 +73,7 @@ class Response:
     field: Values
     history: list[Values]  # after each step; kept of the main frame only
     share: float | None  # of the response that lies inside the object; None if there is none
-    area: float  # the object's share of the frame: what an even response would have inside
+    area: float  # the object's share of the frame: the share of a uniform response
 
 
 def erf(
@@ -218,7 +218,7 @@ def write(
 ) -> None:
     """Write all files; the report comes last."""
     output = plan.job.output
-    (output / "erf.json").unlink(missing_ok=True)  # it belongs to the files as they were
+    (output / "erf.json").unlink(missing_ok=True)  # it describes the older files
     titles = name_models(predictors)
     mains = [each for row in responses for each in row if each.frame.index == plan.main]
     highest = top_of_scale(each.field for each in mains)

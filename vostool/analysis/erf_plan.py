@@ -1,4 +1,4 @@
-"""What `vostool erf` is asked to analyse, and what that needs of the video."""
+"""The job of `vostool erf`, and the frames and masks that it needs."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ErfJob:
 
 @dataclass(frozen=True)
 class ErfPlan:
-    """A job with all that is known of it before a network runs."""
+    """A job with all that is determined before a network runs."""
 
     job: ErfJob
     info: VideoInfo

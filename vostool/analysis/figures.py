@@ -56,7 +56,7 @@ def heat(rgb: Rgb, values: Values, highest: float) -> Rgb:
 
 
 def top_of_scale(values: Iterable[Values]) -> float:
-    """Return the value at which the colour scale ends, whatever a few extreme pixels are."""
+    """Return the value at which the colour scale ends, robust to a few extreme pixels."""
     every = np.concatenate([each.ravel() for each in values])
     return float(np.quantile(every, TOP)) or float(every.max())
 

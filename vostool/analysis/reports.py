@@ -43,7 +43,7 @@ class BandReport(Document):
 
 
 class SpectrumReport(Document):
-    """What was corrected how, and the response by band."""
+    """The clips, the correction, and the response by band."""
 
     schema_version: int = 1
     versions: dict[str, str]

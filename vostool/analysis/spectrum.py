@@ -1,4 +1,4 @@
-"""`vostool spectrum`: what the correction does to masks, by frequency (journal Eq. 9, Fig. 3).
+"""`vostool spectrum`: the effect of the correction on masks, by frequency (journal Eq. 9, Fig. 3).
 
 The amplitudes of the mask before and after, and their ratio, are averaged over all corrected
 frames and objects, and drawn as contour maps.
@@ -88,7 +88,7 @@ def spectrum(
             raise InputError(f"{job.source}: no frame was corrected; try a smaller --gc-every")
         means = dict(zip(MAPS, total / count, strict=True))
         report = describe(job, predictor, [name for name, _, _ in clips], count, means)
-        (job.output / "spectrum.json").unlink(missing_ok=True)  # it belongs to the older files
+        (job.output / "spectrum.json").unlink(missing_ok=True)  # it describes the older files
         save_figure(job.output / "spectrum.png", draw(means))
         for name, values in means.items():
             save_array(job.output / f"{name}.npy", values.astype(np.float32))
@@ -170,7 +170,7 @@ def bands(means: dict[str, Map]) -> dict[str, BandReport]:
 def describe(
     job: SpectrumJob, predictor: Predictor, clips: Sequence[str], count: int, means: dict[str, Map]
 ) -> SpectrumReport:
-    """Return the report: what was corrected how, and the response by band."""
+    """Return the report: the clips, the correction, and the response by band."""
     assert predictor.correction is not None
     return SpectrumReport(
         versions={"vostool": __version__, "torch": torch.__version__},

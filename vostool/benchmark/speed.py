@@ -1,4 +1,4 @@
-"""`vostool bench`: how fast this machine runs the tool, stage by stage, and what it could reach.
+"""`vostool bench`: the speed of the tool on this machine, stage by stage, and the machine's peak.
 
 All passes run `vostool segment`, into a temporary folder: one to warm up, some for the speed, and
 one more with a clock around every call of the network. The network's FLOPs are compared with the
@@ -160,9 +160,9 @@ def clip_of(job: BenchJob, folder: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def bands(labels: LabelMap, count: int) -> LabelMap:
-    """Return a label map (H, W) whose objects are cut anew into `count` of the same area.
+    """Return a label map (H, W) whose objects are cut into `count` bands of the same area.
 
-    They are horizontal bands, numbered from 1 downwards.
+    The bands are horizontal, numbered from 1 downwards.
     """
     area = np.flatnonzero(labels)  # row by row
     cut = np.zeros(labels.size, np.uint8)
@@ -243,10 +243,10 @@ def frame_cost(predictor: Predictor, clip: BenchClip) -> FrameCost:
 
 def frames_remembered(references: References, frames: int, most: int | None) -> int:
     """Return how many frames the memory bank holds when a clip's last frame is segmented."""
-    seen = range(frames - 1)
-    kept = {index for index in seen if references.keep(index, annotated=index == 0)}
+    earlier = range(frames - 1)
+    kept = {index for index in earlier if references.keep(index, annotated=index == 0)}
     if references.previous:
-        kept |= set(seen[-1:])
+        kept |= set(earlier[-1:])
     return max(1, min(len(kept), most or len(kept)))
 
 
@@ -254,7 +254,7 @@ def frames_remembered(references: References, frames: int, most: int | None) -> 
 def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int) -> int:
     """Return the FLOPs of a frame without correction: encoded, segmented and memorised once.
 
-    A multiplication and an addition are two. `size` is that of the frames that the network sees.
+    A multiplication and an addition are two. `size` is that of the network's input.
     """
     network = predictor.segmenter
     image = torch.rand(1, 3, *size, device=predictor.device)

@@ -1,7 +1,7 @@
 """How long each stage of the network takes: a predictor whose calls are timed.
 
-The clock wraps the calls of the network from outside, so that the model and the frame loop know
-nothing of it; the masks are the same.
+The clock wraps the calls of the network from outside, so that the model and the frame loop are
+unchanged, and so are the masks.
 """
 
 import time
@@ -94,7 +94,7 @@ class TimedCorrection(GradientCorrection):
 
 
 def timed(predictor: Predictor, clock: StageClock) -> Predictor:
-    """Return a predictor that makes the same masks, and is timed."""
+    """Return a predictor with the same masks whose stages are timed."""
     correction = predictor.correction
     if correction is not None:
         correction = TimedCorrection(**asdict(correction), clock=clock)

@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, report. Alone prints and exits.
+"""The command line: parse, call one function, report. The only code that prints and exits.
 
 stdout carries the result only; messages and progress go to stderr. Nothing heavy is imported
 before a command runs, so that --help and shell completion answer at once.
@@ -38,7 +38,7 @@ app.add_typer(evaluation, name="eval")
 
 
 def print_version(wanted: bool) -> None:
-    """Answer --version."""
+    """Print the version and exit."""
     if wanted:
         from vostool import __version__
 
@@ -55,7 +55,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options before a command."""
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
         words = f"{error.filename or 'input or output'}: {error.strerror or error}"
         fail(words, InputError.exit_code, InputError.__name__)
     except Exception as error:
-        if json_wanted():
+        if json_requested():
             words = f"{type(error).__name__}: {error}"
             print_json(error_document(words, VostoolError.exit_code, "InternalError"))
         raise
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def refuse(error: Exception) -> NoReturn:
-    """Report a wrong command line, which Typer words, and exit."""
+    """Report a command line that Typer refuses, and exit."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()  # type: ignore[attr-defined]
         sys.exit(UsageError.exit_code)
@@ -99,15 +99,15 @@ def refuse(error: Exception) -> NoReturn:
 
 
 def fail(message: str, code: int, kind: str) -> NoReturn:
-    """Print in one line what went wrong, and a JSON document where one is wanted, and exit."""
+    """Print an error as one line, and as a JSON document if requested, and exit."""
     print(f"vostool: {one_line(message)}", file=sys.stderr)
-    if json_wanted():
+    if json_requested():
         print_json(error_document(message, code, kind))
     sys.exit(code)
 
 
-def json_wanted() -> bool:
-    """Return whether the command line asks for JSON; it may be one that cannot be parsed."""
+def json_requested() -> bool:
+    """Return whether the command line requests JSON, even if it cannot be parsed."""
     arguments = sys.argv[1:]
     if "--" in arguments:
         arguments = arguments[: arguments.index("--")]

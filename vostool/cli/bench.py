@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.options import AsJson, Quiet, require_mask, takes_model
-from vostool.cli.output import print_result, print_table, tell
+from vostool.cli.output import print_message, print_result, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +64,7 @@ def bench(
     with show_progress(f"bench on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
     for warning in report.warnings:
-        tell(f"warning: {warning}", quiet)
+        print_message(f"warning: {warning}", quiet)
     if not quiet:
         print_table(bench_table(report))
     if as_json:

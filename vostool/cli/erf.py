@@ -15,7 +15,7 @@ from vostool.cli.options import (
     Quiet,
     Size,
 )
-from vostool.cli.output import print_result, tell
+from vostool.cli.output import print_message, print_result
 
 
 def erf(
@@ -119,7 +119,7 @@ def erf(
         report = run(job, models, progress)
     for each in report.responses:
         inside = "no response" if each.share is None else f"{each.share:.1%} of the response"
-        tell(
+        print_message(
             f"{each.weights}, frame {each.frame}: {inside} inside the object, "
             f"which covers {each.area:.1%}",
             quiet,

@@ -9,7 +9,7 @@ import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
-from vostool.cli.output import print_json, print_path, print_table, tell
+from vostool.cli.output import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         check_train_meta(benchmark, train_meta)
         chosen = open_benchmark(benchmark, root, split, train_meta)
         for warning in chosen.warnings:
-            tell(f"warning: {warning}", quiet)
+            print_message(f"warning: {warning}", quiet)
         if predictions is not None:
             score_only(chosen, predictions, output, overwrite, pack, as_json, quiet)
             return
@@ -260,7 +260,7 @@ def compare_runs(
     runs = read_results(first), read_results(second)
     comparison = compare(*runs, names=(str(first), str(second)))
     for warning in comparison.warnings:
-        tell(f"warning: {warning}")
+        print_message(f"warning: {warning}")
     if as_json:
         print_json({**comparison.model_dump(), "warnings": comparison.warnings})
     else:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what was done is kept, and the user told how to go on.
+"""Ctrl-C and SIGTERM: finished work is kept, and the user is shown how to continue.
 
 Both are exceptions of the main thread. The code that they pass through closes what it writes
 and adds a note of what is kept (`BaseException.add_note`).
@@ -16,7 +16,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GO_ON, BEGIN_AGAIN = "go on with", "begin again with"
-CODE, CODE_TERMINATED = 130, 143  # as shells have it, 128 and the signal's number
+CODE, CODE_TERMINATED = 130, 143  # the shells' convention: 128 plus the signal's number
 
 
 class Terminated(KeyboardInterrupt):
@@ -24,7 +24,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interrupted(Exception):
-    """A command was interrupted; says in a few lines what is kept and how to go on."""
+    """A command was interrupted; the message says what is kept and how to continue."""
 
     def __init__(self, cause: KeyboardInterrupt) -> None:
         self.exit_code = CODE_TERMINATED if isinstance(cause, Terminated) else CODE
@@ -46,9 +46,9 @@ class InterruptibleGroup(TyperGroup):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Have SIGTERM raise Terminated meanwhile, once: later ones must not disturb the clearing up.
+    """Raise Terminated for the first SIGTERM; later ones must not disturb the clean-up.
 
-    `timeout` for one sends two.
+    `timeout`, for example, sends two.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -67,7 +67,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def way_on(words: str, *more: str) -> Iterator[None]:
-    """Add to an interruption by which command one goes on: this very one, and some options."""
+    """Add to an interruption the command that continues: the same one with some options added."""
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -20,7 +20,7 @@ MASK_REMEDY = (
 
 
 def offer(*values: str) -> Callable[[str], list[str]]:
-    """Return what completes an option in a shell, from its values."""
+    """Return a shell completion that offers some values."""
 
     def complete(incomplete: str) -> list[str]:
         return [value for value in values if value.startswith(incomplete)]
@@ -37,7 +37,7 @@ Size = Annotated[
     int | None,
     typer.Option(
         min=32,
-        help="Short side of the frames that the network sees, in pixels.",
+        help="Short side of the network's input, in pixels.",
         rich_help_panel="Model",
         show_default="set by the weights",
     ),
@@ -178,10 +178,10 @@ GcMemoryOnly = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a result.", rich_help_panel="Output")
+    bool, typer.Option("--overwrite", help="Replace an existing result.", rich_help_panel="Output")
 ]
 
-# what every command that runs a model takes: name, declaration and default
+# options of every command that runs a model: name, declaration and default
 MODEL: dict[str, tuple[Any, object]] = {
     "model": (ModelName, defaults.MODEL),
     "weights": (Weights, defaults.WEIGHTS),

@@ -21,14 +21,14 @@ def escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def tell(words: str, quiet: bool = False) -> None:
+def print_message(message: str, quiet: bool = False) -> None:
     """Print a line on stderr."""
     if not quiet:
-        print(one_line(words), file=sys.stderr, flush=True)
+        print(one_line(message), file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:
-    """Return a message as one line, as it is but for control characters, which are escaped."""
+    """Return a message as one line with control characters escaped."""
     joined = " ".join(line.strip() for line in text.splitlines() if line.strip())
     return "".join(
         each if each.isprintable() or unicodedata.category(each) == "Zs" else repr(each)[1:-1]
@@ -62,7 +62,7 @@ def print_result(
 
 
 def print_path(path: Path, as_json: bool) -> None:
-    """Print a path on stdout, unless a JSON document is to stand there."""
+    """Print a path on stdout, unless a JSON document is printed instead."""
     if not as_json:
         print(path)
 

@@ -8,7 +8,7 @@ import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
-from vostool.cli.output import document_of, print_json, print_result, tell
+from vostool.cli.output import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def segment(
         typer.Option(
             min=0,
             max=1,
-            help="Take the masks for soft ones of one object (grey edges, JPEG, a matte): the "
-            "object is what is at least that white, or that opaque.",
+            help="Read the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
+            "at least this white, or this opaque, are the object.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -59,8 +59,8 @@ def segment(
     batch: Annotated[
         Path | None,
         typer.Option(
-            help="Segment the videos of a CSV table, in place of one: columns video and mask, and "
-            "if need be output, start, end.",
+            help="Segment the videos of a CSV table instead: columns video and mask, and "
+            "optionally output, start, end.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -70,7 +70,7 @@ def segment(
         typer.Option(
             "-o",
             "--output",
-            help="Folder to write; with --batch that of the videos' folders.",
+            help="Folder to write; with --batch the parent of the videos' folders.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -94,7 +94,7 @@ def segment(
         bool,
         typer.Option(
             "--fail-on-warning",
-            help="Exit with code 9 if there are warnings; the result is complete all the same.",
+            help="Exit with code 9 if there are warnings; the result is still complete.",
             rich_help_panel="Output",
         ),
     ] = False,
@@ -160,7 +160,7 @@ def segment_one(
     job = replace(template, video=video, masks=tuple(mask or ()))
     with show_progress(f"{video.name} on {model.device}", quiet) as progress:
         report = run(job, model, progress)
-    tell_of(report, quiet)
+    print_summary(report, quiet)
     print_result(report, as_json, results_of(report))
     return report
 
@@ -184,10 +184,12 @@ def segment_batch(
         for outcome in segment_all(jobs, model, progress):
             outcomes.append(outcome)
             if outcome.error is not None:
-                tell(f"vostool: {outcome.error}")
+                print_message(f"vostool: {outcome.error}")
             elif outcome.report is not None:
-                tell(f"{outcome.job.video.name}:{' already done' * outcome.already}", quiet)
-                tell_of(outcome.report, quiet)
+                print_message(
+                    f"{outcome.job.video.name}:{' already done' * outcome.already}", quiet
+                )
+                print_summary(outcome.report, quiet)
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if as_json:
@@ -196,20 +198,20 @@ def segment_batch(
         for report in reports:
             print_result(report, as_json, results_of(report))
     if errors:
-        tell(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
+        print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
     return reports
 
 
 def document_of_job(outcome: "Outcome") -> dict[str, Any]:
-    """Return what --json prints of a job of a batch: its report, or its error."""
+    """Return what --json prints for a job of a batch: its report, or its error."""
     if outcome.error is not None:
         return {"video": str(outcome.job.video), **document_of(outcome.error)}
     return outcome.report or {}
 
 
 def results_of(report: dict[str, Any]) -> tuple[str, ...]:
-    """Return the outputs that a report may name the paths of."""
+    """Return the names of the outputs whose paths a report holds."""
     from vostool.segment.writers import WRITERS
 
     return tuple(name for name in WRITERS if name in report)
@@ -220,16 +222,16 @@ def refuse_warnings(reports: list[dict[str, Any]]) -> None:
     found = [message_of(warning) for report in reports for warning in report["warnings"]]
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        tell(f"vostool: --fail-on-warning: {found[0]}{more}")
+        print_message(f"vostool: --fail-on-warning: {found[0]}{more}")
         raise typer.Exit(WarningsError.exit_code)
 
 
-def tell_of(report: dict[str, Any], quiet: bool) -> None:
-    """Say what a person should know of a run: its warnings, and how fast it was."""
+def print_summary(report: dict[str, Any], quiet: bool) -> None:
+    """Print the warnings and the speed of a run."""
     for warning in report["warnings"]:
-        tell(f"warning: {message_of(warning)}", quiet)
+        print_message(f"warning: {message_of(warning)}", quiet)
     speed = report["fps"]
-    tell(
+    print_message(
         f"{report['frames']} frames, {speed['end_to_end']} frames/s "
         f"(network alone {speed['network']})",
         quiet,
@@ -237,7 +239,7 @@ def tell_of(report: dict[str, Any], quiet: bool) -> None:
 
 
 def message_of(warning: dict[str, str] | str) -> str:
-    """Return the words of a warning in a report; those of schema 1 had no code."""
+    """Return the message of a warning in a report; those of schema 1 had no code."""
     return warning["message"] if isinstance(warning, dict) else warning
 
 
@@ -249,7 +251,7 @@ def check_segment_input(
     start: int,
     end: int | None,
 ) -> None:
-    """Raise UsageError for arguments that make no sense together."""
+    """Raise UsageError for arguments that exclude each other."""
     if batch is not None:
         if video or mask or demo:
             raise UsageError("--batch names its videos and masks: give none, and no --demo")

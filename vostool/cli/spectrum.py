@@ -7,7 +7,7 @@ import typer
 
 from vostool import defaults
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
-from vostool.cli.output import print_result, tell
+from vostool.cli.output import print_message, print_result
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
@@ -83,5 +83,5 @@ def spectrum(
     for name, band in report.bands.items():
         total = "none" if band.after_to_before is None else f"{band.after_to_before:.2f}"
         words = f"mean ratio {band.ratio:.2f} (Eq. 9), ratio of the means {total}"
-        tell(f"{name} frequencies: after / before: {words}", quiet)
+        print_message(f"{name} frequencies: after / before: {words}", quiet)
     print_result(report, as_json, ("picture", "before", "after", "ratio"))

@@ -28,14 +28,14 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in the folder; of its recipe the last phase may be longer.",
+            help="Resume the run in the folder; the last phase of its recipe may be longer.",
         ),
     ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
-            help="Train nothing; write the latest weights of the run in the folder, as it is, to a "
-            "new file (its weights.safetensors has those that did best on the clips held out)."
+            help="Train nothing; write the latest weights of the run in the folder to a new file "
+            "(its weights.safetensors has those with the best score on the held-out clips)."
         ),
     ] = None,
     device: Device = "auto",
@@ -94,9 +94,9 @@ def train(
 
 @contextmanager
 def stop_signals(folder: Path) -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C or SIGTERM came; the second one acts at once.
+    """Give a function that returns whether Ctrl-C or SIGTERM came; a second one acts at once.
 
-    A step of training must not be torn apart; the loop asks between two of them, saves, and
+    A training step must not be interrupted; the loop asks between two steps, saves, and
     raises KeyboardInterrupt. What is kept in `folder` is then reported; after SIGTERM the exit
     code is 143.
     """

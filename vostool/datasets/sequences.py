@@ -44,7 +44,7 @@ class AnnotatedSequence(Protocol):
 
     @property
     def name(self) -> str:
-        """What the data set calls it."""
+        """Its name in the data set."""
 
     @property
     def length(self) -> int:

@@ -1,1 +1,1 @@
-"""Benchmarks: predict, score, tell, compare."""
+"""`vostool eval`: predict, score, report, compare."""

@@ -1,4 +1,4 @@
-"""What the journal paper printed (Tables 1 and 2), to stand beside a run's own scores.
+"""The journal paper's scores (Tables 1 and 2), to compare with a run's own.
 
 Frames per second are the paper's, of the network alone on a Titan Xp at 240x427.
 """

@@ -1,6 +1,6 @@
 """Results as an HTML page: one file that needs nothing beside it.
 
-The content is decided here, its looks in `report.html.jinja`: figures, curves as SVG, and of the
+The content is made here, the layout is in `report.html.jinja`: figures, curves as SVG, and of the
 clips with the lowest scores one frame each, with truth, prediction and error as pictures.
 
 Shapes: rgb (H, W, 3), labels (H, W), both uint8.

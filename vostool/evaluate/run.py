@@ -1,8 +1,8 @@
-"""`vostool eval`: follow the objects of every clip of a benchmark, and score what comes out.
+"""`vostool eval`: segment every clip of a benchmark, and score the masks.
 
-The network works on the next clip while the masks of the last one are scored. After each
-clip the folder's run.json says so; an interrupted run goes on from there, and only if all
-options are the same: no result of another run is ever taken.
+The network runs on the next clip while the masks of the last one are scored. Each finished clip
+is recorded in the folder's run.json; an interrupted run is resumed from there, only if all
+options are the same: results of different runs are never mixed.
 """
 
 import json
@@ -50,8 +50,8 @@ def evaluate(
     """Predict all clips of a benchmark into `folder`/masks/<clip>, score and report them.
 
     Raises OutputError if the folder holds a finished run or one with other options, and
-    what predicting and scoring raise; clips that are done by then are not done again, and
-    KeyboardInterrupt gets a note of how many they are.
+    what predicting and scoring raise; finished clips are not repeated, and
+    KeyboardInterrupt gets a note of how many there are.
     """
     total = count_frames(benchmark)
     run = RunFolder(folder, describe(benchmark, predictor))
@@ -61,11 +61,11 @@ def evaluate(
         for number, clip in enumerate(benchmark.clips, start=1):
             words = f"{clip.name}, {number} of {len(benchmark.clips)} clips"
 
-            def tell(done: int, before: int = frames, words: str = words) -> None:
+            def report(done: int, before: int = frames, words: str = words) -> None:
                 progress(before + done, total, words)
 
             if clip.name not in run.done:
-                run.finish(clip.name, predict(clip, predictor, folder / MASKS / clip.name, tell))
+                run.finish(clip.name, predict(clip, predictor, folder / MASKS / clip.name, report))
             frames += int(run.done[clip.name]["frames"])
             if clip.objects:
                 scores[clip.name] = scorer.submit(clip, folder / MASKS / clip.name)
@@ -98,7 +98,7 @@ def count_frames(benchmark: Benchmark) -> int | None:
 
 
 def describe(benchmark: Benchmark, predictor: Predictor) -> dict[str, Any]:
-    """Return all that decides about the masks of a run, as JSON has it."""
+    """Return all settings that affect the masks of a run, JSON-serialisable."""
     network = predictor.identity
     description = {
         "vostool": __version__,
@@ -129,9 +129,9 @@ def predict(
     clip: BenchmarkClip,
     predictor: Predictor,
     folder: Path,
-    tell: Callable[[int], None] = lambda _: None,
+    report: Callable[[int], None] = lambda _: None,
 ) -> Done:
-    """Write a mask for every frame of a clip; return what it took."""
+    """Write a mask for every frame of a clip; return its frames, seconds and limits."""
     if clip.source is None:
         raise VostoolError(f"{clip.name}: has no frames")
     shutil.rmtree(folder, ignore_errors=True)
@@ -155,7 +155,7 @@ def predict(
         for frame, labels in follow(pictures, given, predictor, watch, lowered):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
-            tell(frames)
+            report(frames)
     seconds = {"network": watch.network, "total": time.perf_counter() - started}
     return {"frames": frames, **seconds, "lowered": [step.report for step in lowered]}
 

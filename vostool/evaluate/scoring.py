@@ -1,4 +1,4 @@
-"""Masks against the truth, clip by clip, in processes of their own.
+"""Scores of masks against the truth, clip by clip, in worker processes.
 
 Nothing is skipped: a mask that is missing, of another size or with an id that the clip has
 not is an error that names the file. The worker processes never import torch.
@@ -51,8 +51,8 @@ class Scorer:
         )
 
     def submit(self, clip: BenchmarkClip, folder: Path) -> Future[ClipScores]:
-        """Score the masks of a clip, in a folder, some time."""
-        with deaf_to_interrupts():
+        """Queue the masks of a clip, in a folder, for scoring."""
+        with without_interrupts():
             return self._pool.submit(score_clip, clip, folder)
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class Scorer:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if problem is not None:  # what they are at is of no use any more
+        if problem is not None:  # their results are no longer needed
             for process in set(multiprocessing.active_children()) - self._others:
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -74,8 +74,8 @@ class Scorer:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Have the processes that start meanwhile never see Ctrl-C: the first one ends them."""
+def without_interrupts() -> Iterator[None]:
+    """Have processes started in the block ignore Ctrl-C: their parent ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -87,7 +87,7 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 
 def begin_work(life: Connection) -> None:
-    """Prepare a worker: it ends when `life` does, and lets the network go first."""
+    """Prepare a worker: it ends when `life` does, and has a lower priority than the network."""
     Thread(target=end_with, args=(life,), name="end-with-parent", daemon=True).start()
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):

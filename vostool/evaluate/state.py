@@ -1,4 +1,4 @@
-"""The folder of an evaluation run: what it holds, whose it is, and which clips are done."""
+"""The folder of an evaluation run: its description, its claim, and its finished clips."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ class ClipDone(Document):
 
 @dataclass(frozen=True)
 class State:
-    """What run.json says: what the run is, how it ended, and its clips that are done."""
+    """The content of run.json: the run's description, its status, and its finished clips."""
 
     description: dict[str, Any]
     status: Status
@@ -58,7 +58,7 @@ def read_state(path: Path) -> State:
             done[clip] = ClipDone.model_validate(entry).model_dump()
         except ValidationError as error:
             raise InputError(
-                f"{path}: damaged: done: {clip}: {problem(error)}; give --overwrite to begin anew"
+                f"{path}: damaged: done: {clip}: {problem(error)}; give --overwrite to start again"
             ) from error
     return State(found, status, done)
 
@@ -67,7 +67,7 @@ class RunFolder:
     """The folder of a run and what is done in it: run.json, rewritten after every clip."""
 
     def __init__(self, folder: Path, description: dict[str, Any]) -> None:
-        """Look at a folder for a run as it is described."""
+        """Open the folder of a run with a description; reads nothing yet."""
         self.folder, self.description = folder, description
         self.done: dict[str, Done] = {}
         self.status: Status = "running"
@@ -94,7 +94,7 @@ class RunFolder:
         else:
             if not (self.folder / STATE).exists():
                 refuse_to_replace((self.folder / FILE, self.folder / MASKS), "choose another -o")
-            self.write("running")  # first: from here on nobody takes an older run for whole
+            self.write("running")  # first: from here on an older run does not count as complete
         make_folder(self.folder / MASKS)
         self.clear()
 
@@ -142,7 +142,7 @@ class RunFolder:
         write_text(self.folder / STATE, json.dumps(content, indent=1) + "\n")
 
     def clear(self) -> None:
-        """Remove all that a run leaves but the clips that are done: the rest is made anew."""
+        """Remove all files of a run but its finished clips."""
         try:
             for clip in (self.folder / MASKS).iterdir():
                 if clip.is_dir() and clip.name not in self.done:

@@ -31,12 +31,12 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What it is called in words."""
+        """Its name: the options as typed."""
         return ",".join(f"{name}={value}" for name, value in self.values)
 
     @property
     def folder(self) -> str:
-        """What its folder is called: its name, safe and no longer than file systems allow."""
+        """The name of its folder: safe, and no longer than file systems allow."""
         safe = UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", self.name)
         content = safe.encode()
         if len(content) <= LONGEST:

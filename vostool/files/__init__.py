@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the one way to read text."""
+"""Atomic writing of files, and reading of text."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from vostool.errors import InputError, OutputError, VostoolError
 
 @contextmanager
 def atomic_write(path: Path, *errors: type[Exception], sync: bool = True) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` once the block has ended well.
+    """Give a path to write to, which replaces `path` once the block has ended without an error.
 
     Without `sync` a power cut may leave the new name to an empty file: for what is written often
     and can be made again. Raises OutputError for OSError, and for `errors` that the writer raises

@@ -1,7 +1,7 @@
-"""May a run write here? What must not be replaced, and who is at work in a folder.
+"""Exclusive use of an output folder, and protection of what exists already.
 
-A process claims a folder by a file that only one can make, names itself in it and renews its
-time every few seconds. A claim is void once its process is gone or its time has run out.
+A process claims a folder by creating a file exclusively, identifies itself in it and renews its
+modification time every few seconds. A claim is void once its process is gone or its time expired.
 
 Everything rests on `link` and `rename`, which are atomic on network file systems too, and on the
 clock of the file system, which all hosts share; lock files and the hosts' own clocks are not.
@@ -59,7 +59,7 @@ class Holder:
 
 @dataclass
 class Claim:
-    """A folder that is this process's own, as long as nobody took it for dead."""
+    """A folder that this process holds, until another one takes the claim over as void."""
 
     path: Path
     holder: Holder
@@ -75,7 +75,7 @@ class Claim:
             )
 
     def keep(self) -> None:
-        """Give signs of life until `release` is called."""
+        """Renew the claim until `release` is called."""
         while not self._stopped.wait(HEARTBEAT):
             try:
                 if read_holder(self.path)[0].token != self.holder.token:
@@ -89,7 +89,7 @@ class Claim:
                 continue  # a network that is away may come back
 
     def release(self) -> None:
-        """Give the folder up, if it is this claim's still."""
+        """Release the folder, if this claim still holds it."""
         self._stopped.set()
         with suppress(OSError):
             if read_holder(self.path)[0].token == self.holder.token:
@@ -98,7 +98,7 @@ class Claim:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Claim]:
-    """Keep all other processes out of a folder, which is made and, if left empty, removed again.
+    """Claim a folder exclusively; it is created and, if left empty, removed again.
 
     Raises OutputError if another one is at work there, or if it cannot be written.
     """
@@ -135,7 +135,7 @@ def acquire(path: Path, holder: Holder) -> None:
 
 
 def busy(folder: Path, holder: Holder) -> OutputError:
-    """Return the error that says who is at work in a folder."""
+    """Return the error that names the process at work in a folder."""
     return OutputError(
         f"{folder}: another vostool is at work in it, process {holder.pid} on {holder.host} since "
         f"{holder.since}; wait for it or choose another -o"
@@ -155,7 +155,7 @@ def place(part: Path, path: Path, holder: Holder) -> bool:
     try:
         os.link(part, path)
     except FileExistsError:
-        # a network may lose the answer and ask again
+        # a network file system may lose the reply and retry
         with suppress(OSError):
             return read_holder(path)[0].token == holder.token
         return False
@@ -171,7 +171,7 @@ def place(part: Path, path: Path, holder: Holder) -> bool:
 def take_over(path: Path, part: Path, void: Holder, holder: Holder) -> None:
     """Put a file in the place of a void claim; raises OutputError if another process did.
 
-    Whoever wants to must first hold a claim of its own, named after the void one. Without it two
+    The process must first hold a second claim, named after the void one. Without it two processes
     might both find a claim void, and the second one replace the first one's.
     """
     right = path.with_name(f"{path.name}.{void.token or 'damaged'}.over")
@@ -212,7 +212,7 @@ def is_alive(pid: int) -> bool:
     """Return whether a process of this host runs, as far as there is a way to know."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX"  # one that has ended, but that nobody has asked how
+        return state not in "ZX"  # a zombie: ended, but not reaped
     except OSError:
         pass
     if os.name == "nt":  # where signal 0 is Ctrl-C

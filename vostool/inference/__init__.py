@@ -1,1 +1,1 @@
-"""A loaded network at work on a video."""
+"""Inference: a loaded network applied to a video."""

@@ -1,4 +1,4 @@
-"""A video and masks in, the masks of every frame out: for Python, what `vostool segment` is."""
+"""The Python counterpart of `vostool segment`: a video and masks in, masks of every frame out."""
 
 import logging
 import os
@@ -34,14 +34,14 @@ def follow(
     """Yield the frames of a video with their objects, from `start` up to but not including `end`.
 
     `source` is a file or a folder of images. `masks` are by the number of their frame, each an
-    array (H, W) of ids or the path of a mask file; where one is given, its objects come out just
-    as they went in. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
+    array (H, W) of ids or the path of a mask file; where one is given, its objects are returned
+    exactly as given. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
     its `time` in seconds; its objects are (H, W) uint8, 0 for the background.
     `predictor` and `options` as for `Tracker`.
 
-    Raises at once UsageError, InputError, MaskError, WeightsError or DeviceError, and on the way
-    InputError where the video breaks off, DeviceError if memory runs out for good. What is
-    merely damaged, or a mask that the video ends before, is a warning of the log.
+    Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
+    iteration InputError where the video breaks off, DeviceError if even the lowest limits run
+    out of memory. Damage that can be skipped, and masks after the end, are logged as warnings.
     """
     for frame in masks:
         if frame < start or (end is not None and frame >= end):

@@ -1,9 +1,9 @@
-"""When a device runs out of memory: go on with less, from the very frame that did not fit.
+"""Recovery from running out of memory: lower the limits and retry the frame that did not fit.
 
-First fewer objects at a time, which changes no mask; then fewer remembered frames; then smaller
-ones. A memory belongs to the limits it was made in, so that after each step the frames of the
-track's history, which lie in RAM, are memorized again. A memory of more frames than that, as
-gcm's mean over all, loses the others.
+First fewer objects at a time, which changes no mask; then fewer frames in the memory bank; then
+smaller frames. A memory bank is tied to the limits it was made with, so that after each step the
+frames of the track's history, kept in RAM, are memorised again. A memory of all frames, such as
+gcm's mean, loses those that are not in the history.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -20,14 +20,14 @@ from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, image_tensor, place_objects, resize
 from vostool.propagation.frame_loop import Annotation, MaskedFrame, Track, overwrite
 
-MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames objects are lost anyway
+MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames most objects are lost
 
 
 @dataclass(frozen=True)
 class Limits:
     """What bounds the memory that a model takes; the names are those of its options."""
 
-    size: int  # short side of the frames that the network sees, pixels
+    size: int  # short side of the network's input, pixels
     objects_at_once: int | None = None  # None: all
     memory_frames: int | None = None  # None: the model has no such limit
 
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class LimitChange:
-    """A step down: on which frame of the video, to which limits, and in words."""
+    """A lowering of the limits: the frame of the video, the new limits, and a description."""
 
     frame: int
     limits: Limits
@@ -65,7 +65,7 @@ class LimitChange:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The step as JSON has it."""
+        """The change, JSON-serialisable."""
         return {"frame": self.frame, **asdict(self.limits)}
 
 

@@ -34,26 +34,26 @@ from vostool.propagation.frame_loop import MEMORY, REFERENCE_SETS, FrameLoop, Re
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network, ready to run, and how."""
+    """A loaded network and its inference settings."""
 
     network: Segmenter[Any, Any]
-    weights: Path | None  # None: those that a plug-in model has of its own
+    weights: Path | None  # None: a plug-in model's own
     device: torch.device
     precision: torch.dtype
-    size: int = 240  # short side of the frames that the network sees, pixels
+    size: int = 240  # short side of the network's input, pixels
     references: References = MEMORY
-    memory_frames: int | None = None  # the most that are remembered at a time
-    objects_at_once: int | None = None  # the most that the network works on at a time
+    memory_frames: int | None = None  # the most that the memory bank holds
+    objects_at_once: int | None = None  # the most that the network processes at a time
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
 
     @property
     def limits(self) -> Limits:
-        """What bounds the memory it takes; of the frames remembered only where it heeds that."""
+        """What bounds its memory use; of `memory_frames` only if the network has such a limit."""
         return Limits(self.size, self.objects_at_once, memory_limit(self.network))
 
     def within(self, limits: Limits) -> Self:
-        """Return this model in other limits."""
+        """Return this predictor with other limits."""
         other = replace(self, size=limits.size, objects_at_once=limits.objects_at_once)
         if limits.memory_frames == memory_limit(self.network):
             return other
@@ -63,25 +63,25 @@ class Predictor:
         return replace(other, network=network, memory_frames=limits.memory_frames)
 
     def working_size(self, height: int, width: int) -> Size:
-        """Return the size at which the network sees frames of this height and width."""
+        """Return the size of the network's input for frames of this height and width."""
         return working_size(height, width, self.size, self.network.stride)
 
     @property
     def segmenter(self) -> Segmenter[Any, Any]:
-        """The network, at work on no more objects at a time than it may."""
+        """The network, run on at most `objects_at_once` objects at a time."""
         return InChunks(self.network, self.objects_at_once)
 
     @cached_property
     def loop(self) -> FrameLoop[Any, Any]:
-        """The frame loop in which it runs; the same one every time, by which tracks know it."""
+        """The frame loop that runs it; always the same object, which tells its tracks apart."""
         most = memory_limit(self.network) or self.memory_frames
         return FrameLoop(self.segmenter, self.references, self.correction, most)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Which network this is, as JSON has it: its model, weights file and settings.
+        """Model, weights file and settings, JSON-serialisable.
 
-        Kept, as the file is read for its hash.
+        Cached, as the whole file is read for its hash.
         """
         settings = getattr(self.network, "settings", None)
         return {
@@ -95,7 +95,7 @@ class Predictor:
 
     @property
     def options(self) -> dict[str, Any]:
-        """All but the weights that decides about the masks, as JSON has it."""
+        """All settings but the weights that affect the masks, JSON-serialisable."""
         correction = self.correction
         return {
             "device": str(self.device),
@@ -112,7 +112,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
     """Load weights onto a device.
 
     Raises WeightsError, DeviceError or UsageError, and ContractError for a plug-in model that
-    is none.
+    violates the contract.
     """
     device = choose_device(options.device)
     changes = options.model_dump(include={"memory", "top_k", "kernel_sigma"}, exclude_none=True)
@@ -127,7 +127,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         if changes:
             given = " ".join(f"--{name}".replace("_", "-") for name in changes)
             raise UsageError(f"{given}: --model {options.model} has its own memory")
-        precision = choose_precision("fp32", device)  # what others can be trusted to run in
+        precision = choose_precision("fp32", device)  # the only one that any model supports
         path = None if options.weights == "default" else find_weights(options.weights)
         network = load_plugin(options.model, path)
     if isinstance(network, nn.Module):
@@ -136,7 +136,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
     if options.model != OWN_MODEL:
         images, masks = random_frames(network.stride)
         check_segmenter(network, images.to(device), masks.to(device))
-    # a plug-in model has none: the papers' size and rate
+    # a plug-in model recommends none: the papers' size and rate
     advice = network.settings if isinstance(network, Stm) else StmSettings()
     return Predictor(
         network=network,
@@ -153,7 +153,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
 
 
 def check_memory(design: str | None, weights: Path) -> None:
-    """Raise UsageError for a memory design that weights cannot have been trained for."""
+    """Raise UsageError for a memory design that the weights cannot be used with."""
     if design is None:
         return
     trained = read_settings(weights).memory
@@ -170,7 +170,7 @@ def references_of(options: ModelOptions) -> References:
 
 
 def correction_of(options: ModelOptions, rate: float) -> GradientCorrection | None:
-    """Return the correction of the masks, if there is to be one; `rate` unless another is given."""
+    """Return the correction, if it is enabled; at `rate` unless the options set another."""
     if options.gc_every is None:
         return None
     return GradientCorrection(options.gc_every, **{"rate": rate, **options.of_correction()})

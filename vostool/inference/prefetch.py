@@ -1,4 +1,4 @@
-"""Work beside the network: read ahead of it, write behind it, in threads of a few items.
+"""Decoding and writing in threads beside the network: read ahead, write behind.
 
 Both hold a bounded number of items, so that memory does not grow with a video's length.
 """
@@ -64,8 +64,8 @@ class _Raised:
 class WriteBehind:
     """Run calls one after another in a thread, at most `depth` waiting; a context manager.
 
-    What a call raises is raised by the next `submit` or at the end of the block; the calls
-    behind it do not run.
+    What a call raises is raised by the next `submit` or at the end of the block; later calls
+    do not run.
     """
 
     def __init__(self, depth: int = 8) -> None:
@@ -75,7 +75,7 @@ class WriteBehind:
         self._failed = False
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have a call run; waits where too many wait already."""
+        """Queue a call; waits while too many are queued."""
         while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._run, call))
@@ -103,6 +103,6 @@ class WriteBehind:
                 self._waiting.popleft().result()
             # after an exception too: what was segmented is written, nothing is lost
             self._pool.shutdown(wait=True)
-        except BaseException:  # a second Ctrl-C: the rest is given up, the call at work is not
+        except BaseException:  # a second Ctrl-C: queued calls are dropped, the running one is not
             self._pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -27,8 +27,8 @@ MAX_WARNINGS = 5  # about masks that are listed one by one
 class GivenMasks:
     """The masks given for some frames, by the frame's number in the video.
 
-    Files are read again when their frame comes: none is held. A mask that is all background says
-    that no object is to be seen there. Of a mask in `only`, no other ids are taken; without
+    Files are read again at their frame: none is kept in RAM. A mask that is all background means
+    that no object is visible there. Of a mask in `only`, no other ids are taken; without
     `doubt`, masks that look smoothed are taken as they are. `threshold` as for `read_mask`;
     `warnings` lists what is doubtful about the masks, but taken.
     """
@@ -70,7 +70,7 @@ class GivenMasks:
         }
 
     def check_reached(self, frames: int) -> None:
-        """Raise MaskError if the video had too few frames to come to any of the masks."""
+        """Raise MaskError if the video ended before the first of the masks."""
         if self.first >= frames:
             raise MaskError(
                 f"{self._name(self.first)}: is for frame {self.first}, the video has {frames}"
@@ -155,13 +155,13 @@ def ids_in(labels: LabelMap) -> tuple[int, ...]:
 
 
 def annotation_of(labels: LabelMap, size: Size, device: torch.device) -> Annotation:
-    """Return a given mask as the frame loop takes it, at the size at which a model works."""
+    """Return a given mask as an annotation at the network's input size."""
     ids = ids_in(labels)
     return Annotation(ids, object_tensor(labels, ids, size, device))
 
 
 def put_over(labels: LabelMap, given: LabelMap | None) -> LabelMap:
-    """Return labels with the objects of a given mask, if there is one, just as they went in."""
+    """Return labels with the objects of a given mask, if there is one, exactly as given."""
     if given is None:
         return labels
     others = np.where(np.isin(labels, ids_in(given)), 0, labels)

@@ -1,9 +1,9 @@
-"""A track in a file: written to go on from it another time.
+"""A track in a file, to resume from it later.
 
 Of each frame that the track remembers the file holds the masks, in 32 bits and packed without
-loss, and a checksum of the picture, but not the picture: whoever reads the track supplies it
-again, and the frames are memorized anew. A memory that is not made of frames is written as its
-own tensors (`StoredMemory`). The file is safetensors, its header JSON under the key "vostool".
+loss, and a checksum of the picture, but not the picture: the reader supplies it again,
+and the frames are memorised again. A memory that is not made of frames is written as its own
+tensors (`StoredMemory`). The file is safetensors, its header JSON under the key "vostool".
 """
 
 import json
@@ -50,12 +50,12 @@ class SavedFrame(BaseModel):
 
 
 class Header(BaseModel):
-    """What a track's file holds besides tensors."""
+    """The header of a track's file."""
 
     model_config = ConfigDict(frozen=True)
 
     track_format: int = FORMAT
-    settings: dict[str, Any]  # all that decides about the masks that follow
+    settings: dict[str, Any]  # all that affects the masks that follow
     frames: tuple[SavedFrame, ...]
 
 
@@ -74,7 +74,7 @@ class SavedTrack:
         return tuple(frame.index for frame in self.header.frames)
 
     def pictures_of(self, video: Path, start: int) -> dict[int, Rgb]:
-        """Return the pictures that are needed from a video, the track's first frame `start`.
+        """Return the needed pictures of a video, whose frame `start` is the track's first.
 
         Raises InputError if it cannot be read or has too few frames.
         """
@@ -192,14 +192,14 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
 
 
 def settings_of(predictor: Predictor) -> dict[str, Any]:
-    """Return all that decides about masks, as JSON has it."""
+    """Return all settings that affect the masks, JSON-serialisable."""
     network = {key: value for key, value in predictor.identity.items() if key != "file"}
     settings = {**network, **predictor.options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is not as it was, in words."""
+    """Yield a description of each setting that differs."""
     for name, value in now.items():
         if before.get(name) != value:
             yield f"{name} {before.get(name)}, now {value}"
@@ -223,5 +223,5 @@ def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def checksum(image: Tensor) -> int:
-    """Return a number that other images hardly have."""
+    """Return the CRC-32 of an image."""
     return zlib.crc32(image.detach().cpu().contiguous().numpy().tobytes())

@@ -1,8 +1,8 @@
-"""A network and the state of one video, together: mask after mask, frame after frame.
+"""A network together with the state of one video, advanced frame by frame.
 
-Where memory runs out it goes on with less, as `vostool.inference.oom` says.
+If the device runs out of memory, limits are lowered as in `vostool.inference.oom`.
 
-Shapes: a frame is H x W pixels, the network works at h x w.
+Shapes: a frame is H x W pixels, the network's input is h x w.
 """
 
 import logging
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """A loaded network at work on one video.
+    """A loaded network applied to one video.
 
         tracker = Tracker(size=480)
         labels = tracker.step(first_frame, mask)
@@ -60,9 +60,10 @@ class Tracker:
 
         `rgb` is (H, W, 3) uint8. `mask`, an array (H, W) of ids or the path of a mask file, says
         where objects are on this frame: new ones enter, known ones are corrected, and all of them
-        come out just as they went in. Before the first mask all is background.
+        are returned exactly as given. Before the first mask all is background.
         Raises UsageError for another frame than that, MaskError for a mask that does not fit it
-        or shows no object, and DeviceError if memory runs out for good; the track then stays.
+        or shows no object, and DeviceError if even the lowest limits run out of memory; the track
+        is then unchanged.
         """
         number, given = self.frames, None
         size = check_frame(rgb, number, self._size)
@@ -124,7 +125,7 @@ class Tracker:
 
         `pictures` are the frames that it remembers, (H, W, 3) uint8 by number, or the video, of
         which frame `start` is the track's first one. On the same device, with the same options
-        and weights, what follows is the same bit for bit; else a warning of the log says so.
+        and weights, what follows is the same bit for bit; else a warning is logged.
         Raises InputError for a file that is no track, or other pictures; UsageError for none.
         """
         saved = read_track(Path(path))
@@ -147,11 +148,11 @@ class Tracker:
     def advance(
         self, rgb: Rgb, given: LabelMap | None = None, image: Tensor | None = None, number: int = 0
     ) -> Prediction[Any]:
-        """Return what the network makes of the next frame, at the size at which it works.
+        """Return the network's prediction for the next frame, at its input size.
 
-        As `step`, but unchecked: `given` is a label map, `image` the frame as the network takes
-        it, if it was made ahead, and `number` the one by which messages call it. Raises what
-        PyTorch does if memory runs out for good.
+        As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
+        prefetched, and `number` the frame's number in messages. Raises PyTorch's error if even the
+        lowest limits run out of memory.
         """
         while True:
             try:
@@ -160,7 +161,7 @@ class Tracker:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
                     raise
-            # behind the block, where the error holds nothing any more of what did not fit
+            # outside of the block, where the error no longer holds tensors
             self._go_on_within(limits, number)
 
     def _advance(self, rgb: Rgb, given: LabelMap | None, image: Tensor | None) -> Prediction[Any]:
@@ -196,7 +197,7 @@ class Tracker:
         latest = self._track.latest
         if latest is not None and latest.image.shape[2:] != size:
             found, expected = (f"{w}x{h}" for h, w in (size, latest.image.shape[2:]))
-            raise UsageError(f"frame: seen at {found} pixels, those of the track at {expected}")
+            raise UsageError(f"frame: input of {found} pixels, expected {expected} as in the track")
         return self._track
 
     @torch.no_grad()
@@ -219,7 +220,7 @@ class Tracker:
         return self.predictor.limits.lower(objects, len(frames))
 
     def _go_on_within(self, limits: Limits, number: int) -> None:
-        """Give back the memory that was made in the limits so far, and take the lower ones."""
+        """Release the memory bank and continue with lower limits."""
         self._forget_memory()
         device, words = self.predictor.device, limits.describe_change(self.predictor.limits)
         release_memory(device)

@@ -1,7 +1,7 @@
-"""The way through a video: frames and given masks in, label maps out.
+"""Inference on a video: frames and given masks in, label maps out.
 
 `follow` runs the frame loop for every command that reads a video: a thread decodes ahead while
-the network follows the objects.
+the network runs.
 """
 
 import time
@@ -46,10 +46,10 @@ def predict(
     watch: Stopwatch,
     lowered: list[LimitChange] | None = None,
 ) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
-    """Yield every frame with what the network makes of it, at the size at which it works.
+    """Yield every frame with the network's prediction, at its input size.
 
-    Where memory runs out, it goes on with less, says so in the log, and adds that to
-    `lowered`. Raises what PyTorch does once nothing is left to lower.
+    If the device runs out of memory, the limits are lowered, which is logged and added to
+    `lowered`. Raises PyTorch's error once nothing is left to lower.
     """
     tracker = Tracker(predictor=predictor)
     if lowered is not None:
@@ -75,7 +75,7 @@ def follow(
 ) -> Generator[tuple[Frame, LabelMap], None, None]:
     """Yield every frame with its label map, at the frame's own size; `lowered` as for `predict`.
 
-    Where a mask is given, its objects come out just as they went in.
+    Objects of a given mask are returned exactly as given.
     """
     with closing(predict(frames, given, predictor, watch, lowered)) as predictions:
         for frame, prediction in predictions:

@@ -33,7 +33,7 @@ class AudioTrack:
 
     Time 0 of the output is `start`, in seconds on the source's clock. A packet or two from
     before it come along, with negative times: decoders need them, players do not play them.
-    `warnings` tells which streams were passed over.
+    `warnings` lists the streams that were skipped.
     """
 
     def __init__(self, source: Path, output: OutputContainer, start: Fraction) -> None:
@@ -83,7 +83,7 @@ class AudioTrack:
             self._ahead = next(self._packets, None)
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._source.close()
 
 

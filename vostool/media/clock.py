@@ -1,4 +1,4 @@
-"""Stored times to times that always rise, as far as possible those stored.
+"""Timestamps that always rise, as close as possible to those stored.
 
 Files have times that are missing, repeated, out of order, far off, or begin anew in the middle
 (two recordings joined). One rule puts them right: a time is believed if it comes after the one
@@ -26,14 +26,14 @@ class Clock:
       middle between them: one picture's time is wrong.
     - A time that goes back, with the next ones following on from there, begins anew: what
       follows is joined on, one period after the last. So does a time that leaps far ahead, where
-      nothing speaks for it: at the end, and in formats whose clock may break off.
+      nothing confirms it: at the end, and in formats whose clock may break off.
     """
 
     def __init__(self, period: Fraction, may_break: bool = False) -> None:
         """Start a clock.
 
         `period` in seconds is how long a picture is shown where its time does not say;
-        `may_break` tells that the format allows its clock to leap (MPEG transport streams).
+        `may_break` says that the format allows its clock to leap (MPEG transport streams).
         """
         self.period = period
         self.first: Fraction | None = None
@@ -99,7 +99,7 @@ class Clock:
 
 @dataclass
 class _Tally:
-    """How many frames something befell, and the first of them."""
+    """How many frames are affected, and the first of them."""
 
     count: int = 0
     first: int = 0

@@ -37,7 +37,7 @@ def container_crop(container: InputContainer, stream: VideoStream) -> Margins:
     if hasattr(stream.codec_context, "coded_side_data"):
         data = stream.codec_context.coded_side_data.get("frame_cropping")
         return Margins(*np.frombuffer(data, np.uint32).tolist()) if data else Margins()
-    # before 19 only the description of the file tells; it is written for log level "info"
+    # before 19 only the description of the file has it; it is written for log level "info"
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:

@@ -1,7 +1,7 @@
 """A folder of images read as a video: natural order, 25 frames per second.
 
 Every image file directly in the folder counts, in natural order (frame2 before frame10);
-hidden files and other kinds of files are passed over, with a word where these are pictures.
+hidden files and other kinds of files are skipped, with a warning where these are pictures.
 """
 
 import re
@@ -53,7 +53,7 @@ def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder in natural order.
 
     Raises InputError if there is none, if most of its pictures are of kinds that cannot be
-    read, or if two share a stem (masks could not be told apart).
+    read, or if two share a stem (their masks would be ambiguous).
     """
     images, others = list_files(folder, IMAGE_SUFFIXES), list_files(folder, OTHER_PICTURES)
     if len(others) > len(images):
@@ -72,7 +72,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def doubts_about(folder: Path) -> list[str]:
-    """Return what a person should know of a folder of frames: of several kinds, or not all read.
+    """Return warnings about a folder of frames: of several kinds, or not all read.
 
     Raises InputError as `list_images` does.
     """

@@ -2,7 +2,7 @@
 
 Pillow reads the usual kinds. OpenEXR and DPX, as studios exchange frames, are read by imageio
 with FFmpeg; so are TIFF files that Pillow cannot read (32-bit float colours, for one) with
-tifffile, where that is installed. The kind is told by content, never by the file's name.
+tifffile, where that is installed. The kind is recognised by content, never by the file's name.
 
 Shapes: rgb (H, W, 3), uint8.
 """
@@ -148,7 +148,7 @@ def _encode_srgb(path: Path, linear: NDArray[np.floating[Any]]) -> NDArray[np.ui
 
 
 def _first_bytes(path: Path) -> bytes:
-    """Return the four bytes that tell the kind of a file; none if it cannot be read."""
+    """Return the four bytes that identify the kind of a file; none if it cannot be read."""
     try:
         if not path.is_file():
             return b""
@@ -172,7 +172,7 @@ def _read_film(
 
     opening: dict[str, Any] = {} if container is None else {"format": container}
     try:
-        # bytes, so that nothing goes by the file's name, nor opens another file
+        # bytes, so that nothing depends on the file's name, nor opens another file
         with iio.imopen(path.read_bytes(), "r", plugin=plugin, **opening) as file:
             shape = file.properties(**which).shape
             if np.prod(shape, dtype=float) > 4 * MAX_PIXELS:

@@ -1,4 +1,4 @@
-"""Which pixels of a mask image belong to which object: the rules, and the doubt.
+"""Which pixels of a mask image belong to which object: the rules, and when they are in doubt.
 
 Masks come in many dialects; each is read by one explicit rule (see `to_labels`). What no rule
 can read safely is refused: above all smoothed masks, whose blurred edges would otherwise turn

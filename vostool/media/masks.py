@@ -1,6 +1,6 @@
 """Mask files: indexed PNG with the DAVIS palette out, many dialects in.
 
-How an image becomes objects is told in `vostool.media.labels`.
+How an image becomes objects is documented in `vostool.media.labels`.
 """
 
 import io
@@ -46,7 +46,7 @@ def read_mask(
     threshold: float | None = None,
     warnings: list[str] | None = None,
 ) -> LabelMap:
-    """Return the objects of a mask file, (H, W); `to_labels` tells by which rules.
+    """Return the objects of a mask file, (H, W); by the rules of `to_labels`.
 
     The mask is turned as its EXIF orientation says. `width` and `height` are those of the
     video, if the mask must fit one. For evaluation, `allow_empty` admits a mask without any

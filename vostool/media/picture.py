@@ -31,10 +31,10 @@ class Orientation(NamedTuple):
 
 
 class Presenter:
-    """Turns the pictures of one stream into what a viewer sees, all of the first one's size.
+    """Converts the pictures of one stream to what a viewer shows, all of the first one's size.
 
     Deeper than 8 bits is rounded, limited range is spread, transparency is ignored.
-    `warnings` tells, in the order met, what could only be done approximately.
+    `warnings` lists, in order of occurrence, what is only approximate.
     """
 
     def __init__(self, path: Path, crop: Margins = NO_CROP) -> None:

@@ -43,7 +43,7 @@ class VideoWriter:
     The file grows as `<name>.part.mp4`, in fragments that can be played at any time, even if the
     process is killed. It becomes an ordinary MP4 and gets its name when the `with` block ends
     well. If that ends with an exception, what was written keeps the name of the part.
-    `warnings` tells, after the block, what had to be left out.
+    `warnings` lists, after the block, what had to be left out.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class VideoWriter:
         if max(width, height) > MAX_SIDE:
             raise OutputError(
                 f"{self.path}: cannot be written: pictures are {width}x{height}, H.264 has at most "
-                f"{MAX_SIDE} pixels a side; go without the overlay (--no-overlay)"
+                f"{MAX_SIDE} pixels a side; use --no-overlay"
             )
         try:
             self.part.touch()
@@ -116,7 +116,7 @@ class VideoWriter:
                     _put_index_first(self.part, whole)
                 self.part.unlink()
         except (av.FFmpegError, OSError) as error:
-            if not problem:  # else that is the one to tell
+            if not problem:  # else that one is reported
                 raise self._failed(error) from error
         if not self._movie and not problem:
             raise OutputError(f"{self.path}: expected pictures to write, got none")
@@ -158,7 +158,7 @@ class _Movie:
         self._scaler = VideoReformatter()
         self._output, self._stream = _create(path, format)
         if audio_from and not audio_from.is_dir() and not self._add_audio(audio_from):
-            # anew: a stream once added cannot be taken away
+            # again: a stream once added cannot be removed
             self._output, self._stream = _create(path, format)
         self._output.start_encoding()
 

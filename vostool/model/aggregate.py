@@ -1,6 +1,6 @@
 """Soft aggregation: the one place where objects meet (journal 4.1, after STM).
 
-Each object's log-odds were found alone. The background is where no object is,
+The log-odds of each object are predicted independently. The background is where no object is,
 p_0 = prod(1 - p_o); at each pixel the odds of background and objects are
 normalised to sum to one, which is a softmax over log-odds.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# log-odds of a probability of 1e-7: beyond it float32 cannot tell 1 - p from 1
+# log-odds of a probability of 1e-7: beyond it float32 rounds 1 - p to 1
 LIMIT = 16.118
 
 

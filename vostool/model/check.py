@@ -20,7 +20,7 @@ from vostool.model.interface import Segmenter
 def check_segmenter(
     segmenter: Segmenter[Any, Any], images: Tensor | None = None, masks: Tensor | None = None
 ) -> None:
-    """Raise ContractError if a model violates the contract on two frames, and say how.
+    """Raise ContractError, which names the violation, if a model breaks the contract on two frames.
 
     `images` (2, B, 3, H, W) and `masks` (B, N + 1, H, W), those of the first frame, are by
     default random, of two clips with two objects.

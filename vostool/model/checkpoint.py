@@ -22,7 +22,7 @@ from vostool.model.stm import Stm, StmSettings
 
 FORMAT = 1
 KEY = "vostool"
-# these may change in training
+# settings that may differ from those of the weights that training starts from
 CHANGEABLE_IN_TRAINING = {
     "output_stride",
     "location_cue",
@@ -37,9 +37,9 @@ CHANGEABLE_IN_TRAINING = {
 
 
 def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
-    """Write the network in 16 bits with its settings and a card of its making; atomic.
+    """Write the network in 16 bits with its settings and a card; atomic.
 
-    `card` is JSON: how the weights came about (recipe, data, scores).
+    `card` is JSON-serialisable: recipe, data and scores of the training.
     """
     header = {"format": FORMAT, "settings": network.settings.model_dump(), "card": card}
     write_half(path, network.state_dict(), {KEY: json.dumps(header)})
@@ -98,7 +98,7 @@ def load_checkpoint(
 ) -> Stm:
     """Rebuild a network from its weights file: float32, on the CPU, in evaluation mode.
 
-    `changes` are settings to have other than the file's, such as the memory design.
+    `changes` override settings of the file, such as the memory design.
     Raises WeightsError as `read_header` does, if weights and settings disagree, or if a weight is
     not a finite number.
     """
@@ -120,9 +120,9 @@ def load_checkpoint(
 
 
 def begin_from(path: Path, settings: StmSettings) -> Stm:
-    """Build a network to be trained from weights; settings in `CHANGEABLE_IN_TRAINING` may differ.
+    """Return a network to train, initialised from weights; `CHANGEABLE_IN_TRAINING` may differ.
 
-    Layers that the file lacks start anew.
+    Layers that the file lacks are initialised as in a new network.
     Raises WeightsError as `load_checkpoint` does, or if another setting differs.
     """
     source = load_checkpoint(path)

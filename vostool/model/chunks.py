@@ -1,8 +1,7 @@
-"""Many objects in the memory of few: a model that works on some of them at a time.
+"""A model that processes a few objects at a time, to bound RAM or GPU memory.
 
-What a network computes for an object takes far more memory than the object's mask and what is
-remembered of it. Objects meet only in the aggregation, so that they can go through the
-network in chunks, one after another, and come out the same.
+The activations of an object take far more memory than its mask and its memory bank. Objects meet
+only in the aggregation, so that processing them in chunks gives the same result.
 
 Shapes as in `vostool.model.interface`.
 """
@@ -21,10 +20,10 @@ Result = TypeVar("Result")
 
 
 class InChunks:
-    """A `Segmenter` that has another one work on at most `most` objects at a time.
+    """A `Segmenter` that runs another one on at most `most` objects at a time.
 
-    What it remembers is one memory for each chunk. With gradients, several chunks are computed
-    once more on the way back rather than kept, which takes a third more time.
+    Its memory is a tuple of one memory per chunk. With gradients, several chunks are recomputed
+    in the backward pass (activation checkpointing), which takes a third more time.
     """
 
     def __init__(self, segmenter: Segmenter[Any, Any], most: int | None) -> None:
@@ -46,11 +45,11 @@ class InChunks:
         """See `Segmenter.memorize`."""
         count = masks.shape[1] - 1
         chunks = -(-count // (self._most or count))
-        # of like size, which makes the largest as small as it can be
+        # of equal size where possible, which makes the largest as small as it can be
         parts = torch.arange(1, count + 1).tensor_split(chunks)
         memories = (None,) * chunks if memory is None else memory
         return tuple(
-            frugal(
+            checkpointed(
                 chunks > 1,
                 self._segmenter.memorize,
                 features,
@@ -64,12 +63,16 @@ class InChunks:
     def segment(self, features: Any, memory: tuple[Any, ...]) -> Tensor:
         """See `Segmenter.segment`."""
         several = len(memory) > 1
-        logits = [frugal(several, self._segmenter.segment, features, chunk) for chunk in memory]
+        logits = [
+            checkpointed(several, self._segmenter.segment, features, chunk) for chunk in memory
+        ]
         return torch.cat(logits, dim=1) if several else logits[0]
 
 
-def frugal(really: bool, call: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-    """Call; where gradients are wanted, keep nothing for them but the arguments, if `really`."""
-    if not really or not torch.is_grad_enabled():
+def checkpointed(
+    enabled: bool, call: Callable[[*Arguments], Result], *arguments: *Arguments
+) -> Result:
+    """Return the result of a call; with gradients and if `enabled`, checkpoint its activations."""
+    if not enabled or not torch.is_grad_enabled():
         return call(*arguments)
     return checkpoint(call, *arguments, use_reentrant=False, preserve_rng_state=False)

@@ -1,13 +1,13 @@
-"""The refinement decoder: what was read from memory becomes a mask.
+"""The refinement decoder: from memory readout to mask.
 
-Coarse to fine, each stage adds the frame's own finer features. Those depend on the
-frame alone, so `skips` is apart from `forward`: it runs once a frame, `forward` once
-an object. Widths taper towards the fine end, where pixels are many.
+Coarse to fine, each stage adds the frame's skip features. Those depend on the frame alone,
+so `skips` is separate from `forward`: it runs once per frame, `forward` once per object.
+Widths taper towards the fine end, where pixels are many.
 
 With `output_stride` 2 one more stage refines the log-odds at 1/4 by a residual at 1/2, which
-sees the object and the edges of the frame together. It starts at zero: a decoder begun from
-weights without that stage gives the very log-odds that it gave before. The same holds for
-`location_cue`, a term of where the object was.
+combines the object with the edges of the frame. It is initialised to zero: a decoder initialised
+from weights without that stage gives the same log-odds as before. The same holds for
+`location_cue`, a term for where the object was.
 
 Shapes: BN = B N objects of B clips; h x w positions at 1/16 of the image.
 """
@@ -81,14 +81,14 @@ class Decoder(nn.Module):
             self.locate = zeroed(nn.Conv2d(2, coarse, 3, padding=1, bias=False))
 
     def skips(self, pyramid: Pyramid) -> tuple[Tensor, ...]:
-        """Return the frame's own part of the finer stages, at 1/8, 1/4 and, if used, 1/2."""
+        """Return the frame's skip features at 1/8, 1/4 and, if used, 1/2."""
         skips = self.skip_eighth(pyramid.eighth), self.skip_quarter(pyramid.quarter)
         return (*skips, self.skip_half(pyramid.half)) if self.output_stride == 2 else skips
 
     def forward(
         self, read: Tensor, skips: tuple[Tensor, ...], location: Tensor | None = None
     ) -> Tensor:
-        """Return log-odds (BN, 1, 16h, 16w), float32, of what was read, (BN, D, h, w).
+        """Return log-odds (BN, 1, 16h, 16w), float32, of a memory readout (BN, D, h, w).
 
         `location` (BN, 2, h, w) is where the object was and where it was not, if that is known.
         """
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         logits = enlarge(self.head(x), 4)
         if self.output_stride == 2:
             x = self.refine_half(x, skips[2])
-            # enlarged apart: a residual of zero leaves the log-odds as they are to the last bit
+            # enlarged separately: a zero residual leaves the log-odds the same to the last bit
             logits = logits + enlarge(self.head_half(x.relu()), 2)
         return logits
 

@@ -1,8 +1,8 @@
 """The image encoders: torchvision ResNets from conv1 to layer3.
 
-Batch norm is frozen in this work (its statistics never move), which makes it one
-more affine map: it is folded into the convolution before it, for training as for
-inference. It costs nothing then, and a batch of one is as good as any.
+Batch norm is frozen (its statistics are never updated), which makes it an affine map: it is
+folded into the convolution before it, for training as for inference. It then costs nothing and
+does not depend on the batch size.
 
 Shapes: features at 1/2, 1/4, 1/8 and 1/16 of the image; C = 64, 64, 128, 256 channels for
 ResNet-18 and -34, 64, 256, 512, 1024 for ResNet-50 and -101.
@@ -24,7 +24,7 @@ BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
 def normalize(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return images (B, 3, H, W) in [0, 1] as ImageNet's networks take them, in channels_last."""
+    """Return images (B, 3, H, W) in [0, 1], normalised by ImageNet's statistics; channels_last."""
     mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
     image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
     return image.to(dtype, memory_format=torch.channels_last)
@@ -54,7 +54,7 @@ class ResNetBody(nn.Module):
 
     def quarter(self, stem: Tensor) -> Tensor:
         """Return the finest features alone of a stem response."""
-        # the largest is as positive as any: the relu comes after, where a quarter is left of it
+        # max and relu commute: the relu comes second, on a quarter of the positions
         pooled = nn.functional.max_pool2d(stem, kernel_size=3, stride=2, padding=1)
         return self.layer1(pooled.relu())
 
@@ -72,10 +72,10 @@ def resnet(
     state: dict[str, Tensor] | None = None,
     imagenet: bool = False,
 ) -> torchvision.models.ResNet:
-    """Return a torchvision ResNet with its batch norm folded away.
+    """Return a torchvision ResNet with its batch norm folded into the convolutions.
 
     `state` holds weights in torchvision's key names (layer4 and fc may be missing);
-    `imagenet` has torchvision download its own; without either they are random.
+    `imagenet` has torchvision download its own; without either, they are random.
     `stride_in_1x1` is the original (v1) placement of the strides in ResNet-50 and -101.
     Raises WeightsError if `state` is not that of such a network.
     """
@@ -83,9 +83,9 @@ def resnet(
     if state is not None:
         missing = network.load_state_dict(state, strict=False).missing_keys
         unused = ("layer4.", "fc.")
-        wanting = [key for key in missing if not key.startswith(unused) and "tracked" not in key]
-        if wanting:
-            raise WeightsError(f"encoder weights for {backbone} lack {wanting[0]!r} and others")
+        lacking = [key for key in missing if not key.startswith(unused) and "tracked" not in key]
+        if lacking:
+            raise WeightsError(f"encoder weights for {backbone} lack {lacking[0]!r} and others")
     if stride_in_1x1:
         for layer in (network.layer2, network.layer3):
             layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
@@ -98,7 +98,7 @@ def fold_batch_norm(module: nn.Module) -> None:
     previous: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and previous is not None:
-            # the bias that it gets from the fusion is to be trained as well
+            # the bias that the fusion adds is trained too
             folded = fuse_conv_bn_eval(previous[1], child).requires_grad_(True)
             setattr(module, previous[0], folded)
             setattr(module, name, nn.Identity())

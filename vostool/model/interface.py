@@ -1,14 +1,14 @@
-"""What the rest of the program knows of a model.
+"""The interface between a model and the rest of the program.
 
-A segmenter looks at a frame once (`encode`), remembers it with its masks
-(`memorize`), and finds the remembered objects in another frame (`segment`).
-Looking is apart from matching so that whoever matches one frame many times (the
-cycle, the correction) looks at it once.
+A segmenter encodes a frame once (`encode`), adds it with its masks to a memory bank
+(`memorize`), and segments the remembered objects in another frame (`segment`).
+Encoding is separate from matching because the cycle and the correction match one frame
+many times.
 
 Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
     image   (B, 3, H, W)      RGB in [0, 1]; H and W multiples of `stride`
     masks   (B, N + 1, H, W)  probabilities in [0, 1], background first, sum 1
-    logits  (B, N, H, W)      log-odds of each object by itself, float32;
+    logits  (B, N, H, W)      independent log-odds of each object, float32;
                               `aggregate` turns them into masks
 """
 
@@ -35,7 +35,7 @@ class Segmenter(Protocol[Features, Memory]):
         """Frames are resized to a multiple of this, in pixels."""
 
     def encode(self, image: Tensor) -> Features:
-        """Return what the model sees in this image, whatever the masks and the memory."""
+        """Return the features of an image, which depend on neither masks nor memory."""
 
     def memorize(
         self,
@@ -46,8 +46,8 @@ class Segmenter(Protocol[Features, Memory]):
     ) -> Memory:
         """Return `memory` (or an empty one) with this frame added.
 
-        The objects may be some of those that the frame holds; the background channel
-        is where none of all objects is. `annotated` says that the masks are the truth,
+        The objects may be a subset of those in the frame; the background channel
+        is where no object at all is. `annotated` says that the masks are the truth,
         which a memory that is full should keep.
         """
 
@@ -57,11 +57,11 @@ class Segmenter(Protocol[Features, Memory]):
 
 @runtime_checkable
 class LimitedMemory(Protocol):
-    """A model whose memory is made of frames, of which it keeps no more than it is told.
+    """A model whose memory bank holds frames, at most `memory_frames` of them.
 
-    Optional: where memory runs out, such a model is set to remember fewer. Of the frames that
-    were memorized, its memory depends on no others than the first one, the latest
-    `memory_frames` that were annotated and the latest `memory_frames` that were not.
+    Optional: when the device runs out of memory, the limit of such a model is lowered. Of the
+    memorised frames, its memory bank depends only on the first one, the latest `memory_frames`
+    that were annotated and the latest `memory_frames` that were not.
     """
 
     memory_frames: int | None  # 2 or more; None: all
@@ -69,17 +69,17 @@ class LimitedMemory(Protocol):
 
 @runtime_checkable
 class StoredMemory(Protocol):
-    """A memory that is more than some remembered frames, and that can be written to a file.
+    """A memory that cannot be rebuilt from frames, and that can be written to a file.
 
-    Optional, for recurrent models: what such a memory carries cannot be found again from frames.
+    Optional, for recurrent models.
     The two methods are each other's inverse, bit for bit.
     """
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return all that it carries, by names of its own."""
+        """Return its state as tensors by name."""
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """Return a memory like this one that carries these tensors, from any device, instead."""
+        """Return a memory like this one with these tensors, from any device, as its state."""
 
 
 def memory_limit(segmenter: Segmenter[Any, Any]) -> int | None:
@@ -88,9 +88,9 @@ def memory_limit(segmenter: Segmenter[Any, Any]) -> int | None:
 
 
 class Adapter(ABC, Generic[Memory]):
-    """A `Segmenter` made of a model that takes images whole: two methods are to be written.
+    """A base class for a `Segmenter` that takes whole images: implement two methods.
 
-    What it sees in a frame is the image itself, which it looks at anew whenever it is matched.
+    The features of a frame are the image itself, which is encoded again at every match.
     """
 
     stride = 16
@@ -116,7 +116,7 @@ class Adapter(ABC, Generic[Memory]):
 
 @dataclass(frozen=True)
 class Reference(Generic[Features]):
-    """An annotated frame, the one thing known for certain of a clip."""
+    """An annotated frame: the ground truth of a clip."""
 
     features: Features
     masks: Tensor  # (B, N + 1, H, W), 0 or 1

@@ -1,11 +1,12 @@
-"""Memories: immutable values that hold encoded frames and answer queries.
+"""The memory bank: immutable values that hold encoded frames and are read by queries.
 
-A memory owns no weights. `add` returns a new memory and leaves the old one alone, so that
+A memory has no weights. `add` returns a new memory and leaves the old one unchanged, so that
 the bank, "bank and previous frame" and the cycle's one-frame memory are the same type and
 share their tensors.
 
 stm   every position of every frame, read by attention (STM, Oh et al. 2019)
-kmn   the same, where a position answers near the place it matches best (KMN, Seong et al. 2020)
+kmn   the same, memory positions weighted by a kernel around their best match (KMN, Seong et al.
+      2020)
 gcm   the mean over all frames of one small matrix (GCM, Li, Shen and Shan 2020)
 
 Another design is one class, and a line in `vostool.model.memory_designs`.
@@ -30,7 +31,7 @@ Similarity = Literal["dot", "l2"]
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """How a memory keeps and answers; each design takes what concerns it."""
+    """How a memory stores and reads; each design uses the options that apply to it."""
 
     similarity: Similarity = "dot"
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
@@ -41,7 +42,7 @@ class MemoryOptions:
 
 
 class FrameMemory(Protocol):
-    """What a memory design owes the network; it is made empty, of its options alone."""
+    """The interface of a memory design; it is created empty, from its options alone."""
 
     # what the weights are trained for: those of a design also serve the others of the same readout
     readout: ClassVar[str]
@@ -52,15 +53,15 @@ class FrameMemory(Protocol):
         """Return this memory with one more frame; `annotated` if its masks are the truth."""
 
     def read(self, query: Tensor) -> Tensor:
-        """Return what is remembered for each query position, (B, G, D, h, w)."""
+        """Return the readout for each query position, (B, G, D, h, w)."""
 
 
 @dataclass(frozen=True)
 class StackedMemory:
     """Keep every position of every frame; attend to all of them (STM).
 
-    At most `capacity` frames are kept. Past it the oldest goes that is not annotated; if all
-    are, the oldest but the first.
+    At most `capacity` frames are kept. Beyond it the oldest frame that is not annotated is
+    dropped; if all are annotated, the oldest but the first.
     """
 
     readout: ClassVar[str] = "attention"
@@ -99,7 +100,7 @@ class StackedMemory:
         than it saves.
         """
         keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
-        # half precision is too coarse for similarities, whatever autocast thinks
+        # half precision, which autocast would choose, is too coarse for similarities
         with torch.autocast(query.device.type, enabled=False):
             affinity = self.similarities(keys, query)
             if 0 < self.options.top < affinity.shape[3] and len(self.keys) > 1:
@@ -109,18 +110,18 @@ class StackedMemory:
         return answer.transpose(2, 3).unflatten(3, query.shape[3:])  # of (B, G, h w, D)
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
-        """Return how much each query position is to go by each remembered one, as the logits
-        of a softmax over the latter: (B, G, h w, T h w)."""
+        """Return the attention logits of each query position over the memory positions,
+        (B, G, h w, T h w)."""
         asked = comparable_query(positions(query), self.options.similarity)  # (B, ., h w, C')
         return asked @ keys.transpose(2, 3)
 
 
 class KernelMemory(StackedMemory):
-    """STM's memory, of which each position answers mainly around the place it matches best.
+    """STM's memory with kernelised attention: positions count mainly around their best match.
 
-    A Gaussian of `sigma` positions around the best match of every remembered position in the
-    present frame multiplies its weights (KMN, Eqs. 5 and 6). With a `temperature` the best
-    match is a soft-argmax, which gradients pass (journal 4.4), without it the argmax.
+    A Gaussian of `sigma` positions around the best match of every memory position in the
+    query frame multiplies its weights (KMN, Eqs. 5 and 6). With a `temperature` the best
+    match is a soft-argmax, which is differentiable (journal 4.4), without it the argmax.
     """
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
@@ -129,29 +130,29 @@ class KernelMemory(StackedMemory):
         height, width = query.shape[3:]
         places = grid(height, width, affinity)  # (h w, 2)
         best = self.best_match(affinity, places)  # (B, G, T h w, 2)
-        # of -|place - best|^2 / 2 sigma^2, less what all remembered positions have in common; one
-        # product, which is added where it arises: the tensors are large
+        # -|place - best|^2 / 2 sigma^2, without the term that all memory positions share; as one
+        # product, added in place: the tensors are large
         spread = self.options.sigma**2
         asked = torch.cat([places, torch.ones_like(places[:, :1])], dim=1) / spread
-        told = torch.cat([best, best.square().sum(dim=3, keepdim=True) / -2], dim=3)
+        centres = torch.cat([best, best.square().sum(dim=3, keepdim=True) / -2], dim=3)
         pairs = affinity.flatten(0, 1)
-        kernel = asked.expand(len(pairs), -1, -1), told.flatten(0, 1).transpose(1, 2)
+        kernel = asked.expand(len(pairs), -1, -1), centres.flatten(0, 1).transpose(1, 2)
         return torch.baddbmm(pairs, *kernel).view_as(affinity)
 
     def best_match(self, affinity: Tensor, places: Tensor) -> Tensor:
-        """Return the place in the present frame that each remembered position is most like."""
+        """Return the position in the query frame that each memory position is most similar to."""
         if self.options.temperature is None:
             return places[affinity.argmax(dim=2)]
-        chances = (affinity / self.options.temperature).softmax(dim=2)
-        return chances.transpose(2, 3) @ places
+        weights = (affinity / self.options.temperature).softmax(dim=2)
+        return weights.transpose(2, 3) @ places
 
 
 @dataclass(frozen=True)
 class ContextMemory:
     """Keep one matrix of key by value channels, the mean over all frames (GCM).
 
-    A frame's context is K^T V, its keys normalised over the frame; a query reads it by its own
-    channels, normalised among themselves. Its size does not grow, so that nothing is forgotten.
+    A frame's context is K^T V, its keys normalised over the frame; a query reads it by its
+    softmax-normalised channels. Its size is constant, so that no frame is dropped.
     """
 
     readout: ClassVar[str] = "context"
@@ -162,7 +163,7 @@ class ContextMemory:
 
     def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
         """Return this memory with one more frame in the mean."""
-        # the mean of many frames needs more than 16 bits, which autocast would make of it
+        # the mean of many frames needs more than autocast's 16 bits
         with torch.autocast(key.device.type, enabled=False):
             weights = positions(key).float().softmax(dim=2)  # (B, G, h w, C)
             new = weights.transpose(2, 3) @ positions(value).float()
@@ -194,13 +195,13 @@ class ContextMemory:
 def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:
     """Return the values (B, G, M, D) of the `top` logits in each row, weighted by their softmax.
 
-    `affinity` (B, G, Q, M); returns (B, G, Q, D). Only what counts is read, which is little: the
-    product of all weights and values is most of the cost of a large memory.
+    `affinity` (B, G, Q, M); returns (B, G, Q, D). Only those values are read: the product
+    of all weights and values is most of the cost of a large memory.
     """
     best, places = affinity.topk(top, dim=3, sorted=False)
-    pairs, held = values.flatten(0, 1).shape[:2]
+    pairs, length = values.flatten(0, 1).shape[:2]
     table = values.flatten(0, 2)  # (B G M, D)
-    start = held * torch.arange(pairs, device=places.device).view(-1, 1, 1)
+    start = length * torch.arange(pairs, device=places.device).view(-1, 1, 1)
     rows = (places.flatten(0, 1) + start).flatten(0, 1)  # (B G Q, top)
     weights = best.softmax(dim=3).to(table.dtype).flatten(0, 2)
     answer = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
@@ -220,7 +221,7 @@ def grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
-    """Make the inner product of key and query their similarity; float32."""
+    """Return keys whose inner product with `comparable_query` is the similarity; float32."""
     key = key.float()
     if similarity == "dot":
         return key
@@ -230,7 +231,7 @@ def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
 
 
 def comparable_query(query: Tensor, similarity: Similarity) -> Tensor:
-    """Do the same for the query, and scale by sqrt(C)."""
+    """Return queries for `comparable_key`, scaled by 1 / sqrt(C)."""
     query, channels = query.float(), query.shape[3]
     if similarity == "l2":
         norm = query.square().sum(dim=3, keepdim=True)

@@ -24,7 +24,7 @@ GROUP = "vostool.models"
 
 
 def load_plugin(name: str, weights: Path | None) -> Segmenter[Any, Any]:
-    """Return the model that an installed package declares by this name.
+    """Return the plug-in model that an installed package declares under a name.
 
     Raises ContractError if there is none, or if it cannot be imported or loaded.
     """

@@ -1,8 +1,8 @@
 """The space-time memory network (journal 3.1 and 4.1; STM, Oh et al. 2019).
 
-Frames and masks of the past are keys and values; the present frame asks with its own
-key, reads what the past says of each of its positions, and a decoder turns that into
-one mask per object. Objects are batch entries: they meet only in `aggregate`.
+Past frames and their masks are encoded as keys and values; the key of the current frame queries
+them at each of its positions, and a decoder turns the readout into one mask per object. Objects
+are batch entries: they meet only in `aggregate`.
 
 Shapes: B clips, N objects, H x W pixels, h x w = H/16 x W/16 positions, C key and D
 value channels.
@@ -23,11 +23,11 @@ from vostool.model.interface import StoredMemory
 from vostool.model.memory import FrameMemory, MemoryOptions, Similarity
 from vostool.model.memory_designs import known_design, memory_design
 
-SHARED_WIDTH = 128  # of the memory encoder that has the query encoder's features
+SHARED_WIDTH = 128  # of the memory encoder that works on the query encoder's features
 
 
 class StmSettings(BaseModel):
-    """The shape of the network; travels inside its weights file."""
+    """The architecture of the network; stored in its weights file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class StmSettings(BaseModel):
     )
     location_cue: bool = Field(
         default=False,
-        description="the decoder sees at 1/16 where each object was in the frame remembered last",
+        description="the decoder gets where each object was in the last memorised frame, at 1/16",
     )
     similarity: Similarity = "dot"
     memory: Annotated[str, AfterValidator(known_design)] = "stm"
@@ -70,29 +70,29 @@ class StmSettings(BaseModel):
         default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
     )
     short_side: int = Field(
-        default=240, ge=32, description="of the frames that it follows best, pixels"
+        default=240, ge=32, description="of the frames at which it works best, pixels"
     )
     correction_rate: float = Field(
-        default=180.0, ge=0, description="alpha of Eq. 8 that suits it, in the papers' unit"
+        default=180.0, ge=0, description="the best alpha of Eq. 8, in the papers' unit"
     )
 
 
 @dataclass(frozen=True)
 class StmFeatures:
-    """What the network sees in a frame, whatever is masked or remembered."""
+    """The features of a frame, independent of masks and memory."""
 
     key: Tensor  # (B, C, h, w)
     value: Tensor  # (B, D, h, w)
     skips: tuple[Tensor, ...]  # (B, ., 2h, 2w), (B, ., 4h, 4w); output_stride 2: (B, ., 8h, 8w)
-    scene: Tensor  # the memory encoder's part that no mask changes, at 1/2 or 1/16
+    scene: Tensor  # the memory encoder's features of the image alone, at 1/2 or 1/16
 
 
 @dataclass(frozen=True)
 class StmMemory:
-    """Frames remembered, and where the objects were in the latest of them."""
+    """The memory bank, and where the objects were in the latest frame in it."""
 
     frames: FrameMemory
-    location: Tensor | None = None  # (B, N, 2, h, w), object and rest; None: not known
+    location: Tensor | None = None  # (B, N, 2, h, w), object and rest; None: unknown
 
     def to_tensors(self) -> dict[str, Tensor]:
         """See `StoredMemory.to_tensors`; empty for a design whose memory is some of the frames."""
@@ -118,7 +118,7 @@ class Stm(nn.Module):
         imagenet: bool = False,
         memory_frames: int | None = None,
     ) -> None:
-        """Build the network; `state` or `imagenet` start both encoders (see `resnet`).
+        """Build the network; `state` or `imagenet` initialise both encoders (see `resnet`).
 
         At most `memory_frames` frames, 2 or more, are remembered at a time.
         """
@@ -155,7 +155,7 @@ class Stm(nn.Module):
 
     @property
     def pretrained(self) -> tuple[str, ...]:
-        """Beginnings of the names of the weights that start from ImageNet."""
+        """Prefixes of the names of the weights that are initialised from ImageNet."""
         query = ("query_stem.", "query_body.")
         return (
             query if self.settings.values == "shared" else (*query, "memory_stem.", "memory_body.")
@@ -186,8 +186,8 @@ class Stm(nn.Module):
     ) -> StmMemory:
         """See `Segmenter.memorize`.
 
-        A predicted frame alone, as in the cycle, gives no location cue: it may lie far from the
-        frame that reads it, and its masks are to explain that frame by what they show there.
+        A single predicted frame, as in the cycle, gives no location cue: it may be far in time from
+        the query frame, and its masks are to explain that frame by appearance.
         """
         alone = memory is None and not annotated
         frames = self.empty_memory() if memory is None else memory.frames
@@ -218,10 +218,10 @@ class Stm(nn.Module):
         return self.memory_key(top).unflatten(0, (-1, count)), value
 
     def empty_memory(self) -> FrameMemory:
-        """Return a memory of the settings' design, with nothing in it.
+        """Return an empty memory of the settings' design.
 
-        In training mode it is read whole, and where KMN's kernel lies is found by a soft-argmax;
-        else it is read as `top_k` says, with an argmax.
+        In training mode attention is over all positions, and KMN's kernel is centred by a
+        soft-argmax; else attention is limited to `top_k`, and KMN uses the argmax.
         """
         options = MemoryOptions(
             similarity=self.settings.similarity,

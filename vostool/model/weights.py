@@ -1,4 +1,4 @@
-"""Find weights by name or path, and tell them apart by their hash.
+"""Find weights by name or path, and identify them by their hash.
 
 Named weights lie in the folder `weights` of the project, installed as `vostool/_weights`;
 its weights.toml lists them.
@@ -28,7 +28,7 @@ def find_weights(name: str) -> Path:
     entry = table.get(table[DEFAULT] if name == DEFAULT else name)
     if not isinstance(entry, dict):
         names = ", ".join(key for key in table if key != DEFAULT)
-        raise WeightsError(f"{name}: no weights of that name; there are: {names}")
+        raise WeightsError(f"{name}: no weights of that name; expected one of {names}")
     return folder / str(entry["file"])
 
 

@@ -1,6 +1,6 @@
-"""The papers' cycle: how well does a frame's mask explain the reference?
+"""The papers' cycle: how well do a frame's masks explain the reference?
 
-Remember a frame with its predicted masks, alone, and segment the reference frame from
+Memorise a single frame with its predicted masks, and segment the reference frame from
 that memory (journal Eq. 2). The loss of that backward prediction trains the weights (Eq. 3),
 and is what `vostool.propagation.correction` descends.
 
@@ -20,7 +20,7 @@ def revisit(
     masks: Tensor,
     reference: Reference[Features],
 ) -> Tensor:
-    """Eq. 2: the reference's masks, (B, N + 1, H, W), as this frame alone predicts them."""
+    """Return the reference's masks as predicted from this frame alone, (B, N + 1, H, W); Eq. 2."""
     memory = segmenter.memorize(features, masks)
     return aggregate(segmenter.segment(reference.features, memory))
 
@@ -32,5 +32,5 @@ def cycle_loss(
     reference: Reference[Features],
     gamma: float = 1.0,
 ) -> Tensor:
-    """Eq. 7: how badly these masks explain the reference, (B,)."""
+    """Return how badly these masks explain the reference, (B,) (Eq. 7)."""
     return mask_loss(revisit(segmenter, features, masks, reference), reference.masks, gamma)

@@ -1,9 +1,9 @@
-"""The one frame loop: carry the annotated masks through the frames that follow.
+"""The frame loop: propagate the annotated masks through the frames that follow.
 
 Used alike by segment, eval, train and the Python interface. A `Track` is the state of one video
 between two frames; `Track.advance` takes the next one, and `propagate` is the fold over a whole
 video. `References` says what is remembered, by default the annotated frames, every 5th frame,
-and the previous one. A frame is encoded for memory only once another frame is there to read it.
+and the previous one. A frame is memorised only when the next one arrives to read it.
 
 Objects that are annotated on the same frame form a group, with a memory of its own;
 groups meet in the aggregation, so that objects may enter at any frame. A group also knows
@@ -49,7 +49,7 @@ REFERENCE_SETS = {  # the rows of Table 3
 
 @dataclass(frozen=True)
 class Annotation:
-    """The truth about some objects on one frame; says nothing of any other object."""
+    """The ground truth of some objects on one frame; other objects are unknown."""
 
     ids: tuple[int, ...]
     objects: Tensor  # (B, len(ids), H, W), 0 or 1
@@ -79,7 +79,7 @@ class Prediction(Generic[Features]):
 
 @dataclass(frozen=True)
 class MaskedFrame:
-    """A frame with the masks it is remembered by: enough to memorize it again."""
+    """A frame with the masks to memorise it by: enough to memorise it again."""
 
     index: int  # counted from 0
     image: Tensor  # (B, 3, H, W)
@@ -98,7 +98,7 @@ class MaskedFrame:
 
     @property
     def truth(self) -> Annotation:
-        """What is known for certain of this frame."""
+        """The annotation of this frame."""
         return Annotation(self.annotated, self.masks[:, self.channels(self.annotated)[1:]])
 
 
@@ -114,7 +114,7 @@ class FrameLoop(Generic[Features, Memory]):
 
 @dataclass(frozen=True)
 class Group(Generic[Features, Memory]):
-    """Objects that entered together, and what is remembered of them."""
+    """Objects that entered together, with their memory bank."""
 
     ids: tuple[int, ...]
     reference: Reference[Features]  # the latest frame that was annotated for all of them

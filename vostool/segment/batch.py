@@ -1,7 +1,7 @@
 """Many videos in one process: a table of jobs, one model for all of them.
 
 A job that fails does not stop the others, and one that is done already, by the same options,
-is not done again.
+is not repeated.
 """
 
 import csv
@@ -29,7 +29,7 @@ BETWEEN_MASKS = ";"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: its report, or what went wrong."""
+    """The outcome of a job: its report or its error."""
 
     job: Job
     report: dict[str, Any] | None = None
@@ -42,8 +42,8 @@ def read_batch(path: Path, template: Job) -> list[Job]:
 
     The paths of videos and masks count from the file's own folder; several masks stand with ";"
     between them. Outputs lie in the template's, which is that of all of them, and by default are
-    named as their videos. Where the table says nothing, a job is as `template`.
-    Raises InputError for a file that is no such table, UsageError for jobs at odds.
+    named as their videos. Empty cells take the values of `template`.
+    Raises InputError for a file that is no such table, UsageError for jobs with the same output.
     """
     jobs: list[Job] = []
     places: dict[Path, Path] = {}
@@ -122,10 +122,10 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
 
 
 def name_of(video: Path) -> str:
-    """Return what the output of a video is called: a folder's whole name, a file's stem."""
+    """Return the name of a video's output: a folder's whole name, a file's stem."""
     try:
         return video.resolve().name if video.is_dir() else video.stem
-    except OSError:  # it cannot even be looked at; whoever reads it says so
+    except OSError:  # it cannot be accessed; reading it raises the error
         return video.stem
 
 
@@ -162,7 +162,7 @@ def segment_all(
     predictor: Predictor,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[Outcome]:
-    """Run jobs one after the other, and yield what came of each, whatever it is.
+    """Run jobs one after the other, and yield the outcome of each, also of those that fail.
 
     `progress` is called as that of `segment`, with the video's name and place. KeyboardInterrupt
     gets a note of how many are done.
@@ -171,11 +171,11 @@ def segment_all(
     for number, job in enumerate(jobs, start=1):
         words = f"{job.video.name}, {number} of {len(jobs)} videos"
 
-        def tell(done: int, total: int | None, _: str, words: str = words) -> None:
+        def report(done: int, total: int | None, _: str, words: str = words) -> None:
             progress(done, total, words)
 
         try:
-            outcome = outcome_of(job, predictor, tell)
+            outcome = outcome_of(job, predictor, report)
         except KeyboardInterrupt as stop:
             stop.add_note(f"{done} of {len(jobs)} videos are done")
             raise
@@ -184,7 +184,7 @@ def segment_all(
 
 
 def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Outcome:
-    """Run a job unless it is done, and return what came of it; raises KeyboardInterrupt alone."""
+    """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
     try:
         before = None if job.overwrite else run_before(job, predictor)
         if before and before["status"] == "done":
@@ -195,7 +195,7 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
     except OSError as error:
         words = f"{error.filename or job.video}: {error.strerror or error}"
         return Outcome(job, error=InputError(words))
-    except Exception as error:  # of no kind that anybody foresaw: the next video may be well
+    except Exception as error:  # unforeseen: the next video may still succeed
         words = f"{job.video}: internal error, {type(error).__name__}: {error}"
         return Outcome(job, error=VostoolError(f"{words}; run it without --batch for a traceback"))
 
@@ -203,7 +203,7 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
 def run_before(job: Job, predictor: Predictor) -> dict[str, Any] | None:
     """Return the report of a run of the same job, by the same options, in the job's folder.
 
-    It is finished, and has all its outputs, or it is one to do again: interrupted, killed or
+    It is finished and has all its outputs, or it is to be repeated: interrupted, killed or
     failed. None if there is no such run.
     """
     report = read_report(job.output) or {}

@@ -1,6 +1,6 @@
 """A short clip for `--demo`, rendered here: a ball and a kite over moving hills.
 
-The clip has what makes following hard (motion, turning, one object passing behind a tree) and
+The clip has what makes segmentation hard (motion, rotation, one object passing behind a tree) and
 comes with a mask of its first frame, so that a new user needs no data. The colours are chosen so
 that the red and green of the overlay show on them.
 """

@@ -1,8 +1,7 @@
 """`vostool segment`: a video and the masks of some frames in, those of every frame out.
 
-Three things happen at a time: a thread decodes ahead, the network follows the objects,
-and a thread writes behind. All that is held is a few frames and the network's memory,
-whose size is capped.
+Three things run concurrently: a thread decodes ahead, the network segments, and a thread
+writes. Only a few frames and the memory bank, whose size is capped, are held in RAM.
 """
 
 import math
@@ -38,7 +37,7 @@ SCHEMA_VERSION = 2  # of run.json; until 1, its warnings were mere messages
 
 @dataclass(frozen=True)
 class Job:
-    """What to segment, and where to put it."""
+    """What to segment, and where to write it."""
 
     video: Path
     masks: tuple[str, ...]  # as given to --mask
@@ -50,7 +49,7 @@ class Job:
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
 
     def __post_init__(self) -> None:
-        """Raise UsageError if there is nothing to write, or nobody who can."""
+        """Raise UsageError if there is nothing to write, or an output that is unknown."""
         unknown = [name for name in self.outputs if name not in WRITERS]
         if unknown or not self.outputs:
             found = ", ".join(unknown) or "none"
@@ -66,11 +65,11 @@ def segment(
 ) -> dict[str, Any]:
     """Run a job and return its report, which is also written as run.json.
 
-    `progress` is called with the number of frames done and, if known, of all. `redo` says that
-    an older run in the job's folder is to be replaced, though the job itself does not.
-    Raises InputError, MaskError, OutputError, DeviceError or UsageError. When something goes
-    wrong on the way, what is done stays: the masks, the overlay as overlay.part.mp4, and a
-    report that says so; KeyboardInterrupt gets a note of it.
+    `progress` is called with the number of frames done and, if known, of all. With `redo` an
+    older run in the job's folder is replaced even without `overwrite`.
+    Raises InputError, MaskError, OutputError, DeviceError or UsageError. On an
+    error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
+    the status; KeyboardInterrupt gets a note of it.
     """
     info = probe(job.video)
     given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
@@ -133,11 +132,11 @@ def write_output(
 def doubts_about(
     job: Job, info: VideoInfo, given: GivenMasks, predictor: Predictor
 ) -> Iterator[Caution]:
-    """Yield what the user should know of a job before its first frame."""
+    """Yield the warnings about a job that are known before its first frame."""
     if job.video.is_dir():
         yield from (Caution("frames", doubt) for doubt in doubts_about_folder(job.video))
     yield from (Caution("mask", doubt) for doubt in given.warnings)
-    # not those that a mask says are empty
+    # without those whose masks are empty
     unknown = given.first - job.start - sum(frame < given.first for frame in given.paths)
     if unknown:
         yield Caution(
@@ -150,14 +149,14 @@ def doubts_about(
         yield Caution(
             "size_capped",
             f"frames of {info.width}x{info.height} are too long for --size {predictor.size}: the "
-            "network sees them at {1}x{0}".format(*predictor.working_size(info.height, info.width)),
+            "network's input is {1}x{0}".format(*predictor.working_size(info.height, info.width)),
         )
 
 
 def cautions(
     job: Job, given: GivenMasks, output: Output, damage: Iterable[str], status: str
 ) -> list[Caution]:
-    """Return what the user should know of a run: about its video, its masks, its outputs."""
+    """Return the warnings of a run: about its video, its masks, its outputs."""
     end = job.start + output.frames if status == "done" else math.inf
     late = [frame for frame in given.paths if frame >= end]
     return [
@@ -198,7 +197,7 @@ def expected_frames(job: Job, info: VideoInfo) -> int | None:
 def describe(
     job: Job, predictor: Predictor, given: GivenMasks, output: Output, watch: Stopwatch
 ) -> dict[str, Any]:
-    """Return the report of a run: all that is needed to tell and to repeat it."""
+    """Return the report of a run: all that is needed to reproduce it."""
     frames, names = output.frames, output.source.names
     return {
         "schema_version": SCHEMA_VERSION,
@@ -230,7 +229,7 @@ def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> dic
 
 
 def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
-    """Return all that was chosen for a run, but the network."""
+    """Return all settings of a run but the network."""
     options = asdict(job)
     wanted = options.pop("outputs")
     # "masks" are those that were given

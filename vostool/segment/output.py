@@ -1,4 +1,4 @@
-"""The folder that a run of `vostool segment` writes: its outputs, its report, and whose it is."""
+"""The output folder of `vostool segment`: its outputs, its report, and its claim."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -19,14 +19,14 @@ REPORT = "run.json"
 
 
 class Output:
-    """The outputs of a run, written behind the network.
+    """The outputs of a run, written in a thread beside the network.
 
     From the first frame on, run.json says that it is running; before that, an older run is left
     as it is. Everything else is whole or has "part" in its name.
     """
 
     def __init__(self, folder: Path, names: Collection[str], source: Source) -> None:
-        """Be ready to write the outputs of some names (see `WRITERS`) into a folder."""
+        """Prepare to write the outputs of some names (see `WRITERS`) into a folder."""
         self.folder, self.report, self.source = folder, folder / REPORT, source
         self.every = {name: kind(folder, source) for name, kind in WRITERS.items()}
         self.wanted = {name: self.every[name] for name in WRITERS if name in names}
@@ -60,7 +60,7 @@ class Output:
 
     @contextmanager
     def writing(self, report: dict[str, Any], resume: int = 0) -> Iterator[None]:
-        """Be open for frames; `report` is run.json as long as it is running.
+        """Accept frames; `report` is run.json while it is running.
 
         `resume` says how many frames a run before has written that this one goes on with, see
         `Writer.resume`. They are added again: those outputs pass over them that have them.
@@ -84,8 +84,10 @@ class Output:
         self.frames += 1
 
     def _begin(self) -> None:
-        """Put a run in the place of an older one, now that there is something to put there."""
-        self.write_report(self._running)  # first: from here on nobody takes the older for whole
+        """Replace an older run, now that there is a frame to write."""
+        self.write_report(
+            self._running
+        )  # first: from here on the older run does not count as complete
         if not self._resumed:
             self._clear()
         for name, writer in self.wanted.items():
@@ -119,7 +121,7 @@ class Output:
 
     @property
     def warnings(self) -> list[Caution]:
-        """What the user should know of the outputs, once they are closed."""
+        """The warnings about the outputs, once they are closed."""
         return [
             Caution(name, warning)
             for name, writer in self.wanted.items()
@@ -128,7 +130,7 @@ class Output:
 
 
 def check_free(folder: Path) -> None:
-    """Raise OutputError if a run is at work in a folder, or has been; claims nothing."""
+    """Raise OutputError if a folder is claimed or holds a run; claims nothing."""
     refuse_claimed(folder)
     refuse_to_replace(results_in(folder))
 

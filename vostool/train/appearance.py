@@ -1,4 +1,4 @@
-"""How the frames of a clip look: colour, motion blur and noise, drawn for a whole clip.
+"""Photometric augmentation: colour, motion blur and noise, drawn for a whole clip.
 
 Shapes: images (T, 3, H, W) in [0, 1].
 """

@@ -1,4 +1,4 @@
-"""Several processes that train as one, started by `torchrun`.
+"""Data-parallel training in several processes, started by `torchrun`.
 
 Each computes the gradient of its own clips of a step; the sum over all is what one process
 would have computed. Without torchrun there is one process, and nothing to do.
@@ -23,7 +23,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     @property
@@ -50,12 +50,12 @@ class Processes:
                 parameter.grad = gradient.clone(memory_format=torch.preserve_format)
 
     def wait(self) -> None:
-        """Wait until all processes have come this far."""
+        """Wait for all processes (a barrier)."""
         if self.count > 1:
             distributed.barrier()
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Tell whether a flag is set in any process, so that all do the same."""
+        """Return whether a flag is set in any process, so that all decide alike."""
         if self.count == 1:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=device)) > 0)

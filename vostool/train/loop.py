@@ -1,7 +1,7 @@
 """`vostool train`: a recipe in, weights out.
 
-A step draws some clips, propagates the first frame's masks through each with the very
-loop that inference uses, and adds up the loss of every predicted frame and, where the
+A step draws some clips, propagates the first frame's masks through each with the frame
+loop of inference, and sums the loss of every predicted frame and, where the
 recipe says so, of the cycle back from it (journal Eq. 3).
 """
 
@@ -66,7 +66,7 @@ def unroll(
 ) -> Tensor:
     """Return the loss of each clip, (B,): forward (Eq. 4) and, with `cycle`, back (Eq. 3).
 
-    A frame whose masks are not known is judged by the cycle alone. The cycle leaves out a
+    A frame whose masks are unknown contributes only to the cycle loss. The cycle leaves out a
     frame that does not show every object, which cannot explain the reference, and clips
     with a `late` object, which their reference does not show. `references` are the frames
     remembered.
@@ -176,7 +176,7 @@ def take_step(
     if not math.isfinite(size):
         raise TrainingError(f"a weight is not finite after step {run.step}; {RECOVERY_HINT}")
     run.step += 1
-    # a young average must not hold on to its random start
+    # the average must soon forget its random initialisation
     decay = min(recipe.average, run.step / (run.step + 10))
     with torch.no_grad():
         for mean, now in zip(run.average.parameters(), run.network.parameters(), strict=True):
@@ -222,7 +222,7 @@ def train(
         raise InputError(f"{folder}: its run had other data: {run.data}, now {library.counts}")
     run.data = library.counts
     make_folder(folder)
-    team.wait()  # or one that is late finds what the first has written
+    team.wait()  # or a late process would find what the first has written
     if team.first:
         write_text(folder / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
         if not resume:
@@ -247,7 +247,7 @@ def train(
 
 @dataclass
 class TrainContext:
-    """All about a run that is not its state."""
+    """What a run needs besides its state."""
 
     folder: Path
     library: Library
@@ -255,7 +255,7 @@ class TrainContext:
     team: Processes
     device: torch.device
     teacher: Stm | None = None
-    last_logged_step: int = 0  # the step of the last entry of the log, or that it goes on from
+    last_logged_step: int = 0  # the step of the last log entry, or the step resumed from
     since: float = field(default_factory=time.perf_counter)  # when that was
 
     def save(self, run: Run[Stm]) -> None:
@@ -263,7 +263,7 @@ class TrainContext:
         if self.team.first:
             run.save(self.folder / CHECKPOINT)
 
-    def tell(self, run: Run[Stm]) -> None:
+    def log_progress(self, run: Run[Stm]) -> None:
         """Log the rate of the last step, and mean loss and time of those since the last time."""
         now = time.perf_counter()
         self.log.write(
@@ -283,17 +283,17 @@ def advance(run: Run[Stm], context: TrainContext, batch: tuple[Clip, int, bool])
     run.losses.append(loss)
     last = run.step == recipe.steps
     if run.step % recipe.log_every == 0 or last:
-        context.tell(run)
+        context.log_progress(run)
     if team.first and (run.step % recipe.validate_every == 0 or last):
         context.log.show(run.step, "clip", lambda: picture(run.average, batch[0], batch[2]))
-        judge(run, context)
+        validate_average(run, context)
     if run.step % recipe.save_every == 0 or last:
         context.save(run)
     return loss
 
 
-def judge(run: Run[Stm], context: TrainContext) -> None:
-    """Score the averaged weights on the clips held out; write them if they are the best."""
+def validate_average(run: Run[Stm], context: TrainContext) -> None:
+    """Validate the averaged weights on the held-out clips; export them if they are the best."""
     held_out = context.library.held_out
     if not held_out:
         return

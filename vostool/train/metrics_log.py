@@ -1,4 +1,4 @@
-"""What a training run leaves to read: one line of JSON per entry, and TensorBoard's files."""
+"""The log of a training run: one line of JSON per entry, and TensorBoard's files."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class Board(Protocol):
-    """What is used of TensorBoard's writer."""
+    """The part of TensorBoard's writer that is used."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
         """Add a point to a curve."""
@@ -32,14 +32,14 @@ class Board(Protocol):
 
 
 class Log:
-    """Entries of a run, a context manager; says nothing unless `enabled`."""
+    """The log of a run, a context manager; does nothing unless `enabled`."""
 
     def __init__(
         self, folder: Path, report: Report, enabled: bool = True, step: int | None = None
     ) -> None:
         """Append to `folder`/log.jsonl and `folder`/tensorboard; `report` gets each entry too.
 
-        What they hold of steps after `step`, from which the run goes on, is dropped.
+        Their entries of steps after `step`, from which the run is resumed, are dropped.
         """
         self._file, self._report, self._enabled = folder / LOG, report, enabled
         if enabled and step is not None:

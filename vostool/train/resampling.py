@@ -1,4 +1,4 @@
-"""Projective maps and the resampling of frames, of no more of them than is seen.
+"""Projective maps, and the resampling of only the visible part of frames.
 
 A map is a (3, 3) matrix from pixels of the clip to pixels of the source, both counted from the
 outer edge of the first pixel.
@@ -136,7 +136,7 @@ def sampling_grid(maps: Tensor, source: Iterable[int], size: tuple[int, int]) ->
 
 
 def is_affine(maps: Tensor) -> bool:
-    """Tell whether maps (T, 3, 3) leave parallel lines parallel."""
+    """Return whether maps (T, 3, 3) keep parallel lines parallel."""
     return bool((maps[:, 2] == torch.tensor([0.0, 0.0, 1.0])).all())
 
 

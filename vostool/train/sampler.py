@@ -30,7 +30,7 @@ class Library:
 
     videos: list[AnnotatedSequence] = field(default_factory=list)
     photographs: list[AnnotatedSequence] = field(default_factory=list)
-    donors: list[AnnotatedSequence] = field(default_factory=list)  # of objects to paste
+    donors: list[AnnotatedSequence] = field(default_factory=list)  # for objects to paste
     held_out: list[InMemory] = field(default_factory=list)  # to choose weights by
     counts: dict[str, int] = field(default_factory=dict)  # of what each data set gives
 
@@ -68,7 +68,7 @@ def check_roots(recipe: Recipe) -> None:
 
 
 def check_annotated(sequence: AnnotatedSequence, source: Source, recipe: Recipe) -> None:
-    """Raise InputError for a clip from which nothing could be learnt."""
+    """Raise InputError for a clip that cannot be trained on."""
     if not sequence.annotated:
         raise InputError(f"{source.root}: the clip {sequence.name!r} has no mask")
     alone = sequence.length > 1 and len(sequence.annotated) == 1 and source.use != "donors"
@@ -80,7 +80,7 @@ def check_annotated(sequence: AnnotatedSequence, source: Source, recipe: Recipe)
 
 
 def place(library: Library, source: Source, sequence: AnnotatedSequence) -> None:
-    """Put a sequence where it is of use."""
+    """Add a sequence to the pools of its use."""
     if source.use in ("all", "clips"):
         pool = library.videos if sequence.length > 1 else library.photographs
         pool.append(sequence)

@@ -29,9 +29,9 @@ from vostool.train.metrics_log import LOG
 from vostool.train.recipe import Recipe
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
-# what of a recipe may change while its run goes on: where things lie and how often it speaks
+# entries of a recipe that may change on resume: paths, and intervals of logging and saving
 CHANGEABLE_ON_RESUME = ("data_root", "teacher", "log_every", "save_every", "validate_every")
-INIT_ONLY = ("encoder_weights", "init_weights")  # of no use once it has begun
+INIT_ONLY = ("encoder_weights", "init_weights")  # used only to initialise the run
 
 
 class Trainable(Segmenter[Any, Any], Protocol):
@@ -52,7 +52,7 @@ Network = TypeVar("Network", bound=Trainable)
 
 @dataclass
 class Run(Generic[Network]):
-    """The state of a training run: all that a checkpoint must hold."""
+    """The state of a training run: all that a checkpoint holds."""
 
     recipe: Recipe
     network: Network
@@ -87,7 +87,7 @@ class Run(Generic[Network]):
             self.network.load_state_dict(saved.network)
             self.average.load_state_dict(saved.average)
             load_moments(self.optimizer, saved.optimizer)
-        # what a damaged state makes of the loaders
+        # what the loaders raise for a damaged state
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
             raise WeightsError(
@@ -156,7 +156,7 @@ def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
     """Return the recipe with which a run of `old` that has taken `step` steps goes on.
 
     `new` may differ in `CHANGEABLE_ON_RESUME` entries, and in how many steps its last phase has;
-    it need not say what the run began from. Raises UsageError if it differs in anything else.
+    it need not give the initial weights. Raises UsageError if it differs in anything else.
     """
     free = {*CHANGEABLE_ON_RESUME, *INIT_ONLY, "phases"}
     if "network" not in new.model_fields_set:
@@ -169,7 +169,7 @@ def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
     if changed:
         raise UsageError(
             f"{folder}: its run has another {', '.join(changed)} than the recipe; "
-            "a changed recipe wants a folder of its own"
+            "a changed recipe needs a folder of its own"
         )
     if new.steps < step:
         raise UsageError(f"{folder}: its run has taken {step} steps, the recipe has {new.steps}")
@@ -179,9 +179,9 @@ def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
 
 
 def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
-    """Build network, average and optimiser as they are before the first step.
+    """Return a new run, before its first step.
 
-    A recipe that says nothing of its network has that of the weights it begins from.
+    A recipe without network settings takes those of its initial weights.
     """
     torch.manual_seed(recipe.seed)
     if recipe.init_weights is not None and "network" not in recipe.model_fields_set:
@@ -191,7 +191,7 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
 
 
 def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[Stm]:
-    """Build network, average and optimiser as a checkpoint has them.
+    """Return a run restored from a checkpoint.
 
     Raises what `read_checkpoint`, `continued` and `Run.load` do.
     """
@@ -214,7 +214,7 @@ def run_with(network: Stm, recipe: Recipe, device: torch.device) -> Run[Stm]:
 def make_optimizer(
     network: nn.Module, pretrained: tuple[str, ...], recipe: Recipe
 ) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser of a network, whose frozen weights no longer want gradients.
+    """Return the recipe's optimiser of a network, whose frozen weights no longer require gradients.
 
     `pretrained` are the beginnings of the names of weights that learn at the encoders' rate.
     """
@@ -234,7 +234,7 @@ def make_optimizer(
 
 
 def first_network(recipe: Recipe) -> Stm:
-    """Build the network with the weights that the recipe begins from."""
+    """Return the network with the recipe's initial weights."""
     if recipe.init_weights is not None:
         return begin_from(find_weights(str(recipe.init_weights)), recipe.network)
     if recipe.encoder_weights is None:
@@ -245,7 +245,7 @@ def first_network(recipe: Recipe) -> Stm:
         except OSError as error:
             raise WeightsError(
                 f"ImageNet weights of {recipe.network.backbone}: cannot be downloaded ({error}); "
-                "have a file instead: --set encoder_weights=FILE.safetensors"
+                "use a file instead: --set encoder_weights=FILE.safetensors"
             ) from error
     try:
         state = load_file(recipe.encoder_weights)
@@ -265,7 +265,7 @@ def export(run: Run[Stm], path: Path) -> None:
         if not weight.half().isfinite().all():
             raise WeightsError(
                 f"{path}: not written: {name} holds values that are not finite in 16 bits; the run "
-                "has diverged: begin one with a lower learning_rate"
+                "has diverged: start one with a lower learning_rate"
             )
     card = {
         "recipe": run.recipe.model_dump(mode="json"),
@@ -280,7 +280,7 @@ def export(run: Run[Stm], path: Path) -> None:
 def export_run(folder: Path, path: Path) -> Path:
     """Write the averaged weights of a run's last checkpoint to a new file, and return its path.
 
-    They are the latest, not those that did best on the clips held out. Raises what
+    They are the latest, not those with the best score on the held-out clips. Raises what
     `read_checkpoint` and `Run.load` do, and OutputError if the file exists or cannot be written.
     """
     refuse_to_replace([path], "--export writes a new file: name another")
@@ -293,7 +293,7 @@ def export_run(folder: Path, path: Path) -> Path:
 
 
 def claim(folder: Path) -> None:
-    """See that a folder holds nothing of a run; raises OutputError."""
+    """Raise OutputError if a folder holds a run."""
     refuse_to_replace(
         (folder / name for name in (CHECKPOINT, WEIGHTS, LOG)),
         "the folder holds a run: --resume it with its own recipe, remove it, or choose another "

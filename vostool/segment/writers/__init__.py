@@ -6,7 +6,7 @@ from vostool.segment.writers.pictures import Cutouts, Masks
 
 __all__ = ["DEFAULT", "WRITERS", "Source", "Writer"]
 
-# by the name that `Job.outputs` and run.json have for them
+# by their names in `Job.outputs` and run.json
 WRITERS: dict[str, type[Writer]] = {
     "masks": Masks,
     "overlay": Overlay,

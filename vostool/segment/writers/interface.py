@@ -1,4 +1,4 @@
-"""What every kind of output owes the rest: `Writer`."""
+"""The interface of every kind of output: `Writer`."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Source:
     older: frozenset[str] = frozenset()  # of frames of the run before
 
     def name_of(self, number: int) -> str:
-        """Return what a frame is called, and what is made of it."""
+        """Return the name of a frame, and of the files made from it."""
         return frame_name(number) if self.names is None else self.names[number]
 
     def is_frame(self, name: str) -> bool:
@@ -40,7 +40,7 @@ class Writer(ABC):
     file: ClassVar[str]  # the final name of the file or folder
 
     def __init__(self, folder: Path, source: Source) -> None:
-        """Be ready to write into a folder; touches nothing."""
+        """Prepare to write into a folder; creates nothing."""
         self.path, self.source = folder / self.file, source
 
     @property
@@ -50,23 +50,23 @@ class Writer(ABC):
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know, once it is left."""
+        """The warnings, once it is closed."""
         return []
 
     @abstractmethod
     def replaced(self) -> list[Path]:
-        """Return the files of an older run, whole or part, that `begin` is not to find."""
+        """Return the files of an older run, whole or part, to remove before `begin`."""
 
     @abstractmethod
     def begin(self) -> None:
-        """Begin anew."""
+        """Start from the first frame."""
 
     @abstractmethod
     def resume(self, frames: int) -> int:
-        """Go on, in place of `begin`, where a run was killed or interrupted after some frames.
+        """Continue, instead of `begin`, where a run was killed or interrupted after some frames.
 
         Return how many of them, from the first on, are there already: the next one to add. An
-        output that cannot be extended begins anew and returns 0.
+        output that cannot be extended starts again and returns 0.
         """
 
     @abstractmethod

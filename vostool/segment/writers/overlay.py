@@ -49,7 +49,7 @@ class Overlay(Writer):
         )
 
     def resume(self, frames: int) -> int:
-        """Begin anew: the pictures of a film depend on those before."""
+        """Start again: the encoded pictures depend on those before."""
         self.begin()
         return 0
 

@@ -18,7 +18,7 @@ class Pictures(Writer):
     """A folder of pictures, each of which is written all or nothing."""
 
     def replaced(self) -> list[Path]:
-        """Return the pictures of frames, and none that somebody put beside them."""
+        """Return the pictures of frames, but no other files in the folder."""
         if not self.path.is_dir():
             return []
         return [
