@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
+from tests.media.making import delay_last_picture
 from vostool.analysis.erf import erf, name_models
 from vostool.analysis.erf_plan import ErfJob
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
@@ -69,6 +70,14 @@ class TestResponse:
     def test_of_a_real_network_is_finite(self, job: ErfJob, untrained: Stm, weights: Path) -> None:
         erf(replace(job, steps=2, strip=0), [model_of(untrained, weights)])
         assert np.isfinite(np.load(job.output / "erf.npy")).all()
+
+
+def test_what_was_put_right_in_the_video_is_in_the_report(
+    job: ErfJob, predictor: Predictor, video: Footage
+) -> None:
+    delay_last_picture(video.path)
+    (warning,) = erf(replace(job, frame=FRAMES - 1), [predictor]).warnings
+    assert warning.startswith(f"{video.path}: its clock breaks off at frame ")
 
 
 class TestFiles:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tests.conftest import HEIGHT, WIDTH, ColourNetwork, Footage
 from tests.datasets.making import write_video_clip
+from tests.media.making import delay_last_picture
 from vostool.analysis.spectrum import SpectrumJob, amplitudes, bands, fit, spectrum
 from vostool.errors import InputError, MaskError, OutputError, UsageError
 from vostool.inference.predictor import Predictor
@@ -75,6 +76,14 @@ class TestEquation9:
         maps = amplitudes(square(), square())[0].numpy()
         assert fit(maps, (32, 48)) is maps
         assert fit(maps, (48, 48)).shape == (3, 48, 48)
+
+
+def test_what_was_put_right_in_the_video_is_in_the_report(
+    job: SpectrumJob, predictor: Predictor, video: Footage
+) -> None:
+    delay_last_picture(video.path)
+    (warning,) = spectrum(job, predictor).warnings
+    assert warning.startswith(f"{video.path}: its clock breaks off at frame ")
 
 
 class TestFiles:

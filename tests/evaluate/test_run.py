@@ -18,6 +18,7 @@ from tests.evaluate.making import (
     write_davis17,
     write_youtube,
 )
+from tests.media.making import delay_last_picture
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.benchmarks import Benchmark, open_benchmark
 from vostool.evaluate.output import score
@@ -120,6 +121,16 @@ class TestARun:
         assert read_results(tmp_path / "out") == results
         state = json.loads((tmp_path / "out" / "run.json").read_text())
         assert [clip["lowered"] for clip in state["done"].values()] == [[], [step]]
+
+    def test_tells_what_was_put_right_in_a_video_even_if_it_was_interrupted_since(
+        self, davis16: Benchmark, predictor: Predictor, weights: Path, tmp_path: Path
+    ) -> None:
+        delay_last_picture(davis16.root / "videos" / "a.mp4")
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(davis16, colour_model(weights, ColourNetwork(8, interrupt)), tmp_path / "out")
+        (warning,) = evaluate(davis16, predictor, tmp_path / "out").warnings
+        assert f"{davis16.root / 'videos' / 'a.mp4'}: its clock breaks off at frame 5" in warning
+        assert read_results(tmp_path / "out").warnings == [warning]
 
     def test_writes_the_official_tool_s_columns(
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path

@@ -76,6 +76,22 @@ def make_video(
     return path
 
 
+def delay_last_picture(path: Path, seconds: int = 300) -> None:
+    """Write an MP4 without B-frames anew, the time of its last picture far off."""
+    source = av.open(io.BytesIO(path.read_bytes()), "r")
+    with source, av.open(str(path), "w", format="mp4") as output:
+        stream = source.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        packets = [packet for packet in source.demux(stream) if packet.size]
+        last = packets[-1]
+        assert last.time_base is not None
+        assert last.dts is not None
+        last.pts = last.dts = last.dts + round(seconds / last.time_base)
+        for packet in packets:
+            packet.stream = copy
+            output.mux(packet)
+
+
 def make_cropped_matroska(path: Path, top: int, bottom: int, left: int, right: int) -> Path:
     """Write three pictures of 64x48 with PixelCrop elements in the place of the colour tags."""
     data = make_video(path, 3, tagged=True).read_bytes()

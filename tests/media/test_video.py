@@ -362,11 +362,10 @@ class TestDamage:
     def test_in_a_group_of_pictures_at_the_end_is_told(self, tmp_path: Path) -> None:
         video = make_video(tmp_path / "end.mp4", 40, codec_options={"bf": "0", "g": "20"})
         with av.open(str(video)) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.size]
-            last = packets[-1]
-            place = last.pos or 0, last.size
+            last = [packet for packet in container.demux(video=0) if packet.size][-1]
+            place, size = last.pos or 0, last.size
         data = bytearray(video.read_bytes())
-        data[place[0] : sum(place)] = b"\xff" * place[1]
+        data[place : place + size] = b"\xff" * size
         video.write_bytes(data)
         count = 0
         with pytest.raises(InputError, match="breaks off after frame 38"):

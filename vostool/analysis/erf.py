@@ -63,6 +63,7 @@ class ErfInputs:
     given: LabelMap  # of the reference
     frames: dict[int, Frame]
     objects: dict[int, LabelMap]
+    warnings: tuple[str, ...]  # about the video and the mask
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def erf(
         refuse_to_replace(job.output / name for name in FILES)
     with output_folder(job.output):
         inputs, responses = run_models(plan, predictors, progress)
-        report = describe(plan, predictors, responses)
+        report = describe(plan, predictors, inputs, responses)
         write(plan, predictors, inputs, responses, report)
     return report
 
@@ -125,7 +126,8 @@ def given_masks(plan: ErfPlan) -> GivenMasks:
 
 def read_inputs(plan: ErfPlan, predictor: Predictor, given: GivenMasks) -> ErfInputs:
     """Return the frames; their objects are those of the truth, else as the model predicts them."""
-    pictures = read_undamaged(plan.job.video, plan.mask_frame, plan.frames[-1] + 1)
+    notes = list(given.warnings)
+    pictures = read_undamaged(plan.job.video, plan.mask_frame, plan.frames[-1] + 1, notes)
     labelled: Iterator[tuple[Frame, LabelMap | None]]
     if set(plan.frames) <= set(plan.truth):
         labelled = ((frame, None) for frame in pictures)
@@ -146,7 +148,13 @@ def read_inputs(plan: ErfPlan, predictor: Predictor, given: GivenMasks) -> ErfIn
         assert labels is not None
         objects[frame] = np.where(np.isin(labels, ids), labels, 0).astype(np.uint8)
     frames = {frame: taken[frame][0] for frame in plan.frames}
-    return ErfInputs(taken[plan.mask_frame][0], given.labels(plan.mask_frame), frames, objects)
+    return ErfInputs(
+        reference=taken[plan.mask_frame][0],
+        given=given.labels(plan.mask_frame),
+        frames=frames,
+        objects=objects,
+        warnings=tuple(notes),
+    )
 
 
 @torch.no_grad()
@@ -175,7 +183,10 @@ def compute_responses(plan: ErfPlan, predictor: Predictor, inputs: ErfInputs) ->
 
 
 def describe(
-    plan: ErfPlan, predictors: Sequence[Predictor], responses: Sequence[Sequence[Response]]
+    plan: ErfPlan,
+    predictors: Sequence[Predictor],
+    inputs: ErfInputs,
+    responses: Sequence[Sequence[Response]],
 ) -> ErfReport:
     """Return the report: what was analysed, and how much of the response is on the object."""
     output, first = plan.job.output, predictors[0]
@@ -190,6 +201,7 @@ def describe(
         },
         input=asdict(plan.info),
         mask_frame=plan.mask_frame,
+        warnings=list(inputs.warnings),
         responses=[
             ResponseReport(
                 weights=title,

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from vostool.files.documents import Document
 from vostool.inference.reports import Network
 
@@ -26,6 +28,7 @@ class ErfReport(Document):
     options: dict[str, Any]
     input: dict[str, Any]
     mask_frame: int
+    warnings: list[str] = Field(default_factory=list)
     responses: list[ResponseReport]
     picture: str
     strip: str | None
@@ -51,6 +54,7 @@ class SpectrumReport(Document):
     options: dict[str, Any]
     clips: list[str]
     masks: int
+    warnings: list[str] = Field(default_factory=list)
     bands: dict[str, BandReport]
     picture: str
     before: str

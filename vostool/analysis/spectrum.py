@@ -77,17 +77,19 @@ def spectrum(
     if not job.overwrite:
         refuse_to_replace(job.output / name for name in FILES)
     total: Map = np.zeros((0, 0, 0))
+    warnings: list[str] = []
     count = 0
     with output_folder(job.output), oom_as_device_error(predictor.device):
         for name, video, mask in clips:
-            for maps in measure(video, mask, predictor, job.end):
+            for maps in measure(video, mask, predictor, job.end, warnings):
                 total = total + fit(maps, total.shape[1:]) if count else maps
                 count += 1
                 progress(count, None, name)
         if not count:
             raise InputError(f"{job.source}: no frame was corrected; try a smaller --gc-every")
         means = dict(zip(MAPS, total / count, strict=True))
-        report = describe(job, predictor, [name for name, _, _ in clips], count, means)
+        names = [name for name, _, _ in clips]
+        report = describe(job, predictor, names, count, means, warnings)
         (job.output / "spectrum.json").unlink(missing_ok=True)  # it describes the older files
         save_figure(job.output / "spectrum.png", draw(means))
         for name, values in means.items():
@@ -114,10 +116,13 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
     return clips
 
 
-def measure(video: Path, mask: str, predictor: Predictor, end: int | None) -> Iterator[Map]:
-    """Yield before, after and ratio, (3, h, w), of every corrected mask of a clip."""
+def measure(
+    video: Path, mask: str, predictor: Predictor, end: int | None, warnings: list[str]
+) -> Iterator[Map]:
+    """Yield before, after and ratio, (3, h, w), of every corrected mask; adds to `warnings`."""
     given = GivenMasks(parse_mask_options([mask]), probe(video))
-    frames = read_undamaged(video, 0, end)
+    warnings += given.warnings
+    frames = read_undamaged(video, 0, end, warnings)
     with closing(predict(frames, given, predictor, Stopwatch())) as predictions:
         for frame, prediction in predictions:  # noqa: B007
             if prediction.uncorrected is not None:
@@ -168,7 +173,12 @@ def bands(means: dict[str, Map]) -> dict[str, BandReport]:
 
 
 def describe(
-    job: SpectrumJob, predictor: Predictor, clips: Sequence[str], count: int, means: dict[str, Map]
+    job: SpectrumJob,
+    predictor: Predictor,
+    clips: Sequence[str],
+    count: int,
+    means: dict[str, Map],
+    warnings: list[str],
 ) -> SpectrumReport:
     """Return the report: the clips, the correction, and the response by band."""
     assert predictor.correction is not None
@@ -184,6 +194,7 @@ def describe(
         },
         clips=list(clips),
         masks=count,
+        warnings=warnings,
         bands=bands(means),
         picture=str(job.output / "spectrum.png"),
         before=str(job.output / "before.npy"),

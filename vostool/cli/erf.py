@@ -117,6 +117,8 @@ def erf(
     )
     with show_progress(f"{video.name} on {models[0].device}", quiet, "steps") as progress:
         report = run(job, models, progress)
+    for warning in report.warnings:
+        print_message(f"warning: {warning}", quiet)
     for each in report.responses:
         inside = "no response" if each.share is None else f"{each.share:.1%} of the response"
         print_message(

@@ -176,6 +176,7 @@ def run_benchmark(
     model = load_predictor(options)
     with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
         results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
+    tell_of_videos(benchmark, results, quiet)
     if pack is not None:
         write_zip(benchmark, folder / MASKS, pack)
         print_path(pack, as_json)
@@ -212,6 +213,7 @@ def run_sweep(
                     same[key] = evaluate(
                         benchmark, model, place, overwrite=overwrite, progress=progress
                     )
+                tell_of_videos(benchmark, same[key], quiet)
         results[point] = same[key]
     table, picture = write_sweep(folder, results)
     print_path(table, as_json)
@@ -227,6 +229,12 @@ def run_sweep(
             for point, each in results.items()
         ]
         print_json({"points": found, "table": str(table), "picture": str(picture)})
+
+
+def tell_of_videos(benchmark: "Benchmark", results: "Results", quiet: bool) -> None:
+    """Print the warnings that came up on the way; those of the benchmark are printed before."""
+    for warning in results.warnings[len(benchmark.warnings) :]:
+        print_message(f"warning: {warning}", quiet)
 
 
 def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: bool) -> None:

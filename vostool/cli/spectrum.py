@@ -80,6 +80,8 @@ def spectrum(
     )
     with show_progress(f"{source.name} on {ready.device}", quiet, "masks") as progress:
         report = run(job, ready, progress)
+    for warning in report.warnings:
+        print_message(f"warning: {warning}", quiet)
     for name, band in report.bands.items():
         total = "none" if band.after_to_before is None else f"{band.after_to_before:.2f}"
         words = f"mean ratio {band.ratio:.2f} (Eq. 9), ratio of the means {total}"

@@ -3,6 +3,7 @@
 import platform
 import shlex
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +51,7 @@ def make_results(
     speed: Speed | None,
     lowered: dict[str, list[dict[str, Any]]] | None = None,
     weights: Path | None = None,
+    warnings: Iterable[str] = (),
 ) -> Results:
     """Return the results of a run, with absolute paths, the time and the command."""
     return Results(
@@ -62,7 +64,7 @@ def make_results(
         created=datetime.now(UTC).replace(microsecond=0),
         command=command_line(),
         weights=str(weights) if weights else None,
-        warnings=benchmark.warnings,
+        warnings=[*benchmark.warnings, *warnings],
         clips=clips,
         speed=speed,
         lowered=lowered or {},

@@ -74,7 +74,14 @@ def evaluate(
         speed = total_speed(run.done, predictor)
         lowered = {name: done["lowered"] for name, done in run.done.items() if done["lowered"]}
         results = make_results(
-            benchmark, folder / MASKS, clips, run.description, speed, lowered, predictor.weights
+            benchmark,
+            folder / MASKS,
+            clips,
+            run.description,
+            speed,
+            lowered,
+            predictor.weights,
+            warnings=[line for done in run.done.values() for line in done["warnings"]],
         )
         write_results(folder, results)
         run.close()
@@ -145,19 +152,21 @@ def predict(
         doubt=False,
     )
     watch, lowered = Stopwatch(), list[LimitChange]()
+    warnings: list[str] = []
     frames, started = 0, time.perf_counter()
 
     def write(name: str, labels: LabelMap) -> None:
         write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
 
     with oom_as_device_error(predictor.device), WriteBehind() as behind:
-        pictures = read_undamaged(clip.source)
+        pictures = read_undamaged(clip.source, notes=warnings)
         for frame, labels in follow(pictures, given, predictor, watch, lowered):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             report(frames)
     seconds = {"network": watch.network, "total": time.perf_counter() - started}
-    return {"frames": frames, **seconds, "lowered": [step.report for step in lowered]}
+    steps = [step.report for step in lowered]
+    return {"frames": frames, **seconds, "lowered": steps, "warnings": warnings}
 
 
 def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:

@@ -22,12 +22,13 @@ Done = dict[str, Any]  # of a clip that is done, as `ClipDone` checks it
 
 
 class ClipDone(Document):
-    """A clip that is done: its frames, its seconds, and how the limits were lowered on the way."""
+    """A clip that is done: its frames, its seconds, how the limits were lowered, and warnings."""
 
     frames: int = Field(ge=0)
     network: float = Field(ge=0)
     total: float = Field(ge=0)
     lowered: list[dict[str, int | None]]
+    warnings: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -96,13 +96,16 @@ def read_frames(
     return _read(Path(path), start, end, damage=warnings, notes=warnings)
 
 
-def read_undamaged(path: Path, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+def read_undamaged(
+    path: Path, start: int = 0, end: int | None = None, notes: list[str] | None = None
+) -> Iterator[Frame]:
     """Yield frames as `read_frames` does; raises InputError after them if frames are missing.
 
     For those who rely on the numbers of frames: behind a gap they would be those of others.
+    `notes` receives one line for each kind of thing that was put right, or only approximated.
     """
     damage: list[str] = []
-    yield from _read(path, start, end, damage, notes=[])
+    yield from _read(path, start, end, damage, notes=[] if notes is None else notes)
     if damage:
         raise InputError(damage[0])
 
