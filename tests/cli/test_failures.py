@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,24 @@ def test_a_batch_on_a_terminal_prints_its_paths_on_stdout(
     folder = tmp_path / "all" / "square"
     assert outcome.out.splitlines() == [str(folder / "masks"), str(folder / "overlay.mp4")]
     assert "masks" not in screen.getvalue()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("options", "lines"), [((), ["warning: a damaged tag"]), (("--quiet",), []), (("-q",), [])]
+)
+def test_what_a_library_warns_of_is_one_line_and_none_with_quiet(
+    options: tuple[str, ...],
+    lines: list[str],
+    segment: Call,  # noqa: F811
+    video: Footage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = ColourNetwork(2, lambda: warnings.warn("a damaged\ntag", stacklevel=1))
+    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+    outcome = segment(video.path, "--mask", video.mask, *options)
+    assert outcome.code == 0
+    assert [line for line in outcome.err.splitlines() if " frames, " not in line] == lines
 
 
 @pytest.mark.parametrize("command", ["segment", "erf", "spectrum", "bench"])

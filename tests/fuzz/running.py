@@ -219,10 +219,6 @@ def changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
     return sorted(name for name in names if before.get(name) != after.get(name))
 
 
-# lines on stderr that are no error
-WORDS = re.compile(r"warning: |clip\.|\d+ frames, |.*: (already done)?$|.* on cpu: |first run: ")
-
-
 def wrong_words(case: Case, code: int, out: str, err: str) -> list[str]:
     """Return what is wrong with an exit code and what was printed with it."""
     found = []
@@ -237,6 +233,8 @@ def wrong_words(case: Case, code: int, out: str, err: str) -> list[str]:
         found.append("a control character on stderr")
     if "Traceback" in err or "internal error" in err:
         found.append("a traceback")
+    if re.search(r"\.py:\d+: \w*Warning", err):
+        found.append("a warning of a library with its source")
     if "--quiet" in case.arguments and lines != errors:
         found.append("words in spite of --quiet")
     if "--json" in case.arguments:

@@ -145,6 +145,19 @@ class TestRefusals:
         assert name in message
         assert "not finite" in message
 
+    def test_weights_of_settings_too_wide_take_no_memory_for_them(
+        self, saved: Path, tmp_path: Path
+    ) -> None:
+        resource = pytest.importorskip("resource")
+
+        def widen(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            header["settings"]["key_channels"] = 2**17  # 1.2 GB of each of two convolutions
+
+        path = altered(saved, tmp_path / "wide.safetensors", widen)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert "size mismatch" in refusal(path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # kB
+
     def test_weights_of_another_width(self, saved: Path, tmp_path: Path) -> None:
         def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
             header["settings"]["key_channels"] = 9

@@ -14,7 +14,14 @@ from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.options import MASK_REMEDY
-from vostool.cli.output import error_document, escape_unencodable, one_line, print_json
+from vostool.cli.output import (
+    error_document,
+    escape_unencodable,
+    is_given,
+    library_warnings,
+    one_line,
+    print_json,
+)
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
@@ -66,7 +73,8 @@ def main() -> None:
     """
     escape_unencodable()
     try:
-        code = app(prog_name="vostool", standalone_mode=False)
+        with library_warnings():
+            code = app(prog_name="vostool", standalone_mode=False)
     except TyperUsageError as error:
         refuse(error)
     except VostoolError as error:
@@ -77,7 +85,7 @@ def main() -> None:
         words = f"{error.filename or 'input or output'}: {error.strerror or error}"
         fail(words, InputError.exit_code, InputError.__name__)
     except Exception as error:
-        if json_requested():
+        if is_given("--json"):
             words = f"{type(error).__name__}: {error}"
             print_json(error_document(words, VostoolError.exit_code, "InternalError"))
         raise
@@ -101,14 +109,6 @@ def refuse(error: Exception) -> NoReturn:
 def fail(message: str, code: int, kind: str) -> NoReturn:
     """Print an error as one line, and as a JSON document if requested, and exit."""
     print(f"vostool: {one_line(message)}", file=sys.stderr)
-    if json_requested():
+    if is_given("--json"):
         print_json(error_document(message, code, kind))
     sys.exit(code)
-
-
-def json_requested() -> bool:
-    """Return whether the command line requests JSON, even if it cannot be parsed."""
-    arguments = sys.argv[1:]
-    if "--" in arguments:
-        arguments = arguments[: arguments.index("--")]
-    return "--json" in arguments

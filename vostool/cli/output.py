@@ -4,6 +4,9 @@ import io
 import json
 import sys
 import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,29 @@ def print_message(message: str, quiet: bool = False) -> None:
     """Print a line on stderr."""
     if not quiet:
         print(one_line(message), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def library_warnings() -> Iterator[None]:
+    """Print what libraries warn of as one line each, without their source; none with --quiet."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print_message(f"warning: {message}", is_given("--quiet") or is_given("-q"))
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def is_given(flag: str) -> bool:
+    """Return whether the command line has a flag; it may be one that cannot be parsed."""
+    arguments = sys.argv[1:]
+    if "--" in arguments:
+        arguments = arguments[: arguments.index("--")]
+    return flag in arguments
 
 
 def one_line(text: str) -> str:

@@ -104,9 +104,11 @@ def load_checkpoint(
     """
     settings = read_settings(path, changes)
     try:
-        network = Stm(settings, memory_frames=memory_frames)
+        # without memory of its own: settings may ask for more than the file's weights bear out
+        with torch.device("meta"):
+            network = Stm(settings, memory_frames=memory_frames)
         state = {name: value.float() for name, value in load_file(path).items()}
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
