@@ -258,6 +258,15 @@ class TestAnInterruptedRun:
             evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
 
 
+def test_a_run_json_with_the_mark_of_windows_notepad_is_read(
+    davis16: Benchmark, predictor: Predictor, tmp_path: Path
+) -> None:
+    evaluate(davis16, predictor, tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert holds(tmp_path / "out", davis16, predictor)
+
+
 class TestAFinishedRun:
     def test_is_not_done_again_nor_taken_for_a_new_one(
         self, davis16: Benchmark, predictor: Predictor, tmp_path: Path

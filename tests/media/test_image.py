@@ -66,6 +66,16 @@ class TestOrientation:
         Image.fromarray(gradient()).save(path, exif=exif(QUARTER_TURN), **options)
         assert (read_image(path) == gradient()[::-1].transpose(1, 0, 2)).all()
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("mode", ["L", "RGBA"])
+    def test_turns_a_tiff_that_pillow_would_map_into_memory(
+        self, tmp_path: Path, mode: str, orientation: int
+    ) -> None:
+        stored = Image.fromarray(gradient()).convert(mode)
+        stored.save(tmp_path / "turned.tif", exif=exif(orientation))
+        stored.save(tmp_path / "turned.png", exif=exif(orientation))
+        assert (read_image(tmp_path / "turned.tif") == read_image(tmp_path / "turned.png")).all()
+
     def test_is_the_same_for_training_and_for_a_folder_of_frames(self, tmp_path: Path) -> None:
         path = tmp_path / "turned.png"
         Image.fromarray(gradient()).save(path, exif=exif(QUARTER_TURN))

@@ -89,6 +89,18 @@ class TestSeveralObjects:
         stored = np.dstack([COLOURS[map_of(1, 2)], np.where(map_of(1, 2) == 2, 90, 255)])
         assert read(stored.astype(np.uint8)) == [0, 1]
 
+    @pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+    def test_that_are_partly_transparent_are_told_of(self, share: float) -> None:
+        shape = map_of(255)
+        rows, columns = np.nonzero(shape)
+        soft = round(share * len(rows))
+        shape[rows[:soft], columns[:soft]] = 128
+        grounds = [Image.new("L", shape.shape[::-1]), Image.fromarray(shape)]
+        warnings: list[str] = []
+        assert (to_labels(Image.merge("LA", grounds), warnings=warnings) == (shape > 0)).all()
+        told = [line for line in warnings if f"{soft} pixels are partly transparent" in line]
+        assert len(told) == (share > 0.1)
+
     def test_are_colours_if_the_palette_has_black_elsewhere(self) -> None:
         white_first = bytes([255, 255, 255, 0, 0, 0])
         image = indexed(np.where(map_of(1) > 0, 0, 1).astype(np.uint8), white_first)

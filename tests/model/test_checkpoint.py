@@ -91,9 +91,14 @@ class TestRefusals:
         save_file({"weight": torch.ones(2)}, path, metadata={"format": "pt"})
         assert "no vostool weights" in refusal(path)
 
-    def test_metadata_that_are_not_json(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "header",
+        ["{", '{"format": ' + "9" * 5000 + "}", "[" * 100_000],
+        ids=["cut", "long", "deep"],
+    )
+    def test_metadata_that_are_not_json(self, header: str, tmp_path: Path) -> None:
         path = tmp_path / "w.safetensors"
-        save_file({"weight": torch.ones(2)}, path, metadata={"vostool": "{"})
+        save_file({"weight": torch.ones(2)}, path, metadata={"vostool": header})
         assert "not JSON" in refusal(path)
 
     @pytest.mark.parametrize("header", ["[1]", "3", "null", '"text"'])

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from vostool.errors import InputError
 from vostool.evaluate.metrics import Statistics, statistics
+from vostool.files import read_text
 from vostool.files.documents import Document, problem
 
 SCHEMA_VERSION = 1  # of results.json
@@ -161,10 +162,6 @@ def read_results(path: Path) -> Results:
     """Return the results of a file, or of a folder's results.json; raises InputError."""
     file = path / FILE if path.is_dir() else path
     try:
-        return Results.model_validate_json(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not the results of an evaluation: {error}") from error
+        return Results.model_validate_json(read_text(file, "the results of an evaluation"))
     except ValidationError as error:
         raise InputError(f"{file}: not the results of an evaluation: {problem(error)}") from error

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.output import MASKS, STATE
 from vostool.evaluate.results import FILE
-from vostool.files import make_folder, write_text
+from vostool.files import make_folder, read_text, write_text
 from vostool.files.claims import Claim, refuse_to_replace
 from vostool.files.documents import Document, problem
 
@@ -46,13 +46,20 @@ def read_state(path: Path) -> State:
     Raises OutputError if a file of that name is something else, InputError if it is damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
         status, done = found.pop("status"), found.pop("done")
         if status not in get_args(Status) or not isinstance(found.get("options"), dict):
             raise ValueError(status)
         if not isinstance(done, dict):
             raise TypeError(done)
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+    except (
+        InputError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
     for clip, entry in done.items():
         try:

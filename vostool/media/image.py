@@ -51,7 +51,8 @@ def open_image(
     try:
         if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
             raise error(f"{path}: cannot be read as {kind}: it is no file")
-        with Image.open(path, formats=formats) as image:
+        # not by its name: Pillow would map it, and reads turned TIFF files from there in disorder
+        with path.open("rb") as file, Image.open(file, formats=formats) as image:
             yield image
     except VostoolError:
         raise

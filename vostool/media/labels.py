@@ -31,6 +31,7 @@ VOID = 255  # DAVIS: "not annotated"
 WHITE_16 = 65535
 NEARLY_WHITE = 240  # no data set numbers its objects this high; beside 255 it is noise
 SLACK = 1e-3  # of a float mask beyond 0 to 1
+MOST_SOFT = 0.1  # of what is visible; the anti-aliased edge of a larger object is less
 ALIKE = 16  # colours closer than that in every channel are shades of one
 
 COLOUR_CODE = (1 << 16, 1 << 8, 1)  # one number for r, g, b, ascending with (r, g, b)
@@ -146,7 +147,14 @@ def _values(image: Image.Image, warnings: list[str]) -> tuple[Values, Kind]:
         raise MaskError("indices without a palette of colours; save it as an indexed PNG again")
     visible = np.ones((image.height, image.width), bool)
     if _has_alpha(image):
-        visible = np.asarray(image.convert("RGBA").getchannel("A")) >= 128
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        visible = alpha >= 128
+        partly = np.count_nonzero((alpha > 0) & (alpha < VOID))
+        if partly > MOST_SOFT * np.count_nonzero(alpha):
+            warnings.append(
+                f"{partly} pixels are partly transparent; from one half of opacity on they count "
+                "as visible, for one object --threshold chooses another bound"
+            )
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8) * VOID, "grey"
     if image.mode == "F":

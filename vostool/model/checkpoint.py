@@ -71,7 +71,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: no vostool weights: the metadata entry {KEY!r} is missing")
     try:
         header: dict[str, Any] = json.loads(metadata[KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
         raise WeightsError(f"{path}: its metadata entry {KEY!r} is not JSON") from error
     if not isinstance(header, dict):
         raise WeightsError(f"{path}: its metadata entry {KEY!r} is not a table")

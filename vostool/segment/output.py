@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vostool.errors import Caution, OutputError
-from vostool.files import write_text
+from vostool.errors import Caution, InputError, OutputError
+from vostool.files import read_text, write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
 from vostool.media.frame import Frame
@@ -143,8 +143,8 @@ def results_in(folder: Path) -> list[Path]:
 def read_report(folder: Path) -> dict[str, Any] | None:
     """Return the report of the run that a folder holds; None if there is none that can be read."""
     try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        report = json.loads(read_text(folder / REPORT))
+    except (InputError, ValueError, RecursionError):
         return None
     return report if isinstance(report, dict) else None
 
