@@ -177,7 +177,7 @@ class TestTrack:
         one.step(*shots[0])
         other = vostool.Tracker(predictor=one.predictor)
         other.track = one.track
-        with pytest.raises(UsageError, match="seen at 48x48 pixels, those of the track at 64x48"):
+        with pytest.raises(UsageError, match="input of 48x48 pixels, expected 64x48"):
             other.step(shots[1][0][:, :48])
 
     def test_several_trackers_share_a_network_side_by_side(

@@ -8,7 +8,7 @@ from torch import Tensor
 from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
 from vostool.model.interface import Segmenter
 from vostool.model.memory import StackedMemory
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmMemory
 from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.frame_loop import (
     REFERENCE_SETS,
@@ -219,7 +219,9 @@ def test_eight_late_objects_do_not_fill_the_memory_of_the_first(network: Stm) ->
     with torch.no_grad():
         for index, image in enumerate(images):
             track, _ = track.advance(image, annotations.get(index))
-    bank = track.groups[0].bank
+    memory = track.groups[0].bank
+    assert isinstance(memory, StmMemory)
+    bank = memory.frames
     assert isinstance(bank, StackedMemory)
     assert bank.annotated == (True, *[False] * 5), "frame 0, and frames 5 to 25"
 

@@ -77,7 +77,7 @@ class Clock:
             if time is None:
                 return Fraction(0) if after is None else after - self.period
             return time
-        last, expected = self.last, self.last + self.period
+        last, expected = self.last, self.last + self._usual_step
         between = (last + after) / 2 if after is not None and last < after else None
         if time is None:
             return expected if between is None else min(expected, between)
@@ -92,8 +92,13 @@ class Clock:
         self._longest = max(self._longest, time - last)
         return time
 
+    @property
+    def _usual_step(self) -> Fraction:
+        # a stated rate may be the mean over a leap: no step seen so far was as long as its period
+        return min(self.period, self._longest) if self._longest else self.period
+
     def _leaps(self, step: Fraction, at_end: bool) -> bool:
-        far = max(FAR, FAR_PERIODS * self.period, FAR_STEPS * self._longest)
+        far = max(FAR, FAR_PERIODS * self._usual_step, FAR_STEPS * self._longest)
         return (step > far and (self._may_break or at_end)) or step > IMPOSSIBLE
 
 
