@@ -39,8 +39,6 @@ class TestNames:
     def test_that_are_unknown_are_answered_with_those_there_are(self, folder: Path) -> None:
         words = r"tiny: no weights of that name; expected one of small, large$"
         with pytest.raises(WeightsError, match=words):
-            WeightsError, match=r"tiny: no weights of that name; expected one of small, large$"
-        ):
             find_weights("tiny")
 
 
