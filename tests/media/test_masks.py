@@ -121,6 +121,18 @@ class TestOptions:
         with pytest.raises(MaskError, match=r"missing\.png: no such mask file"):
             parse_mask_options([spec])
 
+    @pytest.mark.parametrize("spec", ["n" * 300 + ".png", "12:" + "n" * 300 + ".png"])
+    def test_a_name_that_no_file_can_have_is_refused(self, spec: str) -> None:
+        with pytest.raises(MaskError, match=r"n\.png: no such mask file"):
+            parse_mask_options([spec])
+
+    def test_an_empty_name_is_not_the_working_directory(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(folder)
+        with pytest.raises(UsageError, match="found an empty name"):
+            parse_mask_options([""])
+
     def test_a_number_of_thousands_of_digits_is_refused(self, folder: Path) -> None:
         with pytest.raises(UsageError, match="expected a frame number, found one of 5000 digits"):
             parse_mask_options([f"{'9' * 5000}:{folder / '007.png'}"])

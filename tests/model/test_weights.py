@@ -36,6 +36,10 @@ class TestNames:
     def test_include_the_default(self, folder: Path) -> None:
         assert find_weights("default") == folder / "small.safetensors"
 
+    def test_that_no_file_can_have_are_answered_too(self, folder: Path) -> None:
+        with pytest.raises(WeightsError, match="no such weights file"):
+            find_weights("n" * 300 + ".safetensors")
+
     def test_that_are_unknown_are_answered_with_those_there_are(self, folder: Path) -> None:
         words = r"tiny: no weights of that name; expected one of small, large$"
         with pytest.raises(WeightsError, match=words):

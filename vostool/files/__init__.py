@@ -66,6 +66,14 @@ def read_text(path: Path, what: str = "text", error: type[VostoolError] = InputE
         raise error(f"{path}: expected {what} in UTF-8: {problem.reason}") from problem
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file; False for a path that cannot even be looked at."""
+    try:
+        return path.is_file()
+    except OSError:  # too long, not permitted
+        return False
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, if need be; raises OutputError."""
     try:

@@ -7,13 +7,14 @@ import io
 import re
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from vostool.errors import MaskError, UsageError
-from vostool.files import write_bytes
+from vostool.files import is_file, write_bytes
 from vostool.media.doubts import doubts_about_ground
 from vostool.media.folder import IMAGE_SUFFIXES, list_files
 from vostool.media.image import open_image, turn_upright
@@ -153,17 +154,20 @@ def parse_mask_options(
 
 
 def _masks_of(spec: str, start: int, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
+    if not spec:
+        raise UsageError("--mask: expected a file or folder, found an empty name")
     if match := re.fullmatch(r"(\d+):(.+)", spec):
         frame, path = _frame_number(match[1]), Path(match[2])
     else:
         frame, path = start, Path(spec)
+    if is_file(path):
+        return [(frame, path)]
+    with suppress(OSError):  # it cannot even be looked at
+        if match and path.is_dir():
+            raise UsageError(f"{spec}: expected a mask file after the frame number, found a folder")
         if path.is_dir():
             return _masks_in(path, frame_names)
-    if path.is_dir():
-        raise UsageError(f"{spec}: expected a mask file after the frame number, found a folder")
-    if not path.is_file():
-        raise MaskError(f"{path}: no such mask file")
-    return [(frame, path)]
+    raise MaskError(f"{path}: no such mask file")
 
 
 def _frame_number(digits: str) -> int:

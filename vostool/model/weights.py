@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from vostool.errors import WeightsError
+from vostool.files import is_file
 
 DEFAULT = "default"
 
@@ -19,7 +20,7 @@ def find_weights(name: str) -> Path:
     Raises WeightsError if it is neither.
     """
     path = Path(name)
-    if path.is_file():
+    if is_file(path):
         return path
     if path.suffix or len(path.parts) > 1:
         raise WeightsError(f"{name}: no such weights file")
