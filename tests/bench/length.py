@@ -5,14 +5,14 @@
 The video is repeated, packet by packet, until it has so many frames, and goes through
 `vostool segment` from the first to the last, masks, overlay and all, in a temporary folder.
 Printed are the milliseconds per frame and the memory over the first and the last frames, and
-memory, threads and open files around one frame near the beginning and one near the end. On a
-machine that does other things too, CPU time is the one to go by.
+memory (the mean), threads and open files (the fewest, between two pictures that are written)
+around one frame near the beginning and one near the end. On a machine that does other things too,
+CPU time is the one to go by.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ from vostool.segment.writers import DEFAULT
 PART = 500  # frames, of the beginning and of the end
 SETTLED = 200  # frames after which everything has been allocated once
 BEFORE_END = 100  # frames
-AROUND = 50  # frames that a figure is the mean of: memory wavers with the frames in flight
+AROUND = 50  # frames before and after: what is held wavers with the frames in flight
 
 
 def repeat(source: Path, target: Path, frames: int) -> None:
@@ -55,8 +55,8 @@ class Held:
     """What this process holds (Linux)."""
 
     memory: float  # MB of RAM
-    threads: float
-    files: float  # open ones
+    threads: int
+    files: int  # open ones
 
     @classmethod
     def now(cls) -> Self:
@@ -67,11 +67,6 @@ class Held:
         )
         files = sum(1 for _ in Path("/proc/self/fd").iterdir())
         return cls(memory * 1024 / 1e6, threads, files)
-
-    @classmethod
-    def mean(cls, values: Sequence[Self]) -> Self:
-        """Return the mean of some."""
-        return cls(*(fmean(column) for column in zip(*map(astuple, values), strict=True)))
 
 
 @dataclass
@@ -92,7 +87,7 @@ class Record:
         wall, cpu = (
             1000 * (clock[last] - clock[first]) / (last - first) for clock in (self.wall, self.cpu)
         )
-        memory = Held.mean(self.held[first : last + 1]).memory
+        memory = fmean(held.memory for held in self.held[first : last + 1])
         print(
             f"{what} {last - first} frames: {cpu:6.2f} ms of CPU, {wall:6.2f} ms per frame, "
             f"{memory:.0f} MB held on average"
@@ -101,9 +96,11 @@ class Record:
 
     def compare(self, early: int, late: int) -> None:
         """Print what is held around two frames, and by how much that differs."""
-        means = [Held.mean(self.held[frame - AROUND : frame + AROUND]) for frame in (early, late)]
-        for name in ("memory", "threads", "files"):
-            before, after = (getattr(each, name) for each in means)
+        for name, sum_up in (("memory", fmean), ("threads", min), ("files", min)):
+            before, after = (
+                sum_up(getattr(held, name) for held in self.held[frame - AROUND : frame + AROUND])
+                for frame in (early, late)
+            )
             print(
                 f"{name:7} around frame {early}: {before:.1f}, around frame {late}: {after:.1f} "
                 f"({after / before - 1:+.1%})"
