@@ -450,6 +450,22 @@ class TestDistillation:
                 assert not weight.requires_grad
                 assert weight.grad is None, name
 
+    @pytest.mark.parametrize(
+        ("freeze", "problem"),
+        [
+            (
+                ["memory_stem.", "memory_steam."],
+                "no weights whose names begin with 'memory_steam.'",
+            ),
+            (["m", "q", "d"], "nothing is left to train"),
+        ],
+    )
+    def test_freezing_what_the_network_lacks_or_all_of_it_is_refused(
+        self, freeze: list[str], problem: str
+    ) -> None:
+        with pytest.raises(UsageError, match=f"freeze: .*{problem}"):
+            start_run(distilling(TINY, freeze=freeze), CPU)
+
     def test_some_steps_of_distillation_bring_the_values_nearer_to_the_teacher_s(
         self, network: Stm
     ) -> None:

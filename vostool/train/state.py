@@ -217,7 +217,12 @@ def make_optimizer(
     """Return the recipe's optimiser of a network, whose frozen weights no longer require gradients.
 
     `pretrained` are the beginnings of the names of weights that learn at the encoders' rate.
+    Raises UsageError if the recipe freezes weights that the network lacks, or all of them.
     """
+    names = [name for name, _ in network.named_parameters()]
+    for start in recipe.freeze:
+        if not any(name.startswith(start) for name in names):
+            raise UsageError(f"freeze: the network has no weights whose names begin with {start!r}")
     encoders: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in network.named_parameters():
@@ -225,6 +230,8 @@ def make_optimizer(
             parameter.requires_grad_(False)
         else:
             (encoders if name.startswith(pretrained) else others).append(parameter)
+    if not encoders and not others:
+        raise UsageError("freeze: nothing is left to train")
     groups = [
         {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
         {"params": encoders, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
