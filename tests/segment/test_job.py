@@ -446,6 +446,15 @@ class TestAnOlderResult:
         segment(replace(job, end=3, outputs=("masks",), overwrite=True), predictor)
         assert content(job.output) == {"run.json", *names(0, 1, 2)}
 
+    def test_goes_with_all_that_killed_runs_left_of_it(
+        self, job: Job, predictor: Predictor
+    ) -> None:
+        segment(job, predictor)
+        for name in ("overlay.part.mp4", "overlay.mp4.part", "masks/00001.png.part"):
+            (job.output / name).write_bytes(b"half")
+        report = segment(replace(job, overwrite=True), predictor)
+        assert content(job.output) == {"run.json", "overlay.mp4", *names(*range(report["frames"]))}
+
     def test_stays_if_there_is_nothing_to_put_in_its_place(
         self, job: Job, predictor: Predictor
     ) -> None:
