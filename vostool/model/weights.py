@@ -6,10 +6,10 @@ its weights.toml lists them.
 
 import hashlib
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from vostool.errors import WeightsError
-from vostool.files import is_file
 
 DEFAULT = "default"
 
@@ -20,8 +20,9 @@ def find_weights(name: str) -> Path:
     Raises WeightsError if it is neither.
     """
     path = Path(name)
-    if is_file(path):
-        return path
+    with suppress(OSError):  # too long for any file
+        if path.is_file():
+            return path
     if path.suffix or len(path.parts) > 1:
         raise WeightsError(f"{name}: no such weights file")
     folder = weights_folder()
