@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
@@ -32,6 +33,19 @@ from tests.fuzz.running import PATIENCE, Case, run
 MEMORY = 10**9  # bytes that a command may take
 IMPORTS = 400 * 10**6  # of these, what Python, PyTorch and PyAV take before it begins
 HANG = 3 * PATIENCE  # seconds until a process is killed
+# imported before any fork, so that no child has to
+USED_BY_COMMANDS = (
+    "PIL.TiffImagePlugin",
+    "pycocotools.mask",
+    "torch.utils.tensorboard",
+    "vostool.analysis.erf",
+    "vostool.analysis.spectrum",
+    "vostool.evaluate.compare",
+    "vostool.evaluate.run",
+    "vostool.segment.demo",
+    "vostool.segment.job",
+    "vostool.train.loop",
+)
 
 
 def in_child(root: Path, case: Case) -> dict[str, Any]:
@@ -149,6 +163,8 @@ def main() -> int:
     parser.add_argument("--again", type=Path, help="run the example kept in a folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    for name in USED_BY_COMMANDS:
+        import_module(name)
     if arguments.again:
         return again(arguments.again)
     kept, since = Path(mkdtemp(prefix="vostool-fuzz-kept-")), time.monotonic()

@@ -180,7 +180,7 @@ def videos(base: Base) -> SearchStrategy[Case]:
         (
             ("segment", "--cutouts"),
             ("segment", "--start", "1"),
-            ("spectrum", "--end", "3"),
+            ("spectrum", "--gc-every", "1", "--gc-iters", "2"),
             ("erf", "--iters", "2"),
         )
     )
