@@ -112,7 +112,15 @@ class TestRefusals:
         assert "weights of format 99, this vostool reads format 1" in refusal(path)
 
     @pytest.mark.parametrize(
-        "settings", [{"backbone": "vgg"}, {"key_channels": -1}, {"unheard_of": 1}, [], None]
+        "settings",
+        [
+            {"backbone": "vgg"},
+            {"key_channels": -1},
+            {"short_side": 20_000},
+            {"unheard_of": 1},
+            [],
+            None,
+        ],
     )
     def test_settings_that_no_network_has(
         self, settings: object, saved: Path, tmp_path: Path

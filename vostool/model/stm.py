@@ -69,8 +69,9 @@ class StmSettings(BaseModel):
     kernel_temperature: float = Field(
         default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
     )
+    # bounded, as it comes with weights that need not be trusted; --size may ask for more
     short_side: int = Field(
-        default=240, ge=32, description="of the frames at which it works best, pixels"
+        default=240, ge=32, le=720, description="of the frames at which it works best, pixels"
     )
     correction_rate: float = Field(
         default=180.0, ge=0, description="the best alpha of Eq. 8, in the papers' unit"
