@@ -171,6 +171,16 @@ class TestRefusals:
         assert "size mismatch" in refusal(path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # kB
 
+    @pytest.mark.parametrize("kind", [torch.int16, torch.complex64])
+    def test_weights_that_are_no_floating_point_numbers(
+        self, kind: torch.dtype, saved: Path, tmp_path: Path
+    ) -> None:
+        def convert(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+            state["query_key.bias"] = state["query_key.bias"].to(kind)
+
+        message = refusal(altered(saved, tmp_path / "w", convert))
+        assert "query_key.bias: expected plain floating-point numbers" in message
+
     def test_weights_of_another_width(self, saved: Path, tmp_path: Path) -> None:
         def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
             header["settings"]["key_channels"] = 9

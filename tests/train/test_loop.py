@@ -1011,6 +1011,39 @@ class TestARun:
         with pytest.raises(WeightsError, match="does not match the network"):
             copy.deepcopy(started).load(read_checkpoint(path), path)
 
+    def test_a_checkpoint_of_settings_too_wide_is_a_weights_error(
+        self, started: Run[Stm], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoint.pt"
+        started.save(path)
+        state = torch.load(path, weights_only=True)
+        state["recipe"]["network"]["key_channels"] = 10**8  # no machine holds these
+        torch.save(state, path)
+        with pytest.raises(WeightsError, match="size mismatch"):
+            export_run(tmp_path, tmp_path / "new.safetensors")
+
+    @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda weight: weight.to_sparse(),
+            lambda weight: weight.to("meta"),
+            lambda weight: weight.to(torch.complex64),
+            lambda weight: torch.zeros(1).expand(weight.shape),
+        ],
+        ids=["sparse", "meta", "complex", "expanded"],
+    )
+    def test_a_checkpoint_with_weights_that_are_no_plain_numbers_is_a_weights_error(
+        self, change: Callable[[Tensor], Tensor], started: Run[Stm], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoint.pt"
+        started.save(path)
+        state = torch.load(path, weights_only=True)
+        state["network"]["query_key.bias"] = change(state["network"]["query_key.bias"])
+        torch.save(state, path)
+        with pytest.raises(WeightsError, match=r"query_key\.bias: expected plain"):
+            export_run(tmp_path, tmp_path / "new.safetensors")
+
     def test_a_resumed_run_keeps_the_step_counters_of_adam_on_the_cpu(
         self, run: Run[Stm], recipe: Recipe, tmp_path: Path
     ) -> None:

@@ -104,11 +104,7 @@ def load_checkpoint(
     """
     settings = read_settings(path, changes)
     try:
-        # without memory of its own: settings may ask for more than the file's weights bear out
-        with torch.device("meta"):
-            network = Stm(settings, memory_frames=memory_frames)
-        state = {name: value.float() for name, value in load_file(path).items()}
-        network.load_state_dict(state, assign=True)
+        network = build(settings, load_file(path), memory_frames)
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
@@ -119,6 +115,34 @@ def load_checkpoint(
                 "diverged; give other weights"
             )
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def build(
+    settings: StmSettings, state: Mapping[str, Tensor], memory_frames: int | None = None
+) -> Stm:
+    """Return the network of some weights, in float32; raises RuntimeError if they do not fit.
+
+    It has no memory but theirs: untrusted settings may ask for more than the weights bear out.
+    """
+    with torch.device("meta"):
+        network = Stm(settings, memory_frames=memory_frames)
+    for name, value in state.items():
+        if not is_plain(value):
+            raise RuntimeError(
+                f"{name}: expected plain floating-point numbers, found {value.dtype}"
+            )
+    network.load_state_dict(dict(state), assign=True)
+    return network.float()
+
+
+def is_plain(value: Tensor) -> bool:
+    """Return whether a tensor is of floating-point numbers that are all there, on the CPU."""
+    plain = value.layout is torch.strided and value.device.type == "cpu"
+    return (
+        plain
+        and value.is_floating_point()
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )
 
 
 def begin_from(path: Path, settings: StmSettings) -> Stm:

@@ -5,6 +5,7 @@ A run is one folder: its checkpoint, its weights, its log and its recipe.
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -21,7 +22,7 @@ from vostool.files import atomic_write
 from vostool.files.claims import refuse_to_replace
 from vostool.files.documents import problem
 from vostool.inference.options import ModelOptions
-from vostool.model.checkpoint import begin_from, read_settings, save_checkpoint
+from vostool.model.checkpoint import begin_from, build, read_settings, save_checkpoint
 from vostool.model.interface import Segmenter
 from vostool.model.stm import Stm
 from vostool.model.weights import find_weights
@@ -83,18 +84,24 @@ class Run(Generic[Network]):
 
         Raises WeightsError if it does not match the network.
         """
-        try:
+        with mismatch_as_weights_error(path):
             self.network.load_state_dict(saved.network)
             self.average.load_state_dict(saved.average)
             load_moments(self.optimizer, saved.optimizer)
-        # what the loaders raise for a damaged state
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
-            raise WeightsError(
-                f"{path}: the checkpoint does not match the network: {reason}"
-            ) from error
         self.step, self.losses = saved.step, list(saved.losses)
         self.scores, self.data = dict(saved.scores), dict(saved.data)
+
+
+@contextmanager
+def mismatch_as_weights_error(path: Path) -> Iterator[None]:
+    """Turn what loaders raise for a damaged state into a WeightsError that names its file."""
+    try:
+        yield
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
+        raise WeightsError(
+            f"{path}: the checkpoint does not match the network: {reason}"
+        ) from error
 
 
 class Checkpoint(BaseModel):
@@ -197,9 +204,15 @@ def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[St
     """
     saved = read_checkpoint(checkpoint)
     recipe = continued(saved.recipe, recipe, saved.step, checkpoint.parent)
-    run = run_with(Stm(recipe.network), recipe, device)
+    run = run_with(network_of(saved, checkpoint), recipe, device)
     run.load(saved, checkpoint)
     return run
+
+
+def network_of(saved: Checkpoint, path: Path) -> Stm:
+    """Return the network of what `read_checkpoint` has read from a path; raises WeightsError."""
+    with mismatch_as_weights_error(path):
+        return build(saved.recipe.network, saved.network)
 
 
 def run_with(network: Stm, recipe: Recipe, device: torch.device) -> Run[Stm]:
@@ -293,7 +306,7 @@ def export_run(folder: Path, path: Path) -> Path:
     refuse_to_replace([path], "--export writes a new file: name another")
     checkpoint = folder / CHECKPOINT
     saved = read_checkpoint(checkpoint)
-    run = run_with(Stm(saved.recipe.network), saved.recipe, torch.device("cpu"))
+    run = run_with(network_of(saved, checkpoint), saved.recipe, torch.device("cpu"))
     run.load(saved, checkpoint)
     export(run, path)
     return path
