@@ -143,22 +143,7 @@ def take_step(
     """
     clip, count, late = batch
     recipe = run.recipe
-    device = clip.images.device
-    half = choose_precision(recipe.precision, device) is torch.bfloat16
-    phase = recipe.phase(run.step)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        if phase.distill and distillation is not None:
-            losses = distillation(clip)
-        else:
-            losses = unroll(
-                run.network,
-                clip,
-                late=late,
-                cycle=phase.cycle,
-                gamma=recipe.gamma,
-                references=remembered_frames(recipe, run.step),
-            )
-    loss = losses.sum() / count
+    loss = clip_losses(run, clip, late, distillation).sum() / count
     loss_value = team.total(loss.detach()).item()
     if not math.isfinite(loss_value):
         raise TrainingError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
@@ -176,12 +161,37 @@ def take_step(
     if not math.isfinite(size):
         raise TrainingError(f"a weight is not finite after step {run.step}; {RECOVERY_HINT}")
     run.step += 1
-    # the average must soon forget its random initialisation
-    decay = min(recipe.average, run.step / (run.step + 10))
-    with torch.no_grad():
-        for mean, now in zip(run.average.parameters(), run.network.parameters(), strict=True):
-            mean.lerp_(now, 1 - decay)
+    update_average(run)
     return loss_value
+
+
+def clip_losses(
+    run: Run[Network], clip: Clip, late: bool, distillation: Callable[[Clip], Tensor] | None
+) -> Tensor:
+    """Return the loss of each clip of a step, (B,), in the precision of the recipe."""
+    recipe, device = run.recipe, clip.images.device
+    half = choose_precision(recipe.precision, device) is torch.bfloat16
+    phase = recipe.phase(run.step)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        if phase.distill and distillation is not None:
+            return distillation(clip)
+        return unroll(
+            run.network,
+            clip,
+            late=late,
+            cycle=phase.cycle,
+            gamma=recipe.gamma,
+            references=remembered_frames(recipe, run.step),
+        )
+
+
+@torch.no_grad()
+def update_average(run: Run[Network]) -> None:
+    """Move the averaged weights toward those after the latest step."""
+    # the average must soon forget its random initialisation
+    decay = min(run.recipe.average, run.step / (run.step + 10))
+    for mean, now in zip(run.average.parameters(), run.network.parameters(), strict=True):
+        mean.lerp_(now, 1 - decay)
 
 
 def train(
