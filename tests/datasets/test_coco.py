@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask
 
 from vostool.datasets.coco import Runs, decode_counts, draw_mask, read_coco
 from vostool.datasets.sequences import load_coco
 from vostool.errors import InputError
-
-mask = pytest.importorskip("pycocotools.mask")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

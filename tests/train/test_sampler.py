@@ -77,7 +77,6 @@ class TestTheLibrary:
             assert names(pool) == ["one"]
 
     def test_reads_coco(self, tmp_path: Path) -> None:
-        pytest.importorskip("pycocotools")
         write_coco(tmp_path)
         source = {"layout": "coco", "root": ".", "split": "some.json", "in_memory": False}
         found = load_library(recipe_of(tmp_path, data=[source]), CPU)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -26,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from vostool.errors import InputError, UsageError
+from vostool.errors import InputError
 from vostool.files import read_text
 from vostool.files.documents import problem
 from vostool.media.image import MAX_PIXELS
@@ -139,14 +140,6 @@ def read_coco(path: Path, min_area: float, most: int) -> Iterator[Picture]:
         yield picture.model_copy(update={"objects": tuple(largest)})
 
 
-def check_pycocotools() -> None:
-    """Raise UsageError if pycocotools is not installed."""
-    try:
-        import pycocotools.mask  # noqa: F401
-    except ImportError as error:
-        raise UsageError("the layout coco needs pycocotools: pip install pycocotools") from error
-
-
 def checked(kind: type[Entry], where: str, entry: Any) -> Entry:
     """Return an entry as what it should be; raises InputError."""
     try:
@@ -191,8 +184,6 @@ def draw_mask(segmentation: list[list[float]] | Runs, height: int, width: int) -
         lengths = segmentation.lengths()
         inside = np.arange(len(lengths)) % 2 == 1
         return np.repeat(inside, lengths).reshape(width, height).T
-    from pycocotools import mask
-
     runs = mask.merge(mask.frPyObjects(segmentation, height, width))
     return np.asarray(mask.decode(runs)) > 0
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vostool.datasets.coco import Picture, check_pycocotools, read_coco
+from vostool.datasets.coco import Picture, read_coco
 from vostool.datasets.layout import clip_names, clip_source, masks_root
 from vostool.errors import InputError, MaskError
 from vostool.media.folder import list_files, list_images
@@ -226,7 +226,6 @@ def load_photographs(root: Path, short_side: int, binary: bool = False) -> Itera
 
 def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoPhotograph]:
     """List the pictures of a COCO file that show an object large enough, not in a crowd."""
-    check_pycocotools()
     if split is None or not (root / split).is_file():
         raise InputError(f"{root}: expected split to name a COCO file, found {split}")
     empty = True

@@ -104,7 +104,8 @@ def load_checkpoint(
     """
     settings = read_settings(path, changes)
     try:
-        network = build(settings, load_file(path), memory_frames)
+        state = load_file(path)
+        network = build(settings, state, memory_frames)
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
