@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.evaluate.benchmarks import open_benchmark
+from vostool.evaluate.protocols import open_benchmark
 from vostool.evaluate.scoring import score_clips
 
 Pair = tuple[Path, Path]  # truth, predicted

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage
-from vostool.benchmark.peak import measure_ceiling
+from vostool.benchmark.hardware_peak import measure_ceiling
 from vostool.benchmark.speed import BenchJob, bands, bench, clip_of, frame_flops, frames_remembered
 from vostool.benchmark.timing import STAGES, StageClock, timed
 from vostool.cli import main
@@ -37,9 +37,9 @@ KEYS = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Have little to measure on, and the temporary folders where they can be looked for."""
-    monkeypatch.setattr("vostool.benchmark.peak.SECONDS", 0.0)
-    monkeypatch.setattr("vostool.benchmark.peak.MATRIX", {"cpu": 16})
-    monkeypatch.setattr("vostool.benchmark.peak.CHANNELS", 4)
+    monkeypatch.setattr("vostool.benchmark.hardware_peak.SECONDS", 0.0)
+    monkeypatch.setattr("vostool.benchmark.hardware_peak.MATRIX", {"cpu": 16})
+    monkeypatch.setattr("vostool.benchmark.hardware_peak.CHANNELS", 4)
     monkeypatch.setattr("vostool.segment.demo.FRAMES", 3)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

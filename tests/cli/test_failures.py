@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.conftest import ColourNetwork, Footage, interrupt
 from tests.evaluate.test_compare import results
 from tests.test_cli import Call, segment, vostool  # noqa: F401
-from vostool.cli.output import one_line
+from vostool.cli.printing import one_line
 from vostool.errors import EXIT_CODES
 
 NOT_THERE = "none.mp4"

@@ -6,8 +6,8 @@ import pytest
 
 from tests.evaluate.making import COUNT, predict_truth, write_davis16, write_davis17, write_youtube
 from vostool.errors import InputError, MaskError, OutputError
-from vostool.evaluate.benchmarks import open_benchmark
 from vostool.evaluate.pack import pack
+from vostool.evaluate.protocols import open_benchmark
 from vostool.media.masks import write_mask
 
 

@@ -20,10 +20,10 @@ from tests.evaluate.making import (
 )
 from tests.media.making import delay_last_picture
 from vostool.errors import InputError, MaskError, OutputError
-from vostool.evaluate.benchmarks import Benchmark, open_benchmark
-from vostool.evaluate.output import score
+from vostool.evaluate.protocols import Benchmark, open_benchmark
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import read_results, summary
+from vostool.evaluate.results_writer import score
 from vostool.evaluate.run import evaluate, holds
 from vostool.files.claims import claimed
 from vostool.inference.predictor import Predictor

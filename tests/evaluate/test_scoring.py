@@ -19,8 +19,8 @@ from tests.evaluate.making import (
     write_youtube,
 )
 from vostool.errors import DeviceError, InputError, MaskError
-from vostool.evaluate.benchmarks import BenchmarkClip, open_benchmark
 from vostool.evaluate.metrics import score_frame
+from vostool.evaluate.protocols import BenchmarkClip, open_benchmark
 from vostool.evaluate.scoring import Scorer, score_clip, score_clips, without_interrupts
 from vostool.files.claims import is_alive
 from vostool.media.masks import write_mask

@@ -181,7 +181,7 @@ class TestSmoothedMasks:
 
     def test_are_believed_on_request_and_if_indexed_in_colours(self) -> None:
         labels = np.asarray(resized(blob().point([0] * 255 + [8]), 2, Image.Resampling.BILINEAR))
-        assert (to_labels(Image.fromarray(labels), doubt=False) == labels).all()
+        assert (to_labels(Image.fromarray(labels), strict=False) == labels).all()
         assert (to_labels(indexed(labels)) == labels).all()
         with pytest.raises(MaskError, match="only on the edges"):
             to_labels(Image.fromarray(labels).convert("P"))

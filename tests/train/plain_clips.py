@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.datasets.sequences import AnnotatedSequence
-from vostool.train.appearance import add_noise
 from vostool.train.clips import (
     CAMERA,
     MIN_OBJECT_AREA,
@@ -23,7 +22,8 @@ from vostool.train.clips import (
     clamp,
     trajectory,
 )
-from vostool.train.resampling import affine, translation
+from vostool.train.photometric_augmentation import add_noise
+from vostool.train.warping import affine, translation
 
 
 def make_clip(

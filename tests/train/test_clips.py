@@ -11,7 +11,6 @@ from torch import Tensor
 from tests.datasets.making import photograph, sequence, square_clip
 from tests.train import plain_clips
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
-from vostool.train.appearance import add_noise, blur, colour
 from vostool.train.clips import CAMERA as CAMERA_MOTION
 from vostool.train.clips import (
     MIN_OBJECT_AREA,
@@ -23,7 +22,8 @@ from vostool.train.clips import (
     trajectory,
     view,
 )
-from vostool.train.resampling import Outline, affine, outlines, tilt, translation, warp
+from vostool.train.photometric_augmentation import add_noise, blur, colour
+from vostool.train.warping import Outline, affine, outlines, tilt, translation, warp
 
 SIZE = (48, 64)
 WHITE, BLUE = (255, 255, 255), (0, 0, 255)

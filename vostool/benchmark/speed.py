@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vostool.benchmark.peak import measure_ceiling
+from vostool.benchmark.hardware_peak import measure_ceiling
 from vostool.benchmark.report import (
     BenchClip,
     BenchDevice,

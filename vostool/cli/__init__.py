@@ -14,7 +14,7 @@ from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.options import MASK_REMEDY
-from vostool.cli.output import (
+from vostool.cli.printing import (
     error_document,
     escape_unencodable,
     is_given,

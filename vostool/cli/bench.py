@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.options import AsJson, Quiet, require_mask, takes_model
-from vostool.cli.output import print_message, print_result, print_table
+from vostool.cli.printing import print_message, print_result, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -15,7 +15,7 @@ from vostool.cli.options import (
     Quiet,
     Size,
 )
-from vostool.cli.output import print_message, print_result
+from vostool.cli.printing import print_message, print_result
 
 
 def erf(

@@ -9,11 +9,11 @@ import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
-from vostool.cli.output import print_json, print_message, print_path, print_table
+from vostool.cli.printing import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from vostool.evaluate.benchmarks import Benchmark
+    from vostool.evaluate.protocols import Benchmark
     from vostool.evaluate.results import Results
     from vostool.evaluate.sweep import Point
     from vostool.inference.options import ModelOptions
@@ -89,7 +89,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         *,
         model: "ModelOptions",
     ) -> None:
-        from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
+        from vostool.evaluate.protocols import check_train_meta, open_benchmark
         from vostool.files.claims import refuse_to_replace
 
         if predictions is not None and (sweep or model != type(model)()):
@@ -144,8 +144,8 @@ def score_only(
     quiet: bool,
 ) -> None:
     """Score given masks, or only pack them where no truth is available."""
-    from vostool.evaluate.output import score
     from vostool.evaluate.pack import pack as write_zip
+    from vostool.evaluate.results_writer import score
 
     if not benchmark.scored and pack is None:
         raise InputError(f"{benchmark.root}: holds no truth to score against; --pack writes a zip")
@@ -167,8 +167,8 @@ def run_benchmark(
     quiet: bool,
 ) -> None:
     """Predict and score a benchmark, then pack the masks if that is asked for."""
-    from vostool.evaluate.output import MASKS
     from vostool.evaluate.pack import pack as write_zip
+    from vostool.evaluate.results_writer import MASKS
     from vostool.evaluate.run import evaluate
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress

@@ -8,7 +8,7 @@ import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
-from vostool.cli.output import document_of, print_json, print_message, print_result
+from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
 
 if TYPE_CHECKING:

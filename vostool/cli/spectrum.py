@@ -7,7 +7,7 @@ import typer
 
 from vostool import defaults
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
-from vostool.cli.output import print_message, print_result
+from vostool.cli.printing import print_message, print_result
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions

@@ -252,7 +252,7 @@ def load_labels(path: Path | None, size: tuple[int, ...], whole: tuple[int, ...]
     if path is None:
         return torch.zeros(size, dtype=torch.uint8)
     height, width = whole[:2]
-    return shrink_labels(read_mask(path, width, height, allow_empty=True, doubt=False), size)
+    return shrink_labels(read_mask(path, width, height, allow_empty=True, strict=False), size)
 
 
 def shrink(rgb: np.ndarray, short_side: int) -> Tensor:

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 from vostool.errors import InputError
-from vostool.evaluate.benchmarks import YOUTUBE_VOS, Benchmark, BenchmarkClip
+from vostool.evaluate.protocols import YOUTUBE_VOS, Benchmark, BenchmarkClip
 from vostool.evaluate.scoring import read_prediction
 from vostool.files import atomic_write
 from vostool.files.claims import refuse_to_replace

@@ -138,11 +138,11 @@ def _load(results: Results, clip: str, frame: str, j_and_f: float) -> WorstFrame
     """Read a frame and its masks; raises InputError or MaskError."""
     source = clip_source(results.root, clip)
     truth = read_mask(
-        masks_root(results.root) / clip / f"{frame}.png", allow_empty=True, doubt=False
+        masks_root(results.root) / clip / f"{frame}.png", allow_empty=True, strict=False
     )
     height, width = truth.shape
     predicted = read_mask(
-        results.predictions / clip / f"{frame}.png", width, height, allow_empty=True, doubt=False
+        results.predictions / clip / f"{frame}.png", width, height, allow_empty=True, strict=False
     )
     rgb = next((each.rgb for each in read_frames(source) if each.name == frame), None)
     if rgb is None:

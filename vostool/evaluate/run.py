@@ -20,9 +20,9 @@ import torch
 from vostool import __version__
 from vostool.device import hardware_name, oom_as_device_error, precision_name
 from vostool.errors import InputError, VostoolError
-from vostool.evaluate.benchmarks import Benchmark, BenchmarkClip
-from vostool.evaluate.output import MASKS, STATE, make_results, write_results
+from vostool.evaluate.protocols import Benchmark, BenchmarkClip
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
+from vostool.evaluate.results_writer import MASKS, STATE, make_results, write_results
 from vostool.evaluate.scoring import Scorer
 from vostool.evaluate.state import Done, RunFolder, read_state
 from vostool.files import make_folder
@@ -149,7 +149,7 @@ def predict(
         {numbers[frame]: mask.path for frame, mask in clip.given.items()},
         info,
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
-        doubt=False,
+        strict=False,
     )
     watch, lowered = Stopwatch(), list[LimitChange]()
     warnings: list[str] = []

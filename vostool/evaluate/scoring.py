@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from vostool.errors import DeviceError, InputError, MaskError
-from vostool.evaluate.benchmarks import BenchmarkClip
 from vostool.evaluate.metrics import score_frame
+from vostool.evaluate.protocols import BenchmarkClip
 from vostool.evaluate.results import ClipScores, ObjectScores
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import read_values

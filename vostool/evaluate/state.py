@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from vostool.errors import InputError, OutputError
-from vostool.evaluate.output import MASKS, STATE
 from vostool.evaluate.results import FILE
+from vostool.evaluate.results_writer import MASKS, STATE
 from vostool.files import make_folder, read_text, write_text
 from vostool.files.claims import Claim, refuse_to_replace
 from vostool.files.documents import Document, problem

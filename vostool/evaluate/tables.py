@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vostool.evaluate.benchmarks import YOUTUBE_VOS
+from vostool.evaluate.protocols import YOUTUBE_VOS
 from vostool.evaluate.published import PUBLISHED
 from vostool.evaluate.results import Results, by_group, per_cent, summary
 from vostool.files import write_text

@@ -21,9 +21,9 @@ from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_settings
-from vostool.model.chunks import InChunks
 from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
 from vostool.model.memory_designs import memory_design
+from vostool.model.object_chunks import InChunks
 from vostool.model.plugin import load_plugin
 from vostool.model.stm import Stm, StmSettings
 from vostool.model.weights import find_weights, sha256

@@ -29,8 +29,8 @@ class GivenMasks:
 
     Files are read again at their frame: none is kept in RAM. A mask that is all background means
     that no object is visible there. Of a mask in `only`, no other ids are taken; without
-    `doubt`, masks that look smoothed are taken as they are. `threshold` as for `read_mask`;
-    `warnings` lists what is doubtful about the masks, but taken.
+    `strict`, masks that look smoothed are taken as they are. `threshold` as for `read_mask`;
+    `warnings` lists what may be wrong with the masks that were taken.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class GivenMasks:
         info: VideoInfo,
         *,
         only: Mapping[int, Collection[int]] | None = None,
-        doubt: bool = True,
+        strict: bool = True,
         threshold: float | None = None,
     ) -> None:
         """Read and check every mask; raises MaskError, also if all are empty."""
         self._masks = dict(masks)
         self._info, self._only = info, only or {}
-        self._doubt, self._threshold = doubt, threshold
+        self._strict, self._threshold = strict, threshold
         found: list[str] = []
         self.ids = {frame: ids_in(self.labels(frame, found)) for frame in masks}
         self.warnings = found[:MAX_WARNINGS]
@@ -92,7 +92,7 @@ class GivenMasks:
             self._info.height,
             self._info.width,
             name=self._name(frame),
-            doubt=self._doubt,
+            strict=self._strict,
             allow_empty=frame not in self._only,
             threshold=self._threshold,
             warnings=warnings,
@@ -115,7 +115,7 @@ def read_given(
     width: int,
     *,
     name: str,
-    doubt: bool = True,
+    strict: bool = True,
     known: Collection[int] = (),
     allow_empty: bool = False,
     threshold: float | None = None,
@@ -128,7 +128,7 @@ def read_given(
     Raises MaskError, with `name` for an array, if it does not fit or shows no object.
     """
     if not isinstance(mask, np.ndarray):
-        return read_mask(Path(mask), width, height, allow_empty, doubt, threshold, warnings)
+        return read_mask(Path(mask), width, height, allow_empty, strict, threshold, warnings)
     if mask.shape != (height, width):
         raise MaskError(f"{name}: expected an array {(height, width)}, found {mask.shape}")
     if mask.dtype.kind not in "bui":
@@ -136,10 +136,10 @@ def read_given(
     if mask.min() < 0 or mask.max() > VOID:
         raise MaskError(f"{name}: values {mask.min()} to {mask.max()}, expected ids 0 to 254")
     values = mask.astype(np.uint8)
-    doubt = doubt and not set(ids_in(values)) <= set(known)
+    strict = strict and not set(ids_in(values)) <= set(known)
     found: list[str] = []
     try:
-        labels = to_labels(Image.fromarray(values), doubt, found)
+        labels = to_labels(Image.fromarray(values), strict, found)
     except MaskError as error:
         raise MaskError(f"{name}: {error}") from error
     if warnings is not None:

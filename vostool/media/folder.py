@@ -71,15 +71,15 @@ def list_images(folder: Path) -> list[Path]:
     return images
 
 
-def doubts_about(folder: Path) -> list[str]:
+def folder_warnings(folder: Path) -> list[str]:
     """Return warnings about a folder of frames: of several kinds, or not all read.
 
     Raises InputError as `list_images` does.
     """
-    doubts = []
+    found = []
     images, others = list_images(folder), list_files(folder, OTHER_PICTURES)
     if others:
-        doubts.append(
+        found.append(
             f"{folder}: {len(others)} pictures are passed over, as their kinds cannot be read: "
             f"{_names(others)}"
         )
@@ -87,11 +87,11 @@ def doubts_about(folder: Path) -> list[str]:
     if len(kinds) > 1:
         most = kinds.most_common(1)[0][0]
         odd = [path for path in images if _kind(path) != most]
-        doubts.append(
+        found.append(
             f"{folder}: frames are of several kinds; beside {kinds[most]} {most} files, these are "
             f"taken for frames too: {_names(odd)}"
         )
-    return doubts
+    return found
 
 
 def probe_folder(folder: Path) -> VideoInfo:

@@ -1,4 +1,4 @@
-"""Which pixels of a mask image belong to which object: the rules, and when they are in doubt.
+"""Which pixels of a mask image belong to which object: the rules, and which are refused.
 
 Masks come in many dialects; each is read by one explicit rule (see `to_labels`). What no rule
 can read safely is refused: above all smoothed masks, whose blurred edges would otherwise turn
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vostool.errors import MaskError
-from vostool.media.doubts import (
+from vostool.media.mask_checks import (
     ADVICE,
     HIGHEST_BESIDE_VOID,
     MOST_PAINTS,
-    doubts_about_ground,
+    background_warnings,
     refuse_greys_beside_white,
     refuse_picture,
     refuse_smoothed,
@@ -56,7 +56,7 @@ _DAVIS_CODES = np.frombuffer(PALETTE, np.uint8).reshape(-1, 3).astype(np.int32) 
 
 
 def to_labels(
-    image: Image.Image, doubt: bool = True, warnings: list[str] | None = None
+    image: Image.Image, strict: bool = True, warnings: list[str] | None = None
 ) -> LabelMap:
     """Return the objects in a mask image, (H, W).
 
@@ -72,17 +72,17 @@ def to_labels(
     - 255 beside other objects is DAVIS "void" (not annotated) and becomes background
     - JPEG and other lossy files: only if clean, white on black
 
-    With `doubt`, masks that look smoothed are refused, except indexed ones in colours: those
+    With `strict`, masks that look smoothed are refused, except indexed ones in colours: those
     cannot be smoothed by accident, and the results of networks have thin rims at times. So are
     greys beside 255 that are no small ids, and colours on white. What is taken in spite of a
     doubt adds a line to `warnings`.
-    Raises MaskError for a doubtful mask and for more than 254 objects.
+    Raises MaskError for an ambiguous mask and for more than 254 objects.
     """
     warnings = [] if warnings is None else warnings
     values, kind = _values(image, warnings)
-    labels = _objects(image, values, kind, doubt, warnings)
-    if doubt:
-        warnings += doubts_about_ground(labels)
+    labels = _objects(image, values, kind, strict, warnings)
+    if strict:
+        warnings += background_warnings(labels)
     return labels
 
 
@@ -109,7 +109,7 @@ def threshold_labels(image: Image.Image, threshold: float) -> LabelMap:
 
 
 def _objects(
-    image: Image.Image, values: Values, kind: Kind, doubt: bool, warnings: list[str]
+    image: Image.Image, values: Values, kind: Kind, strict: bool, warnings: list[str]
 ) -> LabelMap:
     """Return the objects (H, W) that values stand for; adds to `warnings`."""
     present = _present(values)
@@ -122,15 +122,15 @@ def _objects(
             f"values {present[0]} to {present[-1]}, expected objects 1 to {MAX_OBJECTS}; {ADVICE}"
         )
     labels: LabelMap = values.astype(np.uint8)
-    if doubt and kind == "indexed":
+    if strict and kind == "indexed":
         if not _has_davis_palette(image):
             refuse_picture(labels, len(present))
-    elif doubt and len(present) > 2:
+    elif strict and len(present) > 2:
         refuse_smoothed(labels, len(present))
     if present[-1] == VOID:
         if len(present) > 1 and present[-2] >= NEARLY_WHITE:
             raise MaskError(f"values {present[-2]} and 255 side by side, a noisy white; {ADVICE}")
-        if doubt and kind == "grey":
+        if strict and kind == "grey":
             refuse_greys_beside_white(present)
         void = labels == VOID
         warnings.append(

@@ -15,7 +15,6 @@ from PIL import Image
 
 from vostool.errors import MaskError, UsageError
 from vostool.files import is_file, write_bytes
-from vostool.media.doubts import doubts_about_ground
 from vostool.media.folder import IMAGE_SUFFIXES, list_files
 from vostool.media.image import open_image, turn_upright
 from vostool.media.labels import (
@@ -24,6 +23,7 @@ from vostool.media.labels import (
     threshold_labels,
     to_labels,
 )
+from vostool.media.mask_checks import background_warnings
 
 __all__ = [
     "PALETTE",
@@ -43,7 +43,7 @@ def read_mask(
     width: int | None = None,
     height: int | None = None,
     allow_empty: bool = False,
-    doubt: bool = True,
+    strict: bool = True,
     threshold: float | None = None,
     warnings: list[str] | None = None,
 ) -> LabelMap:
@@ -51,17 +51,17 @@ def read_mask(
 
     The mask is turned as its EXIF orientation says. `width` and `height` are those of the
     video, if the mask must fit one. For evaluation, `allow_empty` admits a mask without any
-    object, and without `doubt` thin objects are taken as they are. With a `threshold` from 0 to
-    1 the mask is a soft one of one object, by `threshold_labels`. A line of what is doubtful,
+    object, and without `strict` thin objects are taken as they are. With a `threshold` from 0 to
+    1 the mask is a soft one of one object, by `threshold_labels`. A line of what may be wrong,
     but taken, is added to `warnings`.
     Raises MaskError if the file is missing, not an image, of another size, empty or ambiguous.
     """
     if not path.exists():
         raise MaskError(f"{path}: no such mask file")
-    doubts: list[str] = []
+    found: list[str] = []
     with open_image(path, MaskError) as image:
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            doubts.append(f"holds {image.n_frames} pictures, the first is taken")  # type: ignore[attr-defined]
+            found.append(f"holds {image.n_frames} pictures, the first is taken")  # type: ignore[attr-defined]
         if (problem := _refusal_of_size(image, width, height)) is None:
             turn_upright(image)
             problem = _refusal_of_size(image, width, height, turned=True)
@@ -69,14 +69,14 @@ def read_mask(
             if problem is not None:
                 raise MaskError(problem)
             if threshold is None:
-                labels = to_labels(image, doubt, doubts)
+                labels = to_labels(image, strict, found)
             else:
                 labels = threshold_labels(image, threshold)
-                doubts += doubts_about_ground(labels)
+                found += background_warnings(labels)
         except MaskError as error:
             raise MaskError(f"{path}: {error}") from error
     if warnings is not None:
-        warnings += [f"{path}: {words}" for words in doubts]
+        warnings += [f"{path}: {words}" for words in found]
     if not allow_empty and not labels.any():
         below = "" if threshold is None else f" (nothing reaches --threshold {threshold:g})"
         raise MaskError(f"{path}: expected at least one object, all is background{below}")

@@ -35,7 +35,7 @@ from vostool.media.container import (
 )
 from vostool.media.folder import probe_folder, read_folder
 from vostool.media.frame import Frame, VideoInfo, frame_name
-from vostool.media.picture import Presenter
+from vostool.media.frame_conversion import Presenter
 
 __all__ = ["Frame", "VideoInfo", "probe", "read_frames", "read_undamaged"]
 

@@ -22,8 +22,7 @@ from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
-from vostool.media.folder import doubts_about as doubts_about_folder
-from vostool.media.folder import list_images
+from vostool.media.folder import folder_warnings, list_images
 from vostool.media.frame import VideoInfo
 from vostool.media.masks import parse_mask_options
 from vostool.media.video import probe, read_frames
@@ -88,7 +87,7 @@ def write_output(
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
     info, watch = output.source.info, Stopwatch()
     warnings, lowered = list[str](), list[LimitChange]()
-    doubts = list(doubts_about(job, info, given, predictor))
+    found = list(input_cautions(job, info, given, predictor))
     expected = expected_frames(job, info)
 
     def report(status: str, problem: str | None = None) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def write_output(
             "status": status,
             "error": problem,
             "warnings": [
-                each.report for each in (*doubts, *cautions(job, given, output, warnings, status))
+                each.report for each in (*found, *cautions(job, given, output, warnings, status))
             ],
         }
 
@@ -129,13 +128,13 @@ def write_output(
     return final
 
 
-def doubts_about(
+def input_cautions(
     job: Job, info: VideoInfo, given: GivenMasks, predictor: Predictor
 ) -> Iterator[Caution]:
     """Yield the warnings about a job that are known before its first frame."""
     if job.video.is_dir():
-        yield from (Caution("frames", doubt) for doubt in doubts_about_folder(job.video))
-    yield from (Caution("mask", doubt) for doubt in given.warnings)
+        yield from (Caution("frames", words) for words in folder_warnings(job.video))
+    yield from (Caution("mask", words) for words in given.warnings)
     # without those whose masks are empty
     unknown = given.first - job.start - sum(frame < given.first for frame in given.paths)
     if unknown:

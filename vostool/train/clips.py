@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
-from vostool.train.appearance import add_noise, blur, colour
-from vostool.train.resampling import Outline, affine, outlines, shown_part, tilt, translation, warp
+from vostool.train.photometric_augmentation import add_noise, blur, colour
+from vostool.train.warping import Outline, affine, outlines, shown_part, tilt, translation, warp
 
 MIN_OBJECT_AREA = 60  # pixels of the clip that an object must show when it enters
 

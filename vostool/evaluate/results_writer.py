@@ -11,7 +11,7 @@ from typing import Any
 
 from vostool import __version__
 from vostool.errors import InputError
-from vostool.evaluate.benchmarks import Benchmark
+from vostool.evaluate.protocols import Benchmark
 from vostool.evaluate.report import worst_frames, write_report
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.scoring import score_clips

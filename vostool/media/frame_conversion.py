@@ -11,9 +11,9 @@ from av.video.reformatter import ColorRange, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
 from vostool.errors import InputError
+from vostool.media.colour_matrix import UNSPECIFIED, Ycgco, choose_matrix, ycgco_to_rgb
 from vostool.media.compat import Margins, display_matrix
 from vostool.media.frame import Rgb
-from vostool.media.matrix import UNSPECIFIED, Ycgco, choose_matrix, ycgco_to_rgb
 
 NO_CROP = Margins()
 

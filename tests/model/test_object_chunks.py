@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tests.conftest import TINY
 from vostool.model.check import check_segmenter
-from vostool.model.chunks import InChunks
 from vostool.model.interface import Reference
+from vostool.model.object_chunks import InChunks
 from vostool.model.stm import Stm
 from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.frame_loop import Annotation, Prediction, References, propagate

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import draw
 from tests.evaluate.making import COUNT, write_davis16, write_davis17, write_grey, write_youtube
 from vostool.errors import InputError, UsageError
-from vostool.evaluate.benchmarks import check_train_meta, open_benchmark
+from vostool.evaluate.protocols import check_train_meta, open_benchmark
 
 
 class TestDavis16:

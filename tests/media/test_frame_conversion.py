@@ -6,8 +6,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from vostool.errors import InputError
-from vostool.media.matrix import UNSPECIFIED
-from vostool.media.picture import Orientation, Presenter, read_matrix
+from vostool.media.colour_matrix import UNSPECIFIED
+from vostool.media.frame_conversion import Orientation, Presenter, read_matrix
 
 ORANGE = (230, 120, 20)
 PATH = Path("clip.mp4")

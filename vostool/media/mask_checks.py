@@ -1,7 +1,7 @@
 """When a mask may not mean what it says: what is refused, and what is taken with a warning.
 
-A mask that is misread is followed through the whole video without an error, so that doubts are
-raised here: blurred edges, which would turn into dozens of thin objects; a trimap, whose rim
+A mask that is misread is followed through the whole video without an error, so these are
+looked for: blurred edges, which would turn into dozens of thin objects; a trimap, whose rim
 would be the object; a background that counts as an object.
 
 Shapes: labels (H, W), uint8.
@@ -33,7 +33,7 @@ PICTURE = 0.3  # the share of pixels unlike their neighbour from which indices a
 GROUND_ON_BORDER = 0.6  # the share of the border from which an object may be the background
 
 
-def doubts_about_ground(labels: Labels) -> list[str]:
+def background_warnings(labels: Labels) -> list[str]:
     """Return why a label map (H, W) may show its background as an object, if it may."""
     pixels = np.bincount(labels.ravel())
     largest = int(pixels.argmax())
