@@ -124,7 +124,7 @@ def main() -> None:
         output = Path(folder) / "out"
         job = Job(video, (arguments.mask,), output, outputs, end=arguments.frames)
         report = segment(job, model, record)
-    frames = report["frames"]
+    frames = report.frames
     part = min(PART, (frames - 1) // 2)
     first = record.tell("first", 0, part)
     last = record.tell(" last", frames - 1 - part, frames - 1)

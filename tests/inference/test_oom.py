@@ -366,7 +366,7 @@ class TestSegment:
     def test_reports_where_it_ended_and_how(self, two: Footage, tmp_path: Path) -> None:
         job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         report = segment(job, model_of(Own(Room(objects=1))))
-        assert report["limits"] == {
+        assert report.limits.model_dump() == {
             "size": HEIGHT,
             "objects_at_once": 1,
             "memory_frames": 8,
@@ -374,14 +374,15 @@ class TestSegment:
                 {"frame": 4, "size": HEIGHT, "objects_at_once": 1, "memory_frames": 8},
             ],
         }
-        assert report["options"]["objects_at_once"] is None
-        assert json.loads((job.output / "run.json").read_text())["limits"] == report["limits"]
+        assert report.options["objects_at_once"] is None
+        written = json.loads((job.output / "run.json").read_text())
+        assert written["limits"] == report.limits.model_dump()
 
     def test_without_want_reports_the_options(self, two: Footage, tmp_path: Path) -> None:
         job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         model = replace(model_of(Own(Room())), objects_at_once=5)
         limits = {"size": HEIGHT, "objects_at_once": 5, "memory_frames": 8, "lowered": []}
-        assert segment(job, model)["limits"] == limits
+        assert segment(job, model).limits.model_dump() == limits
 
     def test_gives_up_in_the_end_and_keeps_what_is_done(self, two: Footage, tmp_path: Path) -> None:
         job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))

@@ -37,6 +37,7 @@ from vostool.model.weights import sha256
 from vostool.propagation.frame_loop import References
 from vostool.segment.job import Job, segment
 from vostool.segment.output import default_output
+from vostool.segment.report import RunReport
 from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
@@ -61,9 +62,9 @@ def job(video: Footage, tmp_path: Path) -> Job:
     return Job(video.path, (str(video.mask),), tmp_path / "out")
 
 
-def messages(report: dict[str, Any]) -> list[str]:
+def messages(report: RunReport) -> list[str]:
     """Return the warnings of a report, without their codes."""
-    return [warning["message"] for warning in report["warnings"]]
+    return [warning.message for warning in report.warnings]
 
 
 def masks_of(job: Job) -> dict[str, Picture]:
@@ -104,7 +105,7 @@ class TestMasks:
     def test_keep_the_ids_given(self, job: Job, predictor: Predictor, video: Footage) -> None:
         write_mask(video.mask, video.labels[0] * 200)
         report = segment(job, predictor)
-        assert report["objects"] == [200]
+        assert report.objects == [200]
         assert all(np.unique(labels).tolist() == [0, 200] for labels in masks_of(job).values())
 
     def test_on_the_annotated_frame_are_those_given(
@@ -123,7 +124,7 @@ class TestMasks:
         write_mask(tmp_path / "late.png", late)
         masks = (str(two.mask), f"{ARRIVAL}:{tmp_path / 'late.png'}")
         job = Job(two.path, masks, tmp_path / "out")
-        assert segment(job, predictor)["objects"] == [1, 2]
+        assert segment(job, predictor).objects == [1, 2]
         for index, (labels, truth) in enumerate(
             zip(masks_of(job).values(), two.labels, strict=True)
         ):
@@ -153,7 +154,7 @@ class TestRanges:
         assert list(found) == [f"{index:05d}.png" for index in range(2, 6)]
         for labels, truth in zip(found.values(), video.labels[2:], strict=False):
             assert jaccard(truth == 1, labels == 1) > RIGHT
-        assert report["frames"] == 4
+        assert report.frames == 4
         assert len(list(read_frames(job.output / "overlay.mp4"))) == 4
 
     def test_count_late_masks_from_the_beginning_of_the_video(
@@ -202,7 +203,7 @@ class TestFolders:
         assert list(masks_of(job)) == ["img_0.png", "img_10.png", "img_20.png", "img_30.png"]
         for index, labels in enumerate(masks_of(job).values()):
             assert (labels == draw(index)[1]).all()
-        assert report["input"]["codec"] == "png"
+        assert report.input.codec == "png"
 
     def test_find_their_masks_by_the_names_of_the_frames(
         self, frames: Path, job: Job, predictor: Predictor, tmp_path: Path
@@ -226,7 +227,7 @@ class TestFolders:
         self, frames: Path, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         report = segment(replace(job, video=frames, start=1, masks=(f"1:{video.mask}",)), predictor)
-        assert report["frame_names"] == ["img_10", "img_20", "img_30"]
+        assert report.frame_names == ["img_10", "img_20", "img_30"]
         (job.output / "masks" / "mine.png").write_bytes(b"precious")
         segment(replace(job, end=2, overwrite=True), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1), "masks/mine.png"}
@@ -266,7 +267,7 @@ class TestGivenMasks:
         report = segment(replace(job, masks=(given,)), predictor)
         found = [labels.any() for labels in masks_of(job).values()]
         assert found == [False, False, True, True, True, False, True, True]
-        assert report["warnings"] == []
+        assert report.warnings == []
 
     def test_all_black_everywhere_are_refused(
         self, job: Job, predictor: Predictor, tmp_path: Path
@@ -342,7 +343,7 @@ class TestTheOverlay:
     def test_may_be_left_out(self, job: Job, predictor: Predictor) -> None:
         report = segment(replace(job, outputs=("masks",)), predictor)
         assert content(job.output) == {"run.json", *names(*range(FRAMES))}
-        assert report["overlay"] is None
+        assert report.outputs["overlay"] is None
 
     def test_may_be_joined_by_cut_outs(
         self, job: Job, predictor: Predictor, video: Footage
@@ -350,7 +351,7 @@ class TestTheOverlay:
         report = segment(replace(job, outputs=tuple(WRITERS)), predictor)
         cuts = sorted((job.output / "cutouts").iterdir())
         assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
-        assert report["cutouts"] == str(job.output / "cutouts")
+        assert report.outputs["cutouts"] == str(job.output / "cutouts")
         for cut, frame, labels in zip(
             cuts, read_frames(video.path), masks_of(job).values(), strict=True
         ):
@@ -373,13 +374,13 @@ class TestTheOverlay:
         report = segment(replace(job, outputs=("overlay",)), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4"}
         assert not (job.output / "masks").exists()
-        assert report["masks"] is None
+        assert report.outputs["masks"] is None
 
 
 class TestTheReport:
     def test_is_returned_and_written_alike(self, job: Job, predictor: Predictor) -> None:
         report = segment(job, predictor)
-        assert json.loads(json.dumps(report, default=str)) == report_of(job)
+        assert json.loads(report.model_dump_json()) == report_of(job)
 
     def test_tells_all_that_is_needed_to_repeat_the_run(
         self, job: Job, predictor: Predictor, weights: Path, video: Footage
@@ -406,21 +407,19 @@ class TestTheReport:
 
     def test_tells_how_fast_it_was(self, job: Job, predictor: Predictor) -> None:
         report = segment(job, predictor)
-        seconds, speed = report["seconds"], report["fps"]
-        assert 0 < seconds["network"] <= seconds["total"]
-        assert speed["network"] >= speed["end_to_end"] > 0
-        assert speed["end_to_end"] == pytest.approx(FRAMES / seconds["total"], rel=0.1)
+        seconds, speed = report.seconds, report.fps
+        assert 0 < seconds.network <= seconds.total
+        assert speed.network is not None and speed.end_to_end is not None
+        assert speed.network >= speed.end_to_end > 0
+        assert speed.end_to_end == pytest.approx(FRAMES / seconds.total, rel=0.1)
 
     def test_warns_of_a_mask_that_the_video_never_reached(
         self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         report = segment(replace(job, masks=(*job.masks, f"99:{video.mask}")), predictor)
-        assert report["warnings"] == [
-            {
-                "code": "mask_not_reached",
-                "message": "the video ended before frame 99, which has a mask",
-            }
-        ]
+        (warning,) = report.warnings
+        assert warning.code == "mask_not_reached"
+        assert warning.message == "the video ended before frame 99, which has a mask"
 
 
 def test_progress_is_told_frame_by_frame(job: Job, predictor: Predictor) -> None:
@@ -453,7 +452,7 @@ class TestAnOlderResult:
         for name in ("overlay.part.mp4", "overlay.mp4.part", "masks/00001.png.part"):
             (job.output / name).write_bytes(b"half")
         report = segment(replace(job, overwrite=True), predictor)
-        assert content(job.output) == {"run.json", "overlay.mp4", *names(*range(report["frames"]))}
+        assert content(job.output) == {"run.json", "overlay.mp4", *names(*range(report.frames))}
 
     def test_stays_if_there_is_nothing_to_put_in_its_place(
         self, job: Job, predictor: Predictor

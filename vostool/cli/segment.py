@@ -1,5 +1,6 @@
 """`vostool segment` on the command line."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
+    from vostool.segment.report import RunReport
 
 
 @takes_model()
@@ -147,7 +149,7 @@ def segment_one(
     options: "ModelOptions",
     as_json: bool,
     quiet: bool,
-) -> dict[str, Any]:
+) -> "RunReport":
     """Segment a video, or without one the demo clip, print the result and return its report."""
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
@@ -161,13 +163,13 @@ def segment_one(
     with show_progress(f"{video.name} on {model.device}", quiet) as progress:
         report = run(job, model, progress)
     print_summary(report, quiet)
-    print_result(report, as_json, results_of(report))
+    print_result(report, as_json, tuple(report.outputs))
     return report
 
 
 def segment_batch(
     table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
-) -> list[dict[str, Any]]:
+) -> "list[RunReport]":
     """Segment the videos of a table, print the results and return the reports.
 
     With --json prints one array: of each video its report, or the document of its error. Exits
@@ -196,7 +198,7 @@ def segment_batch(
         print_json([document_of_job(outcome) for outcome in outcomes])
     else:
         for report in reports:
-            print_result(report, as_json, results_of(report))
+            print_result(report, as_json, tuple(report.outputs))
     if errors:
         print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
@@ -207,40 +209,27 @@ def document_of_job(outcome: "Outcome") -> dict[str, Any]:
     """Return what --json prints for a job of a batch: its report, or its error."""
     if outcome.error is not None:
         return {"video": str(outcome.job.video), **document_of(outcome.error)}
-    return outcome.report or {}
+    return outcome.report.model_dump(mode="json") if outcome.report else {}
 
 
-def results_of(report: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names of the outputs whose paths a report holds."""
-    from vostool.segment.writers import WRITERS
-
-    return tuple(name for name in WRITERS if name in report)
-
-
-def refuse_warnings(reports: list[dict[str, Any]]) -> None:
+def refuse_warnings(reports: "Sequence[RunReport]") -> None:
     """Exit if there are warnings; the results are printed by then, and stay."""
-    found = [message_of(warning) for report in reports for warning in report["warnings"]]
+    found = [warning.message for report in reports for warning in report.warnings]
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         print_message(f"vostool: --fail-on-warning: {found[0]}{more}")
         raise typer.Exit(WarningsError.exit_code)
 
 
-def print_summary(report: dict[str, Any], quiet: bool) -> None:
+def print_summary(report: "RunReport", quiet: bool) -> None:
     """Print the warnings and the speed of a run."""
-    for warning in report["warnings"]:
-        print_message(f"warning: {message_of(warning)}", quiet)
-    speed = report["fps"]
+    for warning in report.warnings:
+        print_message(f"warning: {warning.message}", quiet)
     print_message(
-        f"{report['frames']} frames, {speed['end_to_end']} frames/s "
-        f"(network alone {speed['network']})",
+        f"{report.frames} frames, {report.fps.end_to_end} frames/s "
+        f"(network alone {report.fps.network})",
         quiet,
     )
-
-
-def message_of(warning: dict[str, str] | str) -> str:
-    """Return the message of a warning in a report; those of schema 1 had no code."""
-    return warning["message"] if isinstance(warning, dict) else warning
 
 
 def check_segment_input(

@@ -1,7 +1,7 @@
 """A loaded network and its inference settings."""
 
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -96,7 +96,9 @@ class Predictor:
     @property
     def options(self) -> dict[str, Any]:
         """All settings but the weights that affect the masks, JSON-serialisable."""
-        correction = self.correction
+        # without what a subclass adds, such as a clock
+        names = [field.name for field in fields(GradientCorrection)]
+        moving = self.correction if self.correction and self.correction.moves else None
         return {
             "device": str(self.device),
             "precision": precision_name(self.precision),
@@ -104,7 +106,7 @@ class Predictor:
             "references": asdict(self.references),
             "memory_frames": self.memory_frames,
             "objects_at_once": self.objects_at_once,
-            "correction": asdict(correction) if correction and correction.moves else None,
+            "correction": moving and {name: getattr(moving, name) for name in names},
         }
 
 

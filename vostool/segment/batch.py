@@ -6,12 +6,10 @@ is not repeated.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
@@ -19,7 +17,7 @@ from vostool.inference.predictor import Predictor
 from vostool.media.masks import MOST_DIGITS
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of, segment
-from vostool.segment.output import read_report
+from vostool.segment.report import RunReport, read_report
 from vostool.segment.writers import WRITERS
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -32,7 +30,7 @@ class Outcome:
     """The outcome of a job: its report or its error."""
 
     job: Job
-    report: dict[str, Any] | None = None
+    report: RunReport | None = None
     error: VostoolError | None = None
     already: bool = False  # it was done before
 
@@ -187,7 +185,7 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
     """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
     try:
         before = None if job.overwrite else run_before(job, predictor)
-        if before and before["status"] == "done":
+        if before and before.status == "done":
             return Outcome(job, before, already=True)
         return Outcome(job, segment(job, predictor, progress, redo=before is not None))
     except VostoolError as error:
@@ -200,22 +198,21 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
         return Outcome(job, error=VostoolError(f"{words}; run it without --batch for a traceback"))
 
 
-def run_before(job: Job, predictor: Predictor) -> dict[str, Any] | None:
+def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     """Return the report of a run of the same job, by the same options, in the job's folder.
 
     It is finished and has all its outputs, or it is to be repeated: interrupted, killed or
     failed. None if there is no such run.
     """
-    report = read_report(job.output) or {}
-    options = report.get("options")
-    if not isinstance(options, dict) or not isinstance(report.get("warnings"), list):
+    report = read_report(job.output)
+    if report is None:
         return None
     # reports of 0.1.0 know no threshold
-    found = {"threshold": None, **options, "overwrite": False}, report.get("network")
-    expected = {**options_of(job, predictor), "overwrite": False}, predictor.identity
-    if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True, default=str):
+    found = {"threshold": None, **report.options, "overwrite": False}
+    same_network = report.network.model_dump(mode="json") == predictor.identity
+    if not same_network or found != {**options_of(job, predictor), "overwrite": False}:
         return None
-    if report.get("status") == "done":
-        paths = (job.output / WRITERS[name].file for name in job.outputs)
-        return report if all(path.exists() for path in paths) else {**report, "status": "lost"}
-    return report if report.get("status") in ("running", "interrupted", "failed") else None
+    paths = (job.output / WRITERS[name].file for name in job.outputs)
+    if report.status == "done" and not all(path.exists() for path in paths):
+        return report.model_copy(update={"status": "failed", "error": "outputs are missing"})
+    return report

@@ -8,7 +8,7 @@ import math
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vostool.errors import Caution, UsageError
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.reports import LimitsReached, Network, Video
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import folder_warnings, list_images
 from vostool.media.frame import VideoInfo
@@ -29,9 +30,8 @@ from vostool.media.video import probe, read_frames
 from vostool.preprocess import is_capped
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.output import Output, frame_names
+from vostool.segment.report import FramesPerSecond, RunReport, Seconds, Status, Warned
 from vostool.segment.writers import DEFAULT, WRITERS, Source
-
-SCHEMA_VERSION = 2  # of run.json; until 1, its warnings were mere messages
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def segment(
     progress: ProgressCallback = no_progress,
     *,
     redo: bool = False,
-) -> dict[str, Any]:
+) -> RunReport:
     """Run a job and return its report, which is also written as run.json.
 
     `progress` is called with the number of frames done and, if known, of all. With `redo` an
@@ -74,42 +74,75 @@ def segment(
     given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
     output = Output(job.output, job.outputs, source_of(job, info))
     with output.claimed({job.video, *given.paths.values()}, replace=job.overwrite or redo):
-        return write_output(job, predictor, given, output, progress)
+        return follow_into(RunRecord(job, predictor, given, output), progress)
 
 
-def write_output(
-    job: Job,
-    predictor: Predictor,
-    given: GivenMasks,
-    output: Output,
-    progress: ProgressCallback,
-) -> dict[str, Any]:
+@dataclass
+class RunRecord:
+    """What is known about a run so far, from which its report is made."""
+
+    job: Job
+    predictor: Predictor
+    given: GivenMasks
+    output: Output
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    lowered: list[LimitChange] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)  # of the video, as its reader tells
+
+    def __post_init__(self) -> None:
+        """Look for what gives warnings before the first frame."""
+        self.cautions = tuple(
+            input_cautions(self.job, self.output.source.info, self.given, self.predictor)
+        )
+
+    def report(self, status: Status, error: str | None = None) -> RunReport:
+        """Return the report: all that is needed to reproduce the run, and how far it came."""
+        frames, names, watch = self.output.frames, self.output.source.names, self.watch
+        late = cautions(self.job, self.given, self.output, self.damage, status)
+        return RunReport(
+            versions={
+                "vostool": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "av": version("av"),
+            },
+            network=Network(**self.predictor.identity),
+            options=options_of(self.job, self.predictor),
+            input=Video.of(self.output.source.info),
+            objects=sorted({id_ for ids in self.given.ids.values() for id_ in ids}),
+            frames=frames,
+            frame_names=None if names is None else list(names[self.job.start : self.job.end]),
+            seconds=Seconds(network=round(watch.network, 3), total=round(watch.total, 3)),
+            fps=FramesPerSecond(
+                network=round(frames / watch.network, 2) if watch.network > 0 else None,
+                end_to_end=round(frames / watch.total, 2) if watch.total > 0 else None,
+            ),
+            **self.output.paths,  # type: ignore[arg-type]
+            limits=describe_limits(self.predictor, self.lowered),
+            status=status,
+            error=error,
+            warnings=[Warned.of(caution) for caution in (*self.cautions, *late)],
+        )
+
+
+def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
-    info, watch = output.source.info, Stopwatch()
-    warnings, lowered = list[str](), list[LimitChange]()
-    found = list(input_cautions(job, info, given, predictor))
-    expected = expected_frames(job, info)
-
-    def report(status: str, problem: str | None = None) -> dict[str, Any]:
-        return {
-            **describe(job, predictor, given, output, watch),
-            "limits": describe_limits(predictor, lowered),
-            "status": status,
-            "error": problem,
-            "warnings": [
-                each.report for each in (*found, *cautions(job, given, output, warnings, status))
-            ],
-        }
-
-    started = time.perf_counter()
-    status, problem = "done", None
+    job, output, started = record.job, record.output, time.perf_counter()
+    expected = expected_frames(job, output.source.info)
+    status: Status = "done"
+    problem = None
     try:
-        with oom_as_device_error(predictor.device), output.writing(report("running")):
-            frames = read_frames(job.video, job.start, job.end, warnings)
-            for frame, labels in follow(frames, given, predictor, watch, lowered):
+        with (
+            oom_as_device_error(record.predictor.device),
+            output.writing(record.report("running")),
+        ):
+            frames = read_frames(job.video, job.start, job.end, record.damage)
+            for frame, labels in follow(
+                frames, record.given, record.predictor, record.watch, record.lowered
+            ):
                 output.add(frame, labels)
                 progress(frame.index - job.start + 1, expected, "")
-            given.check_reached(frame.index + 1)
+            record.given.check_reached(frame.index + 1)
     except KeyboardInterrupt as stop:
         status = "interrupted"
         if output.frames:
@@ -121,8 +154,8 @@ def write_output(
         status, problem = "failed", str(error)
         raise
     finally:
-        watch.total = time.perf_counter() - started
-        final = report(status, problem)
+        record.watch.total = time.perf_counter() - started
+        final = record.report(status, problem)
         if output.frames:
             output.write_report(final)
     return final
@@ -193,44 +226,16 @@ def expected_frames(job: Job, info: VideoInfo) -> int | None:
     return max(0, min(ends) - job.start) if ends else None
 
 
-def describe(
-    job: Job, predictor: Predictor, given: GivenMasks, output: Output, watch: Stopwatch
-) -> dict[str, Any]:
-    """Return the report of a run: all that is needed to reproduce it."""
-    frames, names = output.frames, output.source.names
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "versions": {
-            "vostool": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "av": version("av"),
-        },
-        "network": predictor.identity,
-        "options": options_of(job, predictor),
-        "input": asdict(output.source.info),
-        "objects": sorted({id_ for ids in given.ids.values() for id_ in ids}),
-        "frames": frames,
-        "frame_names": names and list(names[job.start : job.end]),
-        "seconds": {"network": round(watch.network, 3), "total": round(watch.total, 3)},
-        "fps": {
-            "network": round(frames / watch.network, 2) if watch.network > 0 else None,
-            "end_to_end": round(frames / watch.total, 2) if watch.total > 0 else None,
-        },
-        **output.paths,
-    }
-
-
-def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> dict[str, Any]:
+def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> LimitsReached:
     """Return the limits at the end of a run, and how running out of memory lowered them."""
     limits = lowered[-1].limits if lowered else predictor.limits
-    return {**asdict(limits), "lowered": [step.report for step in lowered]}
+    return LimitsReached(**asdict(limits), lowered=[step.report for step in lowered])
 
 
 def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
-    """Return all settings of a run but the network."""
-    options = asdict(job)
+    """Return all settings of a run but the network's, JSON-serialisable."""
+    options = {**asdict(job), "video": str(job.video), "output": str(job.output)}
     wanted = options.pop("outputs")
     # "masks" are those that were given
     written = {"save_masks" if name == "masks" else name: name in wanted for name in WRITERS}
-    return {**options, **written, **predictor.options}
+    return {**options, "masks": list(job.masks), **written, **predictor.options}

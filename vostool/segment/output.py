@@ -1,21 +1,18 @@
 """The output folder of `vostool segment`: its outputs, its report, and its claim."""
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from vostool.errors import Caution, InputError, OutputError
-from vostool.files import read_text, write_text
+from vostool.errors import Caution, OutputError
+from vostool.files import write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
+from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.segment.writers import WRITERS, Source
-
-REPORT = "run.json"
 
 
 class Output:
@@ -59,7 +56,7 @@ class Output:
                 raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
 
     @contextmanager
-    def writing(self, report: dict[str, Any], resume: int = 0) -> Iterator[None]:
+    def writing(self, report: RunReport, resume: int = 0) -> Iterator[None]:
         """Accept frames; `report` is run.json while it is running.
 
         `resume` says how many frames a run before has written that this one goes on with, see
@@ -109,9 +106,9 @@ class Output:
         except OSError as error:
             raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
 
-    def write_report(self, report: dict[str, Any]) -> None:
-        """Write run.json, all or nothing; paths and fractions as text."""
-        write_text(self.report, json.dumps(report, indent=2, default=str) + "\n")
+    def write_report(self, report: RunReport) -> None:
+        """Write run.json, all or nothing."""
+        write_text(self.report, report.model_dump_json(indent=2) + "\n")
 
     @property
     def paths(self) -> dict[str, str | None]:
@@ -140,19 +137,10 @@ def results_in(folder: Path) -> list[Path]:
     return [folder / name for name in (REPORT, *(kind.file for kind in WRITERS.values()))]
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """Return the report of the run that a folder holds; None if there is none that can be read."""
-    try:
-        report = json.loads(read_text(folder / REPORT))
-    except (InputError, ValueError, RecursionError):
-        return None
-    return report if isinstance(report, dict) else None
-
-
 def frame_names(folder: Path) -> frozenset[str]:
     """Return the names that the run in a folder gave its pictures, where these are no numbers."""
-    names = (read_report(folder) or {}).get("frame_names")
-    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
+    report = read_report(folder)
+    return frozenset((report and report.frame_names) or ())
 
 
 def default_output(video: Path) -> Path:
