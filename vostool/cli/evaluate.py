@@ -1,6 +1,5 @@
 """`vostool eval` on the command line."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -204,7 +203,7 @@ def run_sweep(
     same: dict[str, Results] = {}  # points whose options come to the same are run once
     for point, changed in points.items():
         model, place = load_predictor(changed), folder / point.folder
-        key = json.dumps(describe(benchmark, model))
+        key = describe(benchmark, model).model_dump_json()
         if key not in same:
             if not overwrite and holds(place, benchmark, model):
                 same[key] = read_results(place)
