@@ -21,6 +21,7 @@ from vostool.inference.video import Stopwatch, predict
 from vostool.media.masks import read_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.checkpoint import save_checkpoint
+from vostool.model.interface import memory_limit
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import REFERENCE_SETS
@@ -77,6 +78,12 @@ class TestTimedModel:
         assert len(plain) == FRAMES
         assert all(torch.equal(*pair) for pair in zip(plain, clocked, strict=True))
         assert all(clock.seconds[stage] > 0 for stage in STAGES)
+
+    def test_has_the_limited_memory_bank_of_the_model(self, real: Predictor) -> None:
+        whole = timed(real, StageClock(CPU))
+        lowered = whole.within(replace(whole.limits, memory_frames=2))
+        limits = [memory_limit(each.network) for each in (whole, lowered, real)]
+        assert limits == [None, 2, None]
 
     def test_counts_what_the_correction_asks_of_the_network_as_correction(self) -> None:
         clock = StageClock(CPU)

@@ -37,7 +37,6 @@ from vostool.files import output_folder
 from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, annotation_of
-from vostool.inference.reports import Network
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -192,7 +191,7 @@ def describe(
     output, first = plan.job.output, predictors[0]
     return ErfReport(
         versions={"vostool": __version__, "torch": torch.__version__},
-        networks=[Network(**predictor.identity) for predictor in predictors],
+        networks=[predictor.identity for predictor in predictors],
         options={
             **asdict(replace(plan.job, frame=plan.main)),
             "device": str(first.device),

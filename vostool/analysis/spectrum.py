@@ -29,7 +29,6 @@ from vostool.files import output_folder
 from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.reports import Network
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import list_files
 from vostool.media.masks import parse_mask_options
@@ -184,7 +183,7 @@ def describe(
     assert predictor.correction is not None
     return SpectrumReport(
         versions={"vostool": __version__, "torch": torch.__version__},
-        network=Network(**predictor.identity),
+        network=predictor.identity,
         options={
             **asdict(job),
             "device": str(predictor.device),

@@ -35,7 +35,6 @@ from vostool.device import (
 )
 from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
-from vostool.inference.reports import Network
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.preprocess import Size, working_size
@@ -134,7 +133,7 @@ def describe(
         versions=last.versions,
         device=BenchDevice(name=str(predictor.device), hardware=hardware_name(predictor.device)),
         threads=torch.get_num_threads(),
-        network=Network(**predictor.identity),
+        network=predictor.identity,
         options=predictor.options,
         limits=last.limits,
         clip=clip,

@@ -113,9 +113,9 @@ def describe(benchmark: Benchmark, predictor: Predictor) -> Description:
         clips=[clip.name for clip in benchmark.clips],
         options={
             **predictor.options,
-            "model": network["model"],
-            "weights_sha256": network["sha256"],  # wherever the file lies
-            "settings": network["settings"],
+            "model": network.model,
+            "weights_sha256": network.sha256,  # wherever the file lies
+            "settings": network.settings,
         },
     )
 

@@ -19,6 +19,7 @@ from vostool.device import (
 from vostool.errors import UsageError
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
+from vostool.inference.reports import Network
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_settings
 from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
@@ -78,20 +79,18 @@ class Predictor:
         return FrameLoop(self.segmenter, self.references, self.correction, most)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Model, weights file and settings, JSON-serialisable.
+    def identity(self) -> Network:
+        """Model, weights file and settings.
 
         Cached, as the whole file is read for its hash.
         """
         settings = getattr(self.network, "settings", None)
-        return {
-            "model": self.name,
-            "file": self.weights and str(self.weights),
-            "sha256": self.weights and sha256(self.weights),
-            "settings": settings.model_dump(mode="json")
-            if isinstance(settings, BaseModel)
-            else None,
-        }
+        return Network(
+            model=self.name,
+            file=str(self.weights) if self.weights else None,
+            sha256=sha256(self.weights) if self.weights else None,
+            settings=settings.model_dump(mode="json") if isinstance(settings, BaseModel) else None,
+        )
 
     @property
     def options(self) -> dict[str, Any]:

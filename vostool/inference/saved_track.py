@@ -193,7 +193,7 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
 
 def settings_of(predictor: Predictor) -> dict[str, Any]:
     """Return all settings that affect the masks, JSON-serialisable."""
-    network = {key: value for key, value in predictor.identity.items() if key != "file"}
+    network = predictor.identity.model_dump(mode="json", exclude={"file"})
     settings = {**network, **predictor.options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
 

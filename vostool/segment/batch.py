@@ -209,8 +209,8 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
         return None
     # reports of 0.1.0 know no threshold
     found = {"threshold": None, **report.options, "overwrite": False}
-    same_network = report.network.model_dump(mode="json") == predictor.identity
-    if not same_network or found != {**options_of(job, predictor), "overwrite": False}:
+    expected = {**options_of(job, predictor), "overwrite": False}
+    if report.network != predictor.identity or found != expected:
         return None
     paths = (job.output / WRITERS[name].file for name in job.outputs)
     if report.status == "done" and not all(path.exists() for path in paths):

@@ -21,7 +21,7 @@ from vostool.errors import Caution, UsageError
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.reports import LimitsReached, Network, Video
+from vostool.inference.reports import LimitsReached, Video
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import folder_warnings, list_images
 from vostool.media.frame import VideoInfo
@@ -106,7 +106,7 @@ class RunRecord:
                 "torch": torch.__version__,
                 "av": version("av"),
             },
-            network=Network(**self.predictor.identity),
+            network=self.predictor.identity,
             options=options_of(self.job, self.predictor),
             input=Video.of(self.output.source.info),
             objects=sorted({id_ for ids in self.given.ids.values() for id_ in ids}),
