@@ -38,18 +38,17 @@ from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.loop import (
     forward,
-    learning_rate,
     remembered_frames,
     take_step,
     train,
     unroll,
 )
+from vostool.train.optimizer import learning_rate, make_optimizer
 from vostool.train.recipe import Recipe
 from vostool.train.sampler import draw_batch
 from vostool.train.state import (
     Run,
     export_run,
-    make_optimizer,
     read_checkpoint,
     run_with,
     start_run,
