@@ -35,9 +35,10 @@ from vostool.media.writer import VideoWriter
 from vostool.model.stm import Stm
 from vostool.model.weights import sha256
 from vostool.propagation.frame_loop import References
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
 from vostool.segment.output import default_output
 from vostool.segment.report import RunReport
+from vostool.segment.run import segment
 from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
@@ -75,7 +76,8 @@ def masks_of(job: Job) -> dict[str, Picture]:
 
 def content(folder: Path) -> set[str]:
     """Return the names of all files in a folder, however deep."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {str(path) for path in found if path.parts[0] != ".state"}
 
 
 def report_of(job: Job) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def segment_one(
     from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
     from vostool.segment.demo import render_demo
-    from vostool.segment.job import segment as run
+    from vostool.segment.run import segment as run
 
     model = load_predictor(options)
     if video is None:

@@ -1,5 +1,6 @@
 """The masks that the user gives, by frame: paths or arrays in, label maps and annotations out."""
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -47,7 +48,12 @@ class GivenMasks:
         self._info, self._only = info, only or {}
         self._strict, self._threshold = strict, threshold
         found: list[str] = []
-        self.ids = {frame: ids_in(self.labels(frame, found)) for frame in masks}
+        self.ids: dict[int, tuple[int, ...]] = {}
+        self.digests: dict[int, str] = {}  # of what each mask shows
+        for frame in masks:
+            labels = self.labels(frame, found)
+            self.ids[frame] = ids_in(labels)
+            self.digests[frame] = hashlib.sha256(labels.tobytes()).hexdigest()
         self.warnings = found[:MAX_WARNINGS]
         if more := len(found) - len(self.warnings):
             self.warnings.append(f"{more} more warnings of this kind about masks")
