@@ -437,7 +437,9 @@ class TestAnOlderResult:
     def test_is_not_overwritten(self, name: str, job: Job, predictor: Predictor) -> None:
         (job.output / name).parent.mkdir(parents=True, exist_ok=True)
         (job.output / name).write_bytes(b"precious")
-        with pytest.raises(OutputError, match="exists already; choose another -o or give --over"):
+        with pytest.raises(
+            OutputError, match="exists already; --resume goes on with it; else choose"
+        ):
             segment(job, predictor)
         assert content(job.output) == {name}
         assert (job.output / name).read_bytes() == b"precious"

@@ -92,6 +92,23 @@ def segment(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Do what is left of an interrupted run, or after a mask was added, changed or "
+            "taken away: from that frame on. A batch does so anyway.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--state/--no-state",
+            help="Keep what --resume needs (.state/, 256 MB at most).",
+            rich_help_panel="Output",
+        ),
+    ] = True,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -110,6 +127,8 @@ def segment(
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
     check_segment_input(video, mask, demo, batch, start, end)
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
     if not any(wanted.values()):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
@@ -117,7 +136,7 @@ def segment(
         from vostool.segment.output import check_free, default_output
 
         output = output or (Path("vostool-demo") if video is None else default_output(video))
-        if not overwrite:  # before it takes seconds to load the model
+        if not overwrite and not resume:  # before it takes seconds to load the model
             check_free(output)
 
     from vostool.segment.job import Job
@@ -131,12 +150,16 @@ def segment(
         end=end,
         overwrite=overwrite,
         threshold=threshold,
+        resume=resume,
+        states=states,
     )
     if batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet)
     else:
-        with way_on(BEGIN_AGAIN, "--overwrite"):
+        kept = states and masks
+        words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
+        with way_on(words, more, without=("--overwrite", "--resume")):
             reports = [segment_one(video, mask, template, model, as_json, quiet)]
     if fail_on_warning:
         refuse_warnings(reports)

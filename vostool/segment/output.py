@@ -18,6 +18,8 @@ from vostool.segment.states import States
 from vostool.segment.writers import WRITERS, Source
 from vostool.segment.writers.pictures import Masks
 
+REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
+
 
 class Output:
     """The outputs of a run, written in a thread beside the network.
@@ -51,7 +53,7 @@ class Output:
             check_free(self.folder)
         with claimed(self.folder) as self._claim:
             if not replace:
-                refuse_to_replace(results_in(self.folder))
+                refuse_to_replace(results_in(self.folder), REMEDY)
             self._refuse_inputs(inputs)
             yield
 
@@ -156,7 +158,7 @@ class Output:
 def check_free(folder: Path) -> None:
     """Raise OutputError if a folder is claimed or holds a run; claims nothing."""
     refuse_claimed(folder)
-    refuse_to_replace(results_in(folder))
+    refuse_to_replace(results_in(folder), REMEDY)
 
 
 def results_in(folder: Path) -> list[Path]:

@@ -71,7 +71,7 @@ class States:
     video: Path
     start: int
     given: GivenMasks
-    spacing: int = SPACING
+    spacing: int = field(default_factory=lambda: SPACING)
     _written: float = field(default_factory=time.monotonic)  # when a state was written last
 
     def __post_init__(self) -> None:
