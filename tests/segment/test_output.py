@@ -6,10 +6,10 @@ from tests.conftest import FRAMES, Footage
 from tests.segment.test_report import OLD
 from vostool.errors import OutputError
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.states import States
 from vostool.media.video import probe, read_frames
 from vostool.segment.output import Output, results_in
 from vostool.segment.report import RunReport, read_report
-from vostool.segment.states import States
 from vostool.segment.writers import WRITERS, Source
 
 RUNNING = RunReport.model_validate({**OLD, "status": "running"})

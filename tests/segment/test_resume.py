@@ -12,13 +12,13 @@ import torch
 
 from tests.conftest import ARRIVAL, FRAMES, HEIGHT, Footage, film
 from vostool.errors import OutputError
+from vostool.inference import states
 from vostool.inference.predictor import Predictor
 from vostool.media.masks import write_mask
 from vostool.media.video import read_frames
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import References
-from vostool.segment import states
 from vostool.segment.job import Job
 from vostool.segment.report import RunReport
 from vostool.segment.run import segment

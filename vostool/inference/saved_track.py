@@ -228,7 +228,7 @@ def pack(masks: Tensor) -> Tensor:
     """
     values = masks.detach().cpu().contiguous().numpy().astype("<f4", copy=False)
     planes = np.ascontiguousarray(values.reshape(-1, 1).view(np.uint8).T)
-    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes())), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes(), level=1)), dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,10 +11,10 @@ from vostool.errors import Caution, OutputError
 from vostool.files import write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
+from vostool.inference.states import States
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.segment.report import REPORT, RunReport, read_report
-from vostool.segment.states import States
 from vostool.segment.writers import WRITERS, Source
 from vostool.segment.writers.pictures import Masks
 

@@ -14,6 +14,7 @@ from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.reports import LimitsReached, Video
+from vostool.inference.states import BOUND, State, States
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch
 from vostool.media.folder import folder_warnings
@@ -29,7 +30,6 @@ from vostool.segment.report import (
     Status,
     Warned,
 )
-from vostool.segment.states import BOUND, State, States
 
 
 @dataclass

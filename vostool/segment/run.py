@@ -13,6 +13,7 @@ from vostool.errors import OutputError
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.saved_track import read_track
+from vostool.inference.states import State, States
 from vostool.inference.video import follow
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
@@ -30,7 +31,6 @@ from vostool.segment.job import (
 from vostool.segment.output import Output
 from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
-from vostool.segment.states import State, States
 
 
 def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_progress) -> RunReport:
