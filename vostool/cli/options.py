@@ -28,10 +28,16 @@ def offer(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
-Weights = Annotated[str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")]
+Weights = Annotated[
+    str,
+    typer.Option(help="A weights file, or the name of shipped weights.", rich_help_panel="Model"),
+]
 ModelName = Annotated[
     str,
-    typer.Option(help="stm, or a plug-in model by its name.", rich_help_panel="Model"),
+    typer.Option(
+        help="stm for the built-in network, or the name of a plug-in model.",
+        rich_help_panel="Model",
+    ),
 ]
 Size = Annotated[
     int | None,
@@ -49,7 +55,7 @@ MemoryFrames = Annotated[
     int,
     typer.Option(
         min=2,
-        help="Keep at most N frames in the memory bank: those annotated, and the latest others.",
+        help="Keep at most N frames in the memory bank: annotated frames and the latest others.",
         rich_help_panel="Model",
     ),
 ]
@@ -57,14 +63,15 @@ ObjectsAtOnce = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Process at most N objects at a time: less RAM or GPU memory, the same masks.",
+        help="Process at most N objects at a time: saves RAM or GPU memory, gives the same masks.",
         rich_help_panel="Compute",
     ),
 ]
 MemoryDesign = Annotated[
     str | None,
     typer.Option(
-        help=f"Design of the memory bank: {', '.join(MEMORIES)}.",
+        help=f"Memory design of the built-in network: {', '.join(MEMORIES)} "
+        "(this stm is a design, --model stm the network).",
         rich_help_panel="Model",
         show_default="set by the weights",
         autocompletion=offer(*MEMORIES),
@@ -84,7 +91,7 @@ KernelSigma = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Width of kmn's kernel, in feature positions (16 pixels at the working size).",
+        help="Width of kmn's kernel, in feature positions (16 pixels of the network's input).",
         rich_help_panel="Model",
         show_default="set by the weights",
     ),
@@ -117,7 +124,7 @@ GcEvery = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Apply gradient correction to every Kth frame before it is memorised.",
+        help="Apply gradient correction to every Nth frame before it is memorised.",
         rich_help_panel="Gradient correction",
         show_default=f"off; papers: {defaults.GC_EVERY}",
     ),
@@ -126,16 +133,16 @@ GcIters = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Steps on a frame, at most.",
+        help=f"Steps per frame, at most; {defaults.GC_ITERS} unless given.",
         rich_help_panel="Gradient correction",
-        show_default=f"{defaults.GC_ITERS}",
+        show_default=False,
     ),
 ]
 GcRate = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Step size (alpha, Eq. 8), independent of --size.",
+        help="Step size (alpha in Eq. 8 of the journal paper), independent of --size.",
         rich_help_panel="Gradient correction",
         show_default=f"set by the weights; papers: {defaults.GC_RATE:g}",
     ),
@@ -144,7 +151,7 @@ GcLength = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Step size as the root mean square change of a mask, in place of --gc-rate.",
+        help="Instead of --gc-rate: scale each step so that the mask changes by this much (RMS).",
         rich_help_panel="Gradient correction",
         show_default=False,
     ),
@@ -153,16 +160,16 @@ GcSmooth = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Weight of the smoothness term (lambda, Eq. 10).",
+        help="Weight of the smoothness term (lambda in Eq. 10 of the journal paper).",
         rich_help_panel="Gradient correction",
-        show_default=f"{defaults.GC_SMOOTH:g}; papers: {defaults.PAPER_SMOOTH:g}",
+        show_default=f"off; papers: {defaults.PAPER_SMOOTH:g}",
     ),
 ]
 GcStop = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Stop early once a step lowers the loss by less than this share.",
+        help="Stop once a step lowers the loss by less than this fraction.",
         rich_help_panel="Gradient correction",
         show_default="never",
     ),
@@ -175,7 +182,7 @@ GcMemoryOnly = Annotated[
         rich_help_panel="Gradient correction",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing result.", rich_help_panel="Output")

@@ -29,7 +29,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help="MASK.png for the first frame; 120:LATE.png for frame 120; or a folder of "
-            "masks named by frame number. Repeatable.",
+            "masks named like the frames, 00120.png for frame 120. Repeatable.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -39,8 +39,8 @@ def segment(
         typer.Option(
             min=0,
             max=1,
-            help="Read the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
-            "at least this white, or this opaque, are the object.",
+            help="Treat the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
+            "at least this white, or this opaque, belong to the object.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -51,12 +51,12 @@ def segment(
     end: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="to the end"
         ),
     ] = None,
     demo: Annotated[
         bool,
-        typer.Option("--demo", help="Render a short clip and segment it.", rich_help_panel="Input"),
+        typer.Option("--demo", help="Segment a built-in demo clip.", rich_help_panel="Input"),
     ] = False,
     batch: Annotated[
         Path | None,
@@ -72,7 +72,7 @@ def segment(
         typer.Option(
             "-o",
             "--output",
-            help="Folder to write; with --batch the parent of the videos' folders.",
+            help="Output folder; with --batch the parent of the videos' folders.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -87,7 +87,7 @@ def segment(
         bool,
         typer.Option(
             "--cutouts",
-            help="Write cutouts/00000.png …: the objects on transparent ground.",
+            help="Write cutouts/00000.png …: the objects on a transparent background.",
             rich_help_panel="Output",
         ),
     ] = False,

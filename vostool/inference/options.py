@@ -51,7 +51,7 @@ class ModelOptions(BaseModel):
         """Raise UsageError for correction options that are invalid together."""
         given = self.of_correction()
         if self.gc_every is None and given:
-            raise UsageError("a --gc option: expected --gc-every K with it, how often to correct")
+            raise UsageError("a --gc option: expected --gc-every N with it, how often to correct")
         if self.gc_rate is not None and self.gc_length is not None:
             raise UsageError("--gc-rate --gc-length: each sets the step size; give one")
         return self

@@ -92,7 +92,7 @@ class Masks(Pictures):
 
 
 class Cutouts(Pictures):
-    """The objects on transparent ground."""
+    """The objects on a transparent background."""
 
     file = "cutouts"
 
