@@ -304,6 +304,21 @@ class TestGivenMasks:
         assert "0.png: object 1 covers " in warnings[0]
         assert warnings[-1] == "3 more warnings of this kind about masks"
 
+    def test_of_single_objects_are_followed_as_one_of_all_is(
+        self, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        two = film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
+        truth = two.labels[ARRIVAL]
+        for id_ in (1, 2):
+            write_mask(tmp_path / f"{id_}.png", np.where(truth == id_, np.uint8(1), np.uint8(0)))
+        write_mask(two.mask, truth)
+        both = Job(two.path, (str(two.mask),), tmp_path / "both", start=ARRIVAL)
+        masks = tuple(f"{id_}@{tmp_path / f'{id_}.png'}" for id_ in (1, 2))
+        each = replace(both, masks=masks, output=tmp_path / "each")
+        assert segment(both, predictor).objects == segment(each, predictor).objects == [1, 2]
+        pairs = zip(masks_of(both).values(), masks_of(each).values(), strict=True)
+        assert all((one == other).all() for one, other in pairs)
+
     def test_with_soft_edges_are_taken_with_a_threshold(
         self, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:

@@ -32,7 +32,7 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import list_files
-from vostool.media.masks import parse_mask_options
+from vostool.media.mask_options import parse_mask_options
 from vostool.media.video import probe, read_undamaged
 from vostool.progress import ProgressCallback, no_progress
 

@@ -28,8 +28,9 @@ def segment(
     mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="MASK.png for the first frame; 120:LATE.png for frame 120; or a folder of "
-            "masks named like the frames, 00120.png for frame 120. Repeatable.",
+            help="MASK.png for the first frame; 120:LATE.png for frame 120; 2@DOG.png for "
+            "object 2 alone; or a folder of masks named like the frames, 00120.png for frame "
+            "120. Repeatable.",
             rich_help_panel="Input",
             show_default=False,
         ),

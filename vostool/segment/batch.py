@@ -14,7 +14,7 @@ from pathlib import Path
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
-from vostool.media.masks import MOST_DIGITS
+from vostool.media.mask_options import MOST_DIGITS, MaskOption
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of
 from vostool.segment.report import RunReport, read_report
@@ -149,11 +149,9 @@ def read_number(where: str, name: str, text: str | None) -> int | None:
 
 
 def in_folder(spec: str, folder: Path) -> str:
-    """Return what is given to --mask with its path, "120:MASK.png" or "MASK.png", in a folder."""
-    number, colon, name = spec.strip().partition(":")
-    if colon and number.isdecimal():
-        return f"{number}:{folder / name}"
-    return str(folder / spec.strip())
+    """Return what is given to --mask, such as "120:1@MASK.png", with its path in a folder."""
+    option = MaskOption.parse(spec.strip())
+    return str(replace(option, path=folder / option.path))
 
 
 def segment_all(

@@ -9,7 +9,7 @@ from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
-from vostool.media.masks import parse_mask_options
+from vostool.media.mask_options import MaskFiles, parse_object_masks
 from vostool.segment.output import frame_names
 from vostool.segment.writers import DEFAULT, WRITERS, Source
 
@@ -46,17 +46,23 @@ def source_of(job: Job, info: VideoInfo) -> Source:
     return Source(job.video, info, job.start, names, frame_names(job.output))
 
 
-def mask_paths(job: Job) -> dict[int, Path]:
+def mask_paths(job: Job) -> dict[int, MaskFiles]:
     """Return the job's masks by frame; raises UsageError for a frame out of its range."""
     names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
-    paths = parse_mask_options(job.masks, job.start, names)
+    paths = parse_object_masks(job.masks, job.start, names)
     for frame, path in paths.items():
         if frame < job.start or (job.end is not None and frame >= job.end):
             last = "the end" if job.end is None else f"{job.end - 1}"
             raise UsageError(
-                f"--mask: {path} is for frame {frame}, outside of the range {job.start} to {last}"
+                f"--mask: {file_names(path)} is for frame {frame}, outside of the range "
+                f"{job.start} to {last}"
             )
     return paths
+
+
+def file_names(masks: MaskFiles) -> str:
+    """Return the names of the masks of a frame, to be shown."""
+    return ", ".join(map(str, masks.values())) if isinstance(masks, dict) else str(masks)
 
 
 def expected_frames(job: Job, info: VideoInfo) -> int | None:

@@ -109,11 +109,11 @@ def input_cautions(
         yield from (Caution("frames", words) for words in folder_warnings(job.video))
     yield from (Caution("mask", words) for words in given.warnings)
     # without those whose masks are empty
-    unknown = given.first - job.start - sum(frame < given.first for frame in given.paths)
+    unknown = given.first - job.start - sum(frame < given.first for frame in given.ids)
     if unknown:
         yield Caution(
             "frames_before_mask",
-            f"frame {given.first} is the first with a mask ({given.paths[given.first].name}): the "
+            f"frame {given.first} is the first with a mask ({given.name(given.first)}): the "
             f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
             "from 0, so that a mask of the first is named 00000.png",
         )
@@ -130,7 +130,7 @@ def cautions(
 ) -> list[Caution]:
     """Return the warnings of a run: about its video, its masks, its outputs."""
     end = job.start + output.frames if status == "done" else math.inf
-    late = [frame for frame in given.paths if frame >= end]
+    late = [frame for frame in given.ids if frame >= end]
     return [
         *(Caution("video", warning) for warning in damage),
         *(

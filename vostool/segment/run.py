@@ -45,7 +45,7 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
     states = States(job.output, job.video, job.start, given)
     output = Output(job.output, job.outputs, source_of(job, info), states)
-    inputs = {job.video, *given.paths.values()}
+    inputs = {job.video, *given.files}
     with output.claimed(inputs, replace=job.overwrite or job.resume):
         state = None
         if job.resume:
