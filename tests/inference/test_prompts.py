@@ -6,7 +6,7 @@ import pytest
 import vostool
 from tests.conftest import ARRIVAL, HEIGHT, WIDTH, Footage, Picture, film
 from vostool.errors import MaskError
-from vostool.inference.prompts import GivenMasks
+from vostool.inference.prompts import GivenMasks, Mask
 from vostool.media.masks import write_mask
 from vostool.media.video import probe
 
@@ -24,7 +24,8 @@ class TestMasksOfSingleObjects:
     def test_are_put_together(self, two: Footage, tmp_path: Path) -> None:
         truth = two.labels[ARRIVAL]
         write_mask(tmp_path / "one.png", only(truth, 1))
-        masks = {ARRIVAL: {1: tmp_path / "one.png", 2: only(truth, 2) * np.uint8(255)}}
+        white = only(truth, 2) * np.uint8(255)
+        masks: dict[int, Mask] = {ARRIVAL: {1: tmp_path / "one.png", 2: white}}
         given = GivenMasks(masks, probe(two.path))
         assert (given.labels(ARRIVAL) == truth).all()
         assert given.ids == {ARRIVAL: (1, 2)}
