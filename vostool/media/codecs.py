@@ -1,5 +1,7 @@
 """Which codecs this build of FFmpeg has."""
 
+from typing import Literal
+
 from av.codec.codec import Codec, UnknownCodecError
 
 
@@ -13,7 +15,7 @@ def can_encode(name: str) -> bool:
     return _has(name, "w")
 
 
-def _has(name: str, mode: str) -> bool:
+def _has(name: str, mode: Literal["r", "w"]) -> bool:
     try:
         Codec(name, mode)
     except (UnknownCodecError, ValueError):
