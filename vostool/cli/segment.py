@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
-from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
+from vostool.cli.options import AsJson, Overwrite, Progress, Quiet, require_mask, takes_model
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
+from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
@@ -120,6 +121,7 @@ def segment(
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    progress: Progress = ProgressForm.AUTO,
     *,
     model: "ModelOptions",
 ) -> None:
@@ -156,12 +158,12 @@ def segment(
     )
     if batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet)
+            reports = segment_batch(batch, template, model, as_json, quiet, progress)
     else:
         kept = states and masks
         words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
         with way_on(words, more, without=("--overwrite", "--resume")):
-            reports = [segment_one(video, mask, template, model, as_json, quiet)]
+            reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]
     if fail_on_warning:
         refuse_warnings(reports)
 
@@ -173,10 +175,10 @@ def segment_one(
     options: "ModelOptions",
     as_json: bool,
     quiet: bool,
+    form: ProgressForm = ProgressForm.AUTO,
 ) -> "RunReport":
     """Segment a video, or without one the demo clip, print the result and return its report."""
     from vostool.inference.predictor import load_predictor
-    from vostool.progress import show_progress
     from vostool.segment.demo import render_demo
     from vostool.segment.run import segment as run
 
@@ -184,7 +186,7 @@ def segment_one(
     if video is None:
         video, mask = render_demo(template.output)
     job = replace(template, video=video, masks=tuple(mask or ()))
-    with show_progress(f"{video.name} on {model.device}", quiet) as progress:
+    with show_progress(f"{video.name} on {model.device}", quiet, form=form) as progress:
         report = run(job, model, progress)
     print_summary(report, quiet)
     print_result(report, as_json, tuple(report.outputs))
@@ -192,7 +194,12 @@ def segment_one(
 
 
 def segment_batch(
-    table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
+    table: Path,
+    template: "Job",
+    options: "ModelOptions",
+    as_json: bool,
+    quiet: bool,
+    form: ProgressForm,
 ) -> "list[RunReport]":
     """Segment the videos of a table, print the results and return the reports.
 
@@ -200,13 +207,12 @@ def segment_batch(
     with the code of the first error once all have been tried.
     """
     from vostool.inference.predictor import load_predictor
-    from vostool.progress import show_progress
     from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, template)
     model = load_predictor(options)
     outcomes = []
-    with show_progress(f"{table.name} on {model.device}", quiet) as progress:
+    with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
         for outcome in segment_all(jobs, model, progress):
             outcomes.append(outcome)
             if outcome.error is not None:
