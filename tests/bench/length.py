@@ -23,7 +23,8 @@ import av
 from vostool.benchmark.speed import peak_ram
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
+from vostool.segment.run import segment
 from vostool.segment.writers import DEFAULT
 
 PART = 500  # frames, of the beginning and of the end

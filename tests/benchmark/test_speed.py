@@ -17,6 +17,7 @@ from vostool.cli import main
 from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.masks import read_mask
 from vostool.media.video import probe, read_frames
@@ -73,7 +74,7 @@ class TestTimedModel:
         clock = StageClock(CPU)
         plain, clocked = (
             [seen.masks for _, seen in predict(read_frames(video.path), given, each, Stopwatch())]
-            for each in (model, timed(model, clock))
+            for each in (Tracker(predictor=model), Tracker(predictor=timed(model, clock)))
         )
         assert len(plain) == FRAMES
         assert all(torch.equal(*pair) for pair in zip(plain, clocked, strict=True))

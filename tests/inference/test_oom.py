@@ -27,6 +27,7 @@ from vostool.evaluate.metrics import jaccard
 from vostool.inference.oom import MIN_SHORT_SIDE, LimitChange, Limits, fit
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow, predict
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
@@ -35,7 +36,8 @@ from vostool.model.stm import Stm
 from vostool.preprocess import image_tensor, label_map
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import MaskedFrame, Prediction, References
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
+from vostool.segment.run import segment
 
 CPU = torch.device("cpu")
 EVERY = References(every=1)
@@ -122,9 +124,8 @@ Run = tuple[list[tuple[Frame, Any]], list[LimitChange]]
 def run(predictor: Predictor, footage: Footage) -> Run:
     """Follow the objects from `ARRIVAL` on."""
     given = GivenMasks({ARRIVAL: footage.mask}, probe(footage.path))
-    lowered: list[LimitChange] = []
-    frames = read_frames(footage.path, ARRIVAL)
-    return list(follow(frames, given, predictor, Stopwatch(), lowered)), lowered
+    tracker, frames = Tracker(predictor=predictor), read_frames(footage.path, ARRIVAL)
+    return list(follow(frames, given, tracker, Stopwatch())), tracker.lowered
 
 
 def right(found: list[tuple[Frame, Any]], footage: Footage) -> bool:
@@ -319,9 +320,10 @@ def test_what_was_remembered_is_remembered_anew(
             cramped, correction=correction, memory_frames=3, size=96, references=references
         )
         given = GivenMasks({0: two.mask, 2: late}, probe(two.path))
-        frames = read_frames(two.path)
-        for _, prediction in predict(frames, given, model, Stopwatch(), lowered):
+        tracker, frames = Tracker(predictor=model), read_frames(two.path)
+        for _, prediction in predict(frames, given, tracker, Stopwatch()):
             yield prediction
+        lowered += tracker.lowered
 
     lowered: list[LimitChange] = []
     expected = list(masks(network, []))

@@ -186,7 +186,7 @@ class TestABatch:
                 raise cause
             return media_probe(path)
 
-        monkeypatch.setattr("vostool.segment.job.probe", probe)
+        monkeypatch.setattr("vostool.segment.run.probe", probe)
         model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
         outcome = vostool("segment", "--batch", table, "-o", "all", *model)
         assert outcome.code == (3 if isinstance(cause, OSError) else 1)

@@ -35,9 +35,10 @@ from vostool.media.writer import VideoWriter
 from vostool.model.stm import Stm
 from vostool.model.weights import sha256
 from vostool.propagation.frame_loop import References
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
 from vostool.segment.output import default_output
 from vostool.segment.report import RunReport
+from vostool.segment.run import segment
 from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
@@ -75,7 +76,8 @@ def masks_of(job: Job) -> dict[str, Picture]:
 
 def content(folder: Path) -> set[str]:
     """Return the names of all files in a folder, however deep."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {str(path) for path in found if path.parts[0] != ".state"}
 
 
 def report_of(job: Job) -> dict[str, Any]:
@@ -302,6 +304,21 @@ class TestGivenMasks:
         assert "0.png: object 1 covers " in warnings[0]
         assert warnings[-1] == "3 more warnings of this kind about masks"
 
+    def test_of_single_objects_are_followed_as_one_of_all_is(
+        self, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        two = film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
+        truth = two.labels[ARRIVAL]
+        for id_ in (1, 2):
+            write_mask(tmp_path / f"{id_}.png", np.where(truth == id_, np.uint8(1), np.uint8(0)))
+        write_mask(two.mask, truth)
+        both = Job(two.path, (str(two.mask),), tmp_path / "both", start=ARRIVAL)
+        masks = tuple(f"{id_}@{tmp_path / f'{id_}.png'}" for id_ in (1, 2))
+        each = replace(both, masks=masks, output=tmp_path / "each")
+        assert segment(both, predictor).objects == segment(each, predictor).objects == [1, 2]
+        pairs = zip(masks_of(both).values(), masks_of(each).values(), strict=True)
+        assert all((one == other).all() for one, other in pairs)
+
     def test_with_soft_edges_are_taken_with_a_threshold(
         self, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:
@@ -435,7 +452,9 @@ class TestAnOlderResult:
     def test_is_not_overwritten(self, name: str, job: Job, predictor: Predictor) -> None:
         (job.output / name).parent.mkdir(parents=True, exist_ok=True)
         (job.output / name).write_bytes(b"precious")
-        with pytest.raises(OutputError, match="exists already; choose another -o or give --over"):
+        with pytest.raises(
+            OutputError, match="exists already; --resume goes on with it; else choose"
+        ):
             segment(job, predictor)
         assert content(job.output) == {name}
         assert (job.output / name).read_bytes() == b"precious"

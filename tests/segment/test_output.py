@@ -5,6 +5,8 @@ import pytest
 from tests.conftest import FRAMES, Footage
 from tests.segment.test_report import OLD
 from vostool.errors import OutputError
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.states import States
 from vostool.media.video import probe, read_frames
 from vostool.segment.output import Output, results_in
 from vostool.segment.report import RunReport, read_report
@@ -14,7 +16,9 @@ RUNNING = RunReport.model_validate({**OLD, "status": "running"})
 
 
 def output_of(video: Footage, folder: Path, *names: str) -> Output:
-    return Output(folder, names or tuple(WRITERS), Source(video.path, probe(video.path)))
+    info = probe(video.path)
+    states = States(folder, video.path, 0, GivenMasks({0: video.mask}, info))
+    return Output(folder, names or tuple(WRITERS), Source(video.path, info), states)
 
 
 def write(output: Output, video: Footage, count: int = FRAMES, resume: int = 0) -> None:

@@ -83,7 +83,7 @@ def test_the_report_of_a_run_of_0_1_0_is_read(tmp_path: Path) -> None:
     (warning,) = report.warnings
     assert (warning.code, warning.message) == ("", OLD["warnings"][0])
     assert report.outputs == {"masks": "out/masks", "overlay": "out/overlay.mp4", "cutouts": None}
-    assert report.model_dump(exclude={"warnings", "frame_names"}) == {
+    assert report.model_dump(exclude_unset=True, exclude={"warnings"}) == {
         key: value for key, value in OLD.items() if key != "warnings"
     }
 

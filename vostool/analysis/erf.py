@@ -37,6 +37,7 @@ from vostool.files import output_folder
 from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, annotation_of
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -131,7 +132,7 @@ def read_inputs(plan: ErfPlan, predictor: Predictor, given: GivenMasks) -> ErfIn
     if set(plan.frames) <= set(plan.truth):
         labelled = ((frame, None) for frame in pictures)
     else:
-        labelled = iter(follow(pictures, given, predictor, Stopwatch()))
+        labelled = iter(follow(pictures, given, Tracker(predictor=predictor), Stopwatch()))
     wanted = {plan.mask_frame, *plan.frames}
     taken = {frame.index: (frame, labels) for frame, labels in labelled if frame.index in wanted}
     missing = wanted - set(taken)

@@ -41,8 +41,9 @@ from vostool.preprocess import Size, working_size
 from vostool.progress import ProgressCallback, no_progress
 from vostool.propagation.frame_loop import References
 from vostool.segment.demo import render_demo
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
 from vostool.segment.report import RunReport
+from vostool.segment.run import segment
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def run_passes(
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         for number, (words, each) in enumerate(passes):
-            run = Job(video, masks, Path(folder) / f"pass-{number}", end=job.frames)
+            run = Job(video, masks, Path(folder) / f"pass-{number}", end=job.frames, states=False)
             shown = counted(progress, number, len(passes), words)
             reports.append(segment(run, each, shown))
     return reports

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vostool.cli.bench import bench
+from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, train, erf, spectrum, bench):
+for command in (segment, train, erf, spectrum, bench, doctor):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 

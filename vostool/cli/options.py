@@ -11,6 +11,7 @@ import typer
 from vostool import defaults
 from vostool.errors import InputError, UsageError
 from vostool.model.memory_designs import MEMORIES
+from vostool.progress import ProgressForm
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
@@ -184,6 +185,14 @@ GcMemoryOnly = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Progress = Annotated[
+    ProgressForm,
+    typer.Option(
+        help="json: one JSON document per second on stderr, with done, total, per_second, "
+        "seconds_left.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing result.", rich_help_panel="Output")
 ]

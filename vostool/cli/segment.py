@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
-from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
+from vostool.cli.options import AsJson, Overwrite, Progress, Quiet, require_mask, takes_model
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
+from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
@@ -28,8 +29,9 @@ def segment(
     mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="MASK.png for the first frame; 120:LATE.png for frame 120; or a folder of "
-            "masks named like the frames, 00120.png for frame 120. Repeatable.",
+            help="MASK.png for the first frame; 120:LATE.png for frame 120; 2@DOG.png for "
+            "object 2 alone; or a folder of masks named like the frames, 00120.png for frame "
+            "120. Repeatable.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -92,6 +94,23 @@ def segment(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Do what is left of an interrupted run, or after a mask was added, changed or "
+            "taken away: from that frame on. A batch does so anyway.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--state/--no-state",
+            help="Keep what --resume needs (.state/, 256 MB at most).",
+            rich_help_panel="Output",
+        ),
+    ] = True,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -102,6 +121,7 @@ def segment(
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    progress: Progress = ProgressForm.AUTO,
     *,
     model: "ModelOptions",
 ) -> None:
@@ -110,6 +130,8 @@ def segment(
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
     check_segment_input(video, mask, demo, batch, start, end)
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
     if not any(wanted.values()):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
@@ -117,7 +139,7 @@ def segment(
         from vostool.segment.output import check_free, default_output
 
         output = output or (Path("vostool-demo") if video is None else default_output(video))
-        if not overwrite:  # before it takes seconds to load the model
+        if not overwrite and not resume:  # before it takes seconds to load the model
             check_free(output)
 
     from vostool.segment.job import Job
@@ -131,13 +153,17 @@ def segment(
         end=end,
         overwrite=overwrite,
         threshold=threshold,
+        resume=resume,
+        states=states,
     )
     if batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet)
+            reports = segment_batch(batch, template, model, as_json, quiet, progress)
     else:
-        with way_on(BEGIN_AGAIN, "--overwrite"):
-            reports = [segment_one(video, mask, template, model, as_json, quiet)]
+        kept = states and masks
+        words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
+        with way_on(words, more, without=("--overwrite", "--resume")):
+            reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]
     if fail_on_warning:
         refuse_warnings(reports)
 
@@ -149,18 +175,18 @@ def segment_one(
     options: "ModelOptions",
     as_json: bool,
     quiet: bool,
+    form: ProgressForm = ProgressForm.AUTO,
 ) -> "RunReport":
     """Segment a video, or without one the demo clip, print the result and return its report."""
     from vostool.inference.predictor import load_predictor
-    from vostool.progress import show_progress
     from vostool.segment.demo import render_demo
-    from vostool.segment.job import segment as run
+    from vostool.segment.run import segment as run
 
     model = load_predictor(options)
     if video is None:
         video, mask = render_demo(template.output)
     job = replace(template, video=video, masks=tuple(mask or ()))
-    with show_progress(f"{video.name} on {model.device}", quiet) as progress:
+    with show_progress(f"{video.name} on {model.device}", quiet, form=form) as progress:
         report = run(job, model, progress)
     print_summary(report, quiet)
     print_result(report, as_json, tuple(report.outputs))
@@ -168,7 +194,12 @@ def segment_one(
 
 
 def segment_batch(
-    table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
+    table: Path,
+    template: "Job",
+    options: "ModelOptions",
+    as_json: bool,
+    quiet: bool,
+    form: ProgressForm,
 ) -> "list[RunReport]":
     """Segment the videos of a table, print the results and return the reports.
 
@@ -176,13 +207,12 @@ def segment_batch(
     with the code of the first error once all have been tried.
     """
     from vostool.inference.predictor import load_predictor
-    from vostool.progress import show_progress
     from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, template)
     model = load_predictor(options)
     outcomes = []
-    with show_progress(f"{table.name} on {model.device}", quiet) as progress:
+    with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
         for outcome in segment_all(jobs, model, progress):
             outcomes.append(outcome)
             if outcome.error is not None:

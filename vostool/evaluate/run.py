@@ -25,10 +25,10 @@ from vostool.evaluate.scoring import Scorer
 from vostool.evaluate.state import ClipDone, Description, RunFolder, read_state
 from vostool.files import make_folder
 from vostool.files.claims import claimed
-from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
@@ -148,7 +148,7 @@ def predict(
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         strict=False,
     )
-    watch, lowered = Stopwatch(), list[LimitChange]()
+    watch, tracker = Stopwatch(), Tracker(predictor=predictor)
     warnings: list[str] = []
     frames, started = 0, time.perf_counter()
 
@@ -157,7 +157,7 @@ def predict(
 
     with oom_as_device_error(predictor.device), WriteBehind() as behind:
         pictures = read_undamaged(clip.source, notes=warnings)
-        for frame, labels in follow(pictures, given, predictor, watch, lowered):
+        for frame, labels in follow(pictures, given, tracker, watch):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             report(frames)
@@ -165,7 +165,7 @@ def predict(
         frames=frames,
         network=watch.network,
         total=time.perf_counter() - started,
-        lowered=[step.report for step in lowered],
+        lowered=[step.report for step in tracker.lowered],
         warnings=warnings,
     )
 

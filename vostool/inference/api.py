@@ -12,7 +12,7 @@ from vostool.errors import UsageError
 from vostool.inference import video
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
-from vostool.inference.tracker import choose_predictor
+from vostool.inference.tracker import Tracker, choose_predictor
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
@@ -60,7 +60,7 @@ def _follow(
     given: GivenMasks, frames: Iterable[Frame], warnings: list[str], predictor: Predictor
 ) -> Followed:
     count = 0
-    found = video.follow(frames, given, predictor, video.Stopwatch())
+    found = video.follow(frames, given, Tracker(predictor=predictor), video.Stopwatch())
     with oom_as_device_error(predictor.device), closing(found):
         for frame, labels in found:
             count = frame.index + 1

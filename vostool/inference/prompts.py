@@ -1,7 +1,9 @@
 """The masks that the user gives, by frame: paths or arrays in, label maps and annotations out."""
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,13 +14,15 @@ from PIL import Image
 
 from vostool.errors import MaskError
 from vostool.media.frame import VideoInfo
-from vostool.media.labels import VOID, LabelMap, to_labels
+from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, to_labels
 from vostool.media.masks import read_mask
 from vostool.preprocess import Size, object_tensor
 from vostool.propagation.frame_loop import Annotation
 
 # the path of a mask file, or an array (H, W) of ids, 0 for the background
-Mask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
+OneMask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
+# or by id such masks of single objects, the later ones in front
+Mask: TypeAlias = OneMask | Mapping[int, OneMask]
 
 
 MAX_WARNINGS = 5  # about masks that are listed one by one
@@ -47,7 +51,12 @@ class GivenMasks:
         self._info, self._only = info, only or {}
         self._strict, self._threshold = strict, threshold
         found: list[str] = []
-        self.ids = {frame: ids_in(self.labels(frame, found)) for frame in masks}
+        self.ids: dict[int, tuple[int, ...]] = {}
+        self.digests: dict[int, str] = {}  # of what each mask shows
+        for frame in masks:
+            labels = self.labels(frame, found)
+            self.ids[frame] = ids_in(labels)
+            self.digests[frame] = hashlib.sha256(labels.tobytes()).hexdigest()
         self.warnings = found[:MAX_WARNINGS]
         if more := len(found) - len(self.warnings):
             self.warnings.append(f"{more} more warnings of this kind about masks")
@@ -61,13 +70,10 @@ class GivenMasks:
             )
 
     @property
-    def paths(self) -> dict[int, Path]:
+    def files(self) -> set[Path]:
         """The masks that are files."""
-        return {
-            frame: Path(mask)
-            for frame, mask in self._masks.items()
-            if not isinstance(mask, np.ndarray)
-        }
+        masks = [each for mask in self._masks.values() for each in parts_of(mask)]
+        return {Path(mask) for mask in masks if not isinstance(mask, np.ndarray)}
 
     def check_reached(self, frames: int) -> None:
         """Raise MaskError if the video ended before the first of the masks."""
@@ -105,8 +111,16 @@ class GivenMasks:
         """Return the mask of a frame, None if it has none, or none with an object."""
         return self.labels(frame) if self.ids.get(frame) else None
 
+    def name(self, frame: int) -> str:
+        """Return what the mask of a frame is called, without its folder."""
+        parts = parts_of(self._masks[frame])
+        names = [Path(each).name for each in parts if not isinstance(each, np.ndarray)]
+        return ", ".join(names) or f"mask of frame {frame}"
+
     def _name(self, frame: int) -> str:
-        return str(self.paths.get(frame, f"mask of frame {frame}"))
+        mask = self._masks[frame]
+        path = not isinstance(mask, (np.ndarray, Mapping))
+        return str(mask) if path else f"mask of frame {frame}"
 
 
 def read_given(
@@ -127,6 +141,13 @@ def read_given(
     or True. Where it has none but `known` objects, it is not suspected of being smoothed.
     Raises MaskError, with `name` for an array, if it does not fit or shows no object.
     """
+    if isinstance(mask, Mapping):
+        read = partial(read_given, height=height, width=width, strict=strict, threshold=threshold)
+        objects = {
+            id_: read(each, name=f"{name}, object {id_}", allow_empty=True, warnings=warnings)
+            for id_, each in mask.items()
+        }
+        return put_together(objects, name, allow_empty, warnings)
     if not isinstance(mask, np.ndarray):
         return read_mask(Path(mask), width, height, allow_empty, strict, threshold, warnings)
     if mask.shape != (height, width):
@@ -147,6 +168,34 @@ def read_given(
     if not allow_empty and not labels.any():
         raise MaskError(f"{name}: expected at least one object, all is background")
     return labels
+
+
+def parts_of(mask: Mask) -> tuple[OneMask, ...]:
+    """Return the masks of single objects that make up one, or the one."""
+    return tuple(mask.values()) if isinstance(mask, Mapping) else (mask,)
+
+
+def put_together(
+    objects: Mapping[int, LabelMap], name: str, allow_empty: bool, warnings: list[str] | None
+) -> LabelMap:
+    """Return the label map (H, W) of masks of one object each, the later ones in front.
+
+    Raises MaskError for a mask that shows several objects, an id that cannot be, or if all are
+    empty and that is not allowed.
+    """
+    whole = np.zeros_like(next(iter(objects.values())))
+    for id_, labels in objects.items():
+        if not 1 <= id_ <= MAX_OBJECTS:
+            raise MaskError(f"{name}: object {id_}: expected an id from 1 to {MAX_OBJECTS}")
+        if len(found := ids_in(labels)) > 1:
+            raise MaskError(f"{name}: the mask of object {id_} shows {len(found)} objects")
+        hidden = np.count_nonzero(whole[labels > 0])
+        if hidden and warnings is not None:
+            warnings.append(f"{name}: object {id_} covers {hidden} pixels of the others")
+        whole[labels > 0] = id_
+    if not allow_empty and not whole.any():
+        raise MaskError(f"{name}: expected at least one object, all is background")
+    return whole
 
 
 def ids_in(labels: LabelMap) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Header(BaseModel):
     track_format: int = FORMAT
     settings: dict[str, Any]  # all that affects the masks that follow
     frames: tuple[SavedFrame, ...]
+    notes: str = ""  # of whoever wrote it
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ class SavedTrack:
         return replace(group, bank=tuple(bank), recent=tuple(bank)) if bank else group
 
 
-def write_track(path: Path, track: Track[Any, Any], predictor: Predictor) -> None:
-    """Write a track that the predictor made; atomic.
+def write_track(path: Path, track: Track[Any, Any], predictor: Predictor, notes: str = "") -> None:
+    """Write a track that the predictor made, with any notes; atomic.
 
     Raises OutputError, and UsageError for a memory that cannot be written or is another's.
     """
@@ -149,7 +151,7 @@ def write_track(path: Path, track: Track[Any, Any], predictor: Predictor) -> Non
                 checksum=checksum(frame.image),
             )
         )
-    header = Header(settings=settings_of(predictor), frames=tuple(saved))
+    header = Header(settings=settings_of(predictor), frames=tuple(saved), notes=notes)
     with atomic_write(path, SafetensorError) as part:
         save_file(tensors, part, metadata={KEY: header.model_dump_json()})
         part.chmod(0o644)  # it comes out readable by its owner alone
@@ -157,23 +159,37 @@ def write_track(path: Path, track: Track[Any, Any], predictor: Predictor) -> Non
 
 def read_track(path: Path) -> SavedTrack:
     """Read a track; raises InputError if the file is missing, damaged or none."""
+    with opened(path) as (file, header):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        masks = {
+            frame.index: unpack(tensors.pop(f"masks.{frame.index}"), frame.shape)
+            for frame in header.frames
+        }
+    return SavedTrack(path, header, masks, tensors)
+
+
+def read_header(path: Path) -> Header:
+    """Read what a track's file says of it; raises InputError as `read_track` does."""
+    with opened(path) as (_, header):
+        return header
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, Header]]:
+    """Open a track's file, and read its header; raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             header = Header.model_validate_json((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        masks = {
-            frame.index: unpack(tensors.pop(f"masks.{frame.index}"), frame.shape)
-            for frame in header.frames
-        }
+            if header.track_format != FORMAT:
+                raise InputError(
+                    f"{path}: a track of format {header.track_format}, this vostool reads format "
+                    f"{FORMAT}"
+                )
+            yield file, header
     except (SafetensorError, OSError, KeyError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: not a track that vostool wrote, or damaged") from error
-    if header.track_format != FORMAT:
-        raise InputError(
-            f"{path}: a track of format {header.track_format}, this vostool reads format {FORMAT}"
-        )
-    return SavedTrack(path, header, masks, tensors)
 
 
 def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tuple[str, Tensor]]:
@@ -212,7 +228,7 @@ def pack(masks: Tensor) -> Tensor:
     """
     values = masks.detach().cpu().contiguous().numpy().astype("<f4", copy=False)
     planes = np.ascontiguousarray(values.reshape(-1, 1).view(np.uint8).T)
-    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes())), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes(), level=1)), dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:

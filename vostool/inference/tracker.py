@@ -22,7 +22,7 @@ from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, of
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
-from vostool.inference.saved_track import read_track, write_track
+from vostool.inference.saved_track import SavedTrack, read_track, write_track
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, label_map, soft_masks
@@ -135,8 +135,12 @@ class Tracker:
         for number in saved.numbers:
             size = check_frame(pictures.get(number), number, size)
         with oom_as_device_error(self.predictor.device):
-            self.track = saved.restore(self.predictor, pictures)
+            self.resume(saved, pictures)
         self._size = size
+
+    def resume(self, saved: SavedTrack, pictures: Mapping[int, Rgb]) -> None:
+        """Go on from a track that was read, as `load` does; its pictures are not checked."""
+        self.track = saved.restore(self.predictor, pictures)
 
     @property
     def frames(self) -> int:

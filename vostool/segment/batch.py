@@ -14,10 +14,11 @@ from pathlib import Path
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
-from vostool.media.masks import MOST_DIGITS
+from vostool.media.mask_options import MOST_DIGITS, MaskOption
 from vostool.progress import ProgressCallback, no_progress
-from vostool.segment.job import Job, options_of, segment
+from vostool.segment.job import Job, options_of
 from vostool.segment.report import RunReport, read_report
+from vostool.segment.run import segment
 from vostool.segment.writers import WRITERS
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -148,11 +149,9 @@ def read_number(where: str, name: str, text: str | None) -> int | None:
 
 
 def in_folder(spec: str, folder: Path) -> str:
-    """Return what is given to --mask with its path, "120:MASK.png" or "MASK.png", in a folder."""
-    number, colon, name = spec.strip().partition(":")
-    if colon and number.isdecimal():
-        return f"{number}:{folder / name}"
-    return str(folder / spec.strip())
+    """Return what is given to --mask, such as "120:1@MASK.png", with its path in a folder."""
+    option = MaskOption.parse(spec.strip())
+    return str(replace(option, path=folder / option.path))
 
 
 def segment_all(
@@ -187,7 +186,7 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
         before = None if job.overwrite else run_before(job, predictor)
         if before and before.status == "done":
             return Outcome(job, before, already=True)
-        return Outcome(job, segment(job, predictor, progress, redo=before is not None))
+        return Outcome(job, segment(replace(job, resume=before is not None), predictor, progress))
     except VostoolError as error:
         return Outcome(job, error=error)
     except OSError as error:
@@ -208,7 +207,7 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     if report is None:
         return None
     # reports of 0.1.0 know no threshold
-    found = {"threshold": None, **report.options, "overwrite": False}
+    found = {"threshold": None, "states": True, **report.options, "overwrite": False}
     expected = {**options_of(job, predictor), "overwrite": False}
     if report.network != predictor.identity or found != expected:
         return None

@@ -1,18 +1,24 @@
 """The output folder of `vostool segment`: its outputs, its report, and its claim."""
 
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from vostool.errors import Caution, OutputError
 from vostool.files import write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
+from vostool.inference.states import States
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.segment.writers import WRITERS, Source
+from vostool.segment.writers.pictures import Masks
+
+REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
 
 
 class Output:
@@ -22,11 +28,14 @@ class Output:
     as it is. Everything else is whole or has "part" in its name.
     """
 
-    def __init__(self, folder: Path, names: Collection[str], source: Source) -> None:
+    def __init__(
+        self, folder: Path, names: Collection[str], source: Source, states: States
+    ) -> None:
         """Prepare to write the outputs of some names (see `WRITERS`) into a folder."""
         self.folder, self.report, self.source = folder, folder / REPORT, source
         self.every = {name: kind(folder, source) for name, kind in WRITERS.items()}
         self.wanted = {name: self.every[name] for name in WRITERS if name in names}
+        self.states = states
         self.frames = 0  # written so far
         self._done = dict.fromkeys(
             self.wanted, 0
@@ -44,7 +53,7 @@ class Output:
             check_free(self.folder)
         with claimed(self.folder) as self._claim:
             if not replace:
-                refuse_to_replace(results_in(self.folder))
+                refuse_to_replace(results_in(self.folder), REMEDY)
             self._refuse_inputs(inputs)
             yield
 
@@ -72,6 +81,10 @@ class Output:
             self._claim.check()
         self._behind.submit(partial(self._write, frame, labels))
 
+    def then(self, call: Callable[[], None]) -> None:
+        """Call something in the background once all that was added is written."""
+        self._behind.submit(call)
+
     def _write(self, frame: Frame, labels: LabelMap) -> None:
         if self.frames == 0:
             self._begin()
@@ -87,6 +100,7 @@ class Output:
         )  # first: from here on the older run does not count as complete
         if not self._resumed:
             self._clear()
+        self.states.forget(after=self._resumed)
         for name, writer in self.wanted.items():
             if self._resumed:
                 self._done[name] = writer.resume(self._resumed)
@@ -111,6 +125,21 @@ class Output:
         write_text(self.report, report.model_dump_json(indent=2) + "\n")
 
     @property
+    def labelled(self) -> int:
+        """How many frames have their masks on disk already, from the first on."""
+        masks = self.wanted.get("masks")
+        return masks.whole(sys.maxsize) if isinstance(masks, Masks) else 0
+
+    def labels(self, number: int) -> LabelMap:
+        """Return the labels of a frame whose mask is on disk."""
+        return cast(Masks, self.wanted["masks"]).read(number)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is wanted is there under its final name."""
+        return all(writer.path.exists() for writer in self.wanted.values())
+
+    @property
     def paths(self) -> dict[str, str | None]:
         """The path of every output, or of its part; None for those that are not wanted."""
         wanted = self.wanted
@@ -129,7 +158,7 @@ class Output:
 def check_free(folder: Path) -> None:
     """Raise OutputError if a folder is claimed or holds a run; claims nothing."""
     refuse_claimed(folder)
-    refuse_to_replace(results_in(folder))
+    refuse_to_replace(results_in(folder), REMEDY)
 
 
 def results_in(folder: Path) -> list[Path]:

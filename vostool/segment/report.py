@@ -36,6 +36,7 @@ class Seconds(Document):
 
     network: float
     total: float
+    frames: int | None = None  # that the network followed in that time, without those kept
 
 
 class FramesPerSecond(Document):
@@ -43,6 +44,13 @@ class FramesPerSecond(Document):
 
     network: float | None
     end_to_end: float | None
+
+
+class StatesKept(Document):
+    """The states of a run that stay, from which `--resume` goes on."""
+
+    spacing: int  # frames between two of them
+    bound: int  # bytes that all of them may take
 
 
 class RunReport(Document):
@@ -66,6 +74,7 @@ class RunReport(Document):
     seconds: Seconds
     fps: FramesPerSecond
     limits: LimitsReached
+    states: StatesKept | None = None
     status: Status
     error: str | None = None
     warnings: list[Warned]

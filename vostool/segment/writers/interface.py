@@ -24,6 +24,12 @@ class Source:
         """Return the name of a frame, and of the files made from it."""
         return frame_name(number) if self.names is None else self.names[number]
 
+    def end(self, frames: int) -> int:
+        """Return the number after the last of so many frames, as far as there are names."""
+        return (
+            self.start + frames if self.names is None else min(self.start + frames, len(self.names))
+        )
+
     def is_frame(self, name: str) -> bool:
         """Return whether a picture of that name is of a frame, of this run or an older one."""
         return name.isdecimal() or name in self.older or name in (self.names or ())

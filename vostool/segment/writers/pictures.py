@@ -2,16 +2,18 @@
 
 from abc import abstractmethod
 from itertools import takewhile
+from os import SEEK_END
 from pathlib import Path
 
-from vostool.files import make_folder
+from vostool.files import make_folder, remove
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.media.masks import write_mask
+from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import write_cutout
 from vostool.segment.writers.interface import Writer
 
 WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
+PNG_END = b"IEND\xae\x42\x60\x82"
 
 
 class Pictures(Writer):
@@ -35,9 +37,24 @@ class Pictures(Writer):
     def resume(self, frames: int) -> int:
         """Keep the pictures that are whole."""
         self.begin()
-        numbers = range(self.source.start, self.source.start + frames)
+        kept = self.whole(frames)
+        names = {self.source.name_of(self.source.start + number) for number in range(kept)}
+        for path in self.replaced():
+            if path.name.removesuffix(WHOLE) not in names:
+                remove(path)
+        return kept
+
+    def whole(self, most: int) -> int:
+        """Return how many pictures are whole, from that of the first frame on, up to so many."""
+        numbers = range(self.source.start, self.source.end(most))
         places = (self.path / f"{self.source.name_of(number)}{WHOLE}" for number in numbers)
-        return sum(1 for _ in takewhile(Path.exists, places))
+        # after a power cut a file may be there with nothing in it
+        return sum(1 for _ in takewhile(is_whole, places))
+
+    def read(self, number: int) -> LabelMap:
+        """Return the label map of a frame that is there; raises MaskError."""
+        path = self.path / f"{self.source.name_of(number)}{WHOLE}"
+        return read_mask(path, allow_empty=True, strict=False)
 
     def add(self, frame: Frame, labels: LabelMap) -> None:
         """Write the picture of a frame."""
@@ -52,6 +69,16 @@ class Pictures(Writer):
 
     def stop(self, problem: BaseException) -> None:
         """Nothing is left to do, as in `finish`."""
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a picture is there, to its very end."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(PNG_END), SEEK_END)
+            return file.read() == PNG_END
+    except OSError:
+        return False
 
 
 class Masks(Pictures):

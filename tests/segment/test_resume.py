@@ -1,0 +1,309 @@
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ARRIVAL, FRAMES, HEIGHT, Footage, film
+from vostool.errors import OutputError
+from vostool.inference import states
+from vostool.inference.predictor import Predictor
+from vostool.media.masks import write_mask
+from vostool.media.video import read_frames
+from vostool.model.stm import Stm
+from vostool.propagation.correction import GradientCorrection
+from vostool.propagation.frame_loop import References
+from vostool.segment.job import Job
+from vostool.segment.report import RunReport
+from vostool.segment.run import segment
+
+TIMES = ("seconds", "fps")
+
+
+@pytest.fixture(autouse=True)
+def states_of_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "INTERVAL", -1.0)
+    monkeypatch.setattr(states, "SPACING", 2)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Footage:
+    return film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
+
+
+@pytest.fixture
+def predictor(network: Stm, weights: Path) -> Predictor:
+    return Predictor(
+        network.requires_grad_(False),
+        weights,
+        torch.device("cpu"),
+        torch.float32,
+        size=HEIGHT,
+        references=References(every=2),
+        memory_frames=3,
+        correction=GradientCorrection(3, steps=1, length=0.05),
+    )
+
+
+def mask_at(frame: int, footage: Footage) -> str:
+    """Write the true mask of a frame; returns what --mask takes."""
+    path = footage.path.with_name(f"given-{frame}.png")
+    write_mask(path, footage.labels[frame])
+    return f"{frame}:{path}"
+
+
+@pytest.fixture
+def job(two: Footage, tmp_path: Path) -> Job:
+    """Two objects, one of which enters late."""
+    write_mask(two.mask, two.labels[0])
+    masks = (str(two.mask), mask_at(ARRIVAL, two))
+    return Job(
+        two.path, masks, tmp_path / "out", outputs=("masks", "overlay", "cutouts"), states=True
+    )
+
+
+def stop_at(frame: int) -> Callable[[int, int | None, str], None]:
+    def progress(done: int, total: int | None, words: str) -> None:
+        if done == frame:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def interrupted(job: Job, predictor: Predictor, frame: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        segment(job, predictor, stop_at(frame))
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    found = [*folder.glob("masks/*"), *folder.glob("cutouts/*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def report_in(folder: Path) -> dict[str, Any]:
+    """Return run.json without what depends on the time it took, and on where it lies."""
+    text = (folder / "run.json").read_text().replace(str(folder), "OUT")
+    return {key: value for key, value in json.loads(text).items() if key not in TIMES}
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    """Assert that two runs made the same, to the byte, and of their films every frame."""
+    assert pictures(one) == pictures(other)
+    assert report_in(one) == report_in(other)
+    films = [[frame.rgb for frame in read_frames(each / "overlay.mp4")] for each in (one, other)]
+    assert np.array_equal(films[0], films[1])
+
+
+def resumed(job: Job, predictor: Predictor) -> RunReport:
+    return segment(replace(job, resume=True), predictor)
+
+
+@pytest.fixture
+def whole(job: Job, predictor: Predictor, tmp_path: Path) -> Path:
+    """A run that nothing disturbed."""
+    segment(replace(job, output=tmp_path / "whole"), predictor)
+    return tmp_path / "whole"
+
+
+class TestAnInterruptedRun:
+    @pytest.mark.parametrize("frame", range(1, FRAMES + 1))
+    def test_goes_on_to_the_same_bytes(
+        self, job: Job, predictor: Predictor, whole: Path, frame: int
+    ) -> None:
+        interrupted(job, predictor, frame)
+        report = resumed(job, predictor)
+        assert report.seconds.frames is not None
+        assert report.seconds.frames <= FRAMES - frame + 1
+        assert_alike(job.output, whole)
+
+    def test_goes_on_as_often_as_it_is_interrupted(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        interrupted(job, predictor, 2)
+        for frame in (5, 6, 4):
+            interrupted(replace(job, resume=True), predictor, frame)
+        resumed(job, predictor)
+        assert_alike(job.output, whole)
+
+    def test_goes_on_where_it_and_its_inputs_were_moved_to(
+        self, job: Job, predictor: Predictor, whole: Path, tmp_path: Path
+    ) -> None:
+        interrupted(job, predictor, 5)
+        place = tmp_path / "elsewhere"
+        place.mkdir()
+        shutil.move(job.output, place / "out")
+        shutil.copy(job.video, place / "copy.mp4")
+        moved = replace(job, output=place / "out", video=place / "copy.mp4")
+        report = resumed(moved, predictor)
+        assert report.seconds.frames == FRAMES - 4
+        assert pictures(place / "out") == pictures(whole)
+
+    def test_goes_on_from_a_state_whose_masks_are_whole(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        interrupted(job, predictor, 6)
+        os.truncate(job.output / "masks" / "00003.png", 0)  # as a power cut may leave it
+        assert resumed(job, predictor).seconds.frames == FRAMES - 2
+        assert_alike(job.output, whole)
+
+    def test_passes_over_a_state_that_is_damaged(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        interrupted(job, predictor, 6)
+        *_, last = sorted((job.output / ".state").iterdir())
+        os.truncate(last, 100)
+        resumed(job, predictor)
+        assert_alike(job.output, whole)
+
+    def test_begins_again_without_a_state_or_without_masks(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        interrupted(replace(job, states=False), predictor, 5)
+        assert not (job.output / ".state").exists()
+        assert resumed(job, predictor).seconds.frames == FRAMES
+        assert_alike(job.output, whole)
+        film_only = replace(job, outputs=("overlay",), output=job.output.with_name("film"))
+        interrupted(film_only, predictor, 5)
+        assert not (film_only.output / ".state").exists()
+        assert resumed(film_only, predictor).seconds.frames == FRAMES
+
+    def test_that_is_not_there_is_begun(self, job: Job, predictor: Predictor, whole: Path) -> None:
+        resumed(job, predictor)
+        assert_alike(job.output, whole)
+
+    def test_writes_an_output_that_was_not_wanted_before(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        interrupted(replace(job, outputs=("masks",)), predictor, 5)
+        assert resumed(job, predictor).seconds.frames == FRAMES - 4
+        assert_alike(job.output, whole)
+
+
+class TestAFinishedRun:
+    def test_is_left_as_it_is(self, job: Job, predictor: Predictor) -> None:
+        first = segment(job, predictor)
+        before = {path: path.stat().st_mtime_ns for path in job.output.rglob("*")}
+        assert resumed(job, predictor) == first
+        assert {path: path.stat().st_mtime_ns for path in job.output.rglob("*")} == before
+
+    def test_whose_film_was_lost_gets_it_from_the_masks(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        segment(job, predictor)
+        (job.output / "overlay.mp4").unlink()
+        assert resumed(job, predictor).seconds.frames == 0
+        assert_alike(job.output, whole)
+
+    def test_goes_on_past_its_end(self, job: Job, predictor: Predictor, whole: Path) -> None:
+        segment(replace(job, end=5), predictor)
+        assert resumed(job, predictor).seconds.frames == FRAMES - 5
+        assert_alike(job.output, whole)
+
+    def test_is_cut_short(self, job: Job, predictor: Predictor, tmp_path: Path) -> None:
+        segment(job, predictor)
+        resumed(replace(job, end=4), predictor)
+        segment(replace(job, end=4, output=tmp_path / "short"), predictor)
+        assert_alike(job.output, tmp_path / "short")
+
+    def test_without_states_is_an_error(self, job: Job, predictor: Predictor) -> None:
+        segment(replace(job, states=False), predictor)
+        with pytest.raises(OutputError, match=r"a finished run without states \(--no-state"):
+            resumed(job, predictor)
+
+    def test_keeps_a_state_every_so_many_frames_and_the_last(
+        self, job: Job, predictor: Predictor
+    ) -> None:
+        report = segment(job, predictor)
+        names = sorted(path.stem for path in (job.output / ".state").iterdir())
+        assert names == [f"{number:05d}" for number in range(2, FRAMES + 1, 2)]
+        assert report.states is not None
+        assert report.states.spacing == 2
+
+    def test_keeps_fewer_states_where_they_grow_too_large(
+        self, job: Job, predictor: Predictor, whole: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = [path.stat().st_size for path in (whole / ".state").iterdir()]
+        monkeypatch.setattr(states, "BOUND", sum(sizes) * 3 // 4)
+        segment(job, predictor)
+        left = [path.stat().st_size for path in (job.output / ".state").iterdir()]
+        assert sum(left) <= sum(sizes) * 3 // 4
+        assert (job.output / ".state" / f"{FRAMES:05d}.safetensors").exists()
+        assert len(left) > 1
+
+
+class TestARepair:
+    @pytest.mark.parametrize("frames", [(6,), (5, 4), (4, 6)])
+    def test_redoes_only_what_follows(
+        self, job: Job, predictor: Predictor, two: Footage, frames: tuple[int, ...], tmp_path: Path
+    ) -> None:
+        segment(job, predictor)
+        for frame in frames:
+            job = replace(job, masks=(*job.masks, mask_at(frame, two)))
+            report = resumed(job, predictor)
+            assert report.seconds.frames == FRAMES - frame // 2 * 2
+        segment(replace(job, output=tmp_path / "both"), predictor)
+        assert_alike(job.output, tmp_path / "both")
+
+    def test_that_is_taken_back_is_undone(
+        self, job: Job, predictor: Predictor, two: Footage, whole: Path
+    ) -> None:
+        segment(replace(job, masks=(*job.masks, mask_at(5, two))), predictor)
+        assert resumed(job, predictor).seconds.frames == FRAMES - 4
+        assert_alike(job.output, whole)
+
+    def test_that_was_interrupted_leaves_nothing_of_the_run_before(
+        self, job: Job, predictor: Predictor, two: Footage, whole: Path
+    ) -> None:
+        segment(job, predictor)
+        repaired = replace(job, masks=(*job.masks, mask_at(5, two)), resume=True)
+        interrupted(repaired, predictor, 6)
+        resumed(job, predictor)  # as it was before the repair
+        assert_alike(job.output, whole)
+
+    def test_of_a_mask_that_was_changed_begins_at_its_frame(
+        self, job: Job, predictor: Predictor, two: Footage, tmp_path: Path
+    ) -> None:
+        segment(job, predictor)
+        write_mask(Path(job.masks[1].partition(":")[2]), np.uint8(2) * (two.labels[ARRIVAL] > 1))
+        resumed(job, predictor)
+        segment(replace(job, output=tmp_path / "changed"), predictor)
+        assert_alike(job.output, tmp_path / "changed")
+
+
+class TestWhatCannotBeResumed:
+    @pytest.mark.parametrize("begun", [True, False], ids=["interrupted", "finished"])
+    def test_is_a_run_with_other_options(self, job: Job, predictor: Predictor, begun: bool) -> None:
+        if begun:
+            interrupted(job, predictor, 5)
+        else:
+            segment(job, predictor)
+        before = pictures(job.output)
+        for changed, words in (
+            (replace(predictor, memory_frames=2), "it has memory_frames 3, now 2"),
+            (replace(predictor, size=32), f"it has size {HEIGHT}, now 32"),
+            (replace(predictor, correction=None), r"it has correction \{.*\}, now None"),
+        ):
+            with pytest.raises(OutputError, match=f"cannot be resumed: {words}; choose another"):
+                resumed(job, changed)
+        with pytest.raises(OutputError, match="it has threshold None, now 0\\.5"):
+            resumed(replace(job, threshold=0.5), predictor)
+        assert pictures(job.output) == before
+
+    def test_is_a_run_of_another_video(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        interrupted(job, predictor, 5)
+        other = film(tmp_path / "other.mp4", tmp_path / "other.png")
+        with pytest.raises(OutputError, match=r"other\.mp4 is another video than the one"):
+            resumed(replace(job, video=other.path), predictor)
+
+    def test_is_a_run_from_another_start(self, job: Job, predictor: Predictor) -> None:
+        interrupted(job, predictor, 5)
+        with pytest.raises(OutputError, match="it has start 0, now 1"):
+            resumed(replace(job, start=1, masks=job.masks[1:]), predictor)

@@ -1,0 +1,149 @@
+"""`vostool segment`: a video and the masks of some frames in, those of every frame out.
+
+Three things run concurrently: a thread decodes ahead, the network segments, and a thread
+writes. Only a few frames and the memory bank, whose size is capped, are held in RAM.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+from vostool.device import oom_as_device_error
+from vostool.errors import OutputError
+from vostool.inference.predictor import Predictor
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.saved_track import read_track
+from vostool.inference.states import State, States
+from vostool.inference.video import follow
+from vostool.media.frame import Frame, Rgb
+from vostool.media.labels import LabelMap
+from vostool.media.video import probe, read_frames
+from vostool.progress import ProgressCallback, no_progress
+from vostool.segment.job import (
+    OUTPUT_FLAGS,
+    Job,
+    expected_frames,
+    length_of,
+    mask_paths,
+    options_of,
+    source_of,
+)
+from vostool.segment.output import Output
+from vostool.segment.record import RunRecord
+from vostool.segment.report import RunReport, Status, read_report
+
+
+def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_progress) -> RunReport:
+    """Run a job and return its report, which is also written as run.json.
+
+    `progress` is called with the number of frames done and, if known, of all.
+    Raises InputError, MaskError, OutputError, DeviceError or UsageError. On an
+    error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
+    the status; KeyboardInterrupt gets a note of it.
+    """
+    info = probe(job.video)
+    given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
+    states = States(job.output, job.video, job.start, given)
+    output = Output(job.output, job.outputs, source_of(job, info), states)
+    inputs = {job.video, *given.files}
+    with output.claimed(inputs, replace=job.overwrite or job.resume):
+        state = None
+        if job.resume:
+            report = read_report(job.output)
+            refuse_other_run(job, predictor, report)
+            state = states.latest(predictor, min(output.labelled, length_of(job)))
+            if report is not None and is_finished(report, state, job, output):
+                return report
+        return follow_into(RunRecord(job, predictor, given, output, state), progress)
+
+
+def refuse_other_run(job: Job, predictor: Predictor, report: RunReport | None) -> None:
+    """Raise OutputError if a run in the job's folder was made with other options."""
+    if report is None:
+        return
+    # the video and the masks may lie elsewhere; those that are the same count, see `States`
+    free = {"video", "masks", "output", "end", "overwrite", "states", *OUTPUT_FLAGS.values()}
+    before = {**report.options, **report.network.model_dump(mode="json", exclude={"file"})}
+    now = {
+        **options_of(job, predictor),
+        **predictor.identity.model_dump(mode="json", exclude={"file"}),
+    }
+    for name, value in now.items():
+        # 0.1.0 knew no threshold
+        if name not in free and before.get(name) != value:
+            raise OutputError(
+                f"{job.output}: cannot be resumed: it has {name} {before.get(name)}, now {value}; "
+                "choose another -o or give --overwrite"
+            )
+
+
+def is_finished(report: RunReport, state: State | None, job: Job, output: Output) -> bool:
+    """Return whether a run that is to be resumed is finished, with the very same masks.
+
+    Raises OutputError if that cannot be told.
+    """
+    if report.status != "done" or not output.complete or report.options["end"] != job.end:
+        return False
+    if not any(True for _ in output.states.found()):
+        raise OutputError(
+            f"{job.output}: holds a finished run without states (--no-state, or of an older "
+            "version); choose another -o or give --overwrite"
+        )
+    return state is not None and state.provenance.frames == report.frames
+
+
+def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
+    """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
+    job, output, started = record.job, record.output, time.perf_counter()
+    expected = expected_frames(job, output.source.info)
+    kept = record.state.provenance.frames if record.state else 0
+    status: Status = "done"
+    problem = None
+    try:
+        with (
+            oom_as_device_error(record.predictor.device),
+            output.writing(record.report("running"), kept),
+        ):
+            for done, (frame, labels) in enumerate(labelled_frames(record, kept), start=1):
+                output.add(frame, labels)
+                progress(done, expected, "")
+                if done > kept:
+                    record.keep_state(done)
+            record.given.check_reached(frame.index + 1)
+            record.keep_state(done, last=True)
+    except KeyboardInterrupt as stop:
+        status = "interrupted"
+        if output.frames:
+            stop.add_note(
+                f"the first {output.frames} frames of {job.video} are kept in {job.output}"
+            )
+        raise
+    except BaseException as error:
+        status, problem = "failed", str(error)
+        raise
+    finally:
+        record.watch.total = time.perf_counter() - started
+        final = record.report(status, problem)
+        if output.frames:
+            output.write_report(final)
+    return final
+
+
+def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, LabelMap]]:
+    """Yield the frames of a job with their labels: at first those that are kept, from their masks.
+
+    The network goes on from the state after them.
+    """
+    job, output = record.job, record.output
+    frames = read_frames(job.video, job.start, job.end, record.damage)
+    saved = read_track(record.state.path) if record.state else None
+    pictures: dict[int, Rgb] = {}
+    for number, frame in enumerate(islice(frames, kept)):
+        if saved is not None and number in saved.numbers:
+            pictures[number] = frame.rgb
+        yield frame, output.labels(number)
+    if saved is not None:
+        record.tracker.resume(saved, pictures)
+    for frame, labels in follow(frames, record.given, record.tracker, record.watch):
+        record.followed += 1
+        yield frame, labels
