@@ -4,6 +4,7 @@ stdout carries the result only; messages and progress go to stderr. Nothing heav
 before a command runs, so that --help and shell completion answer at once.
 """
 
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -73,6 +74,7 @@ def main() -> None:
     """
     escape_unencodable()
     try:
+        refuse_empty_arguments()
         with library_warnings():
             code = app(prog_name="vostool", standalone_mode=False)
     except TyperUsageError as error:
@@ -91,6 +93,18 @@ def main() -> None:
         raise
     if code:
         sys.exit(code)
+
+
+def refuse_empty_arguments() -> None:
+    """Raise UsageError for an empty argument, as of an unset variable of a shell.
+
+    As a path it would be the working directory.
+    """
+    before = "vostool"
+    for argument in sys.argv[1:]:
+        if argument == "" or re.fullmatch(r"--[\w-]+=", argument):
+            raise UsageError(f"{argument or before}: expected a value, found an empty one")
+        before = argument
 
 
 def refuse(error: Exception) -> NoReturn:

@@ -77,6 +77,14 @@ def without_alpha(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def count_pictures(image: Image.Image) -> int:
+    """Return how many pictures an image file holds, as an animated GIF or a TIFF may.
+
+    The preview in a photograph does not count.
+    """
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
 def read_image(path: Path) -> Rgb:
     """Return the pixels of an image file as a viewer shows them, (H, W, 3).
 

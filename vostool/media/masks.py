@@ -16,7 +16,7 @@ from PIL import Image
 from vostool.errors import MaskError, UsageError
 from vostool.files import is_file, write_bytes
 from vostool.media.folder import IMAGE_SUFFIXES, list_files
-from vostool.media.image import open_image, turn_upright
+from vostool.media.image import count_pictures, open_image, turn_upright
 from vostool.media.labels import (
     PALETTE,
     LabelMap,
@@ -60,8 +60,8 @@ def read_mask(
         raise MaskError(f"{path}: no such mask file")
     found: list[str] = []
     with open_image(path, MaskError) as image:
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            found.append(f"holds {image.n_frames} pictures, the first is taken")  # type: ignore[attr-defined]
+        if (count := count_pictures(image)) > 1:
+            found.append(f"holds {count} pictures, the first is taken")
         if (problem := _refusal_of_size(image, width, height)) is None:
             turn_upright(image)
             problem = _refusal_of_size(image, width, height, turned=True)
@@ -167,6 +167,8 @@ def _masks_of(spec: str, start: int, frame_names: Sequence[str] | None) -> list[
             raise UsageError(f"{spec}: expected a mask file after the frame number, found a folder")
         if path.is_dir():
             return _masks_in(path, frame_names)
+        if path.exists():
+            raise MaskError(f"{path}: expected a mask file, found a pipe or a device")
     raise MaskError(f"{path}: no such mask file")
 
 
