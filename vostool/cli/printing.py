@@ -66,8 +66,8 @@ def guarded_streams() -> Iterator[None]:
         for stream in streams:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        sys.stdout = GuardedStream(streams[0], "stdout")  # type: ignore[assignment]
-        sys.stderr = GuardedStream(streams[1], "stderr", ignore=True)  # type: ignore[assignment]
+        sys.stdout = GuardedStream(streams[0], "stdout")
+        sys.stderr = GuardedStream(streams[1], "stderr", ignore=True)
         try:
             yield
         finally:
