@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ class TestOptions:
     def test_a_missing_mask_is_refused(self, spec: str) -> None:
         with pytest.raises(MaskError, match=r"missing\.png: no such mask file"):
             parse_mask_options([spec])
+
+    def test_a_pipe_is_refused_at_once(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(MaskError, match="expected a mask file, found a pipe or a device"):
+            parse_mask_options([str(tmp_path / "pipe.png")])
 
     @pytest.mark.parametrize("spec", ["n" * 300 + ".png", "12:" + "n" * 300 + ".png"])
     def test_a_name_that_no_file_can_have_is_refused(self, spec: str) -> None:

@@ -171,8 +171,8 @@ class TestRefusals:
         assert "size mismatch" in refusal(path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # kB
 
-    @pytest.mark.parametrize("kind", [torch.int16, torch.complex64])
-    def test_weights_that_are_no_floating_point_numbers(
+    @pytest.mark.parametrize("kind", [torch.int16, torch.complex64, torch.float8_e4m3fn])
+    def test_weights_that_are_no_plain_floating_point_numbers(
         self, kind: torch.dtype, saved: Path, tmp_path: Path
     ) -> None:
         def convert(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:

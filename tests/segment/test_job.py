@@ -251,6 +251,17 @@ class TestFolders:
         assert "1 pictures are passed over, as their kinds cannot be read: raw.tga" in passed
         assert "beside 4 png files, these are taken for frames too: preview.jpg" in kinds
 
+    def test_whose_frames_hold_several_pictures_are_told_by_a_warning(
+        self, tmp_path: Path, job: Job, predictor: Predictor
+    ) -> None:
+        (tmp_path / "animated").mkdir()
+        first, *others = (Image.fromarray(draw(index)[0]) for index in range(3))
+        first.save(tmp_path / "animated" / "0.gif", save_all=True, append_images=others)
+        report = segment(replace(job, video=tmp_path / "animated"), predictor)
+        assert report.frames == 1
+        (warning,) = messages(report)
+        assert "0.gif: holds 3 pictures, the first is taken" in warning
+
 
 class TestGivenMasks:
     def folder(self, tmp_path: Path, masks: dict[str, Picture]) -> str:

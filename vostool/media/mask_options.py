@@ -108,6 +108,8 @@ def _files_of(option: MaskOption, frame_names: Sequence[str] | None) -> Iterator
     folder = False
     with suppress(OSError):  # it cannot even be looked at
         folder = path.is_dir()
+        if not folder and path.exists():
+            raise MaskError(f"{path}: expected a mask file, found a pipe or a device")
     if not folder:
         raise MaskError(f"{path}: no such mask file")
     if option.frame is not None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vostool.errors import MaskError
 from vostool.files import write_bytes
-from vostool.media.image import open_image, turn_upright
+from vostool.media.image import count_pictures, open_image, turn_upright
 from vostool.media.labels import (
     PALETTE,
     LabelMap,
@@ -53,8 +53,8 @@ def read_mask(
         raise MaskError(f"{path}: no such mask file")
     found: list[str] = []
     with open_image(path, MaskError) as image:
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            found.append(f"holds {image.n_frames} pictures, the first is taken")  # type: ignore[attr-defined]
+        if (count := count_pictures(image)) > 1:
+            found.append(f"holds {count} pictures, the first is taken")
         if (problem := _refusal_of_size(image, width, height)) is None:
             turn_upright(image)
             problem = _refusal_of_size(image, width, height, turned=True)

@@ -22,6 +22,8 @@ from vostool.model.stm import Stm, StmSettings
 
 FORMAT = 1
 KEY = "vostool"
+# PyTorch hardly computes with the others, of 8 bits and fewer
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 # settings that may differ from those of the weights that training starts from
 CHANGEABLE_IN_TRAINING = {
     "output_stride",
@@ -137,11 +139,11 @@ def build(
 
 
 def is_plain(value: Tensor) -> bool:
-    """Return whether a tensor is of floating-point numbers that are all there, on the CPU."""
+    """Return whether a tensor is of `FLOATS` that are all there, on the CPU."""
     plain = value.layout is torch.strided and value.device.type == "cpu"
     return (
         plain
-        and value.is_floating_point()
+        and value.dtype in FLOATS
         and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
     )
 

@@ -92,7 +92,8 @@ def check_header(path: Path, header: Sequence[str]) -> None:
     """Raise InputError unless a header has the columns that are needed, and no other."""
     for number, column in enumerate(header):
         if column not in COLUMNS:
-            raise InputError(f"{path}:1: expected columns {', '.join(COLUMNS)}, found {column!r}")
+            expected = f"expected columns {', '.join(COLUMNS)} with commas between them"
+            raise InputError(f"{path}:1: {expected}, found {column!r}")
         if column in header[:number]:
             raise InputError(f"{path}:1: expected each column once, found {column} twice")
 
