@@ -37,18 +37,31 @@ class TestMasksOfSingleObjects:
         left[10:20, 10:20], all_[15:30, 5:30] = 1, 1
         given = GivenMasks({0: {3: left, 7: all_}}, probe(two.path))
         (warning,) = given.warnings
-        assert warning == "mask of frame 0: object 7 covers 50 pixels of the others"
+        assert warning == "mask of frame 0, object 7: object 7 covers 50 pixels of the others"
         assert (given.labels(0)[15:20, 10:20] == 7).all()
 
     def test_one_of_which_shows_several_are_refused(self, two: Footage) -> None:
         truth = two.labels[ARRIVAL]
-        with pytest.raises(MaskError, match="the mask of object 4 shows 2 objects"):
+        with pytest.raises(MaskError, match="object 4: expected object 4 alone, found 2 objects"):
             GivenMasks({0: {4: truth}}, probe(two.path))
 
     @pytest.mark.parametrize("id_", [0, 255, -1])
     def test_with_an_id_that_cannot_be_are_refused(self, two: Footage, id_: int) -> None:
         with pytest.raises(MaskError, match=f"object {id_}: expected an id from 1 to 254"):
             GivenMasks({0: {id_: two.labels[0]}}, probe(two.path))
+
+    def test_that_are_empty_say_it_of_their_object_alone(self, two: Footage) -> None:
+        truth, empty = two.labels[ARRIVAL], np.zeros((HEIGHT, WIDTH), np.uint8)
+        masks: dict[int, Mask] = {ARRIVAL: {1: only(truth, 1), 2: only(truth, 2)}, 5: {2: empty}}
+        given = GivenMasks(masks, probe(two.path))
+        assert given.warnings == []
+        assert (given.visible(5, truth) == only(truth, 1)).all()
+        assert (given.visible(6, truth) == truth).all()
+
+    def test_none_of_which_shows_an_object_are_reported(self, two: Footage) -> None:
+        empty = np.zeros((HEIGHT, WIDTH), np.uint8)
+        given = GivenMasks({0: {1: two.labels[0], 2: empty}}, probe(two.path))
+        assert given.warnings == ["object 2: no mask shows it"]
 
     def test_that_are_all_empty_are_refused(self, two: Footage) -> None:
         empty = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -61,3 +74,10 @@ class TestMasksOfSingleObjects:
         found = vostool.follow(two.path, masks, start=ARRIVAL, device="cpu", size=64)
         first = next(iter(found))
         assert (first[1] == truth).all()
+
+
+def test_a_mask_that_changes_on_the_way_is_refused(two: Footage, tmp_path: Path) -> None:
+    given = GivenMasks({0: two.mask}, probe(two.path))
+    write_mask(two.mask, two.labels[3])
+    with pytest.raises(MaskError, match=r"two\.png: has changed since it was first read"):
+        given.get(0)

@@ -117,6 +117,14 @@ class TestObjects:
             4: {1: one / "00004.png", 2: two / "00004.png"},
         }
 
+    def test_in_folders_are_in_the_order_of_their_ids(self, tmp_path: Path) -> None:
+        for id_ in (1, 2, 10):
+            (tmp_path / str(id_)).mkdir()
+            (tmp_path / str(id_) / "0.png").touch()
+        masks = parse_object_masks([str(tmp_path)])[0]
+        assert isinstance(masks, dict)
+        assert list(masks) == [1, 2, 10]
+
     @pytest.mark.parametrize(
         ("specs", "words"),
         [
@@ -138,6 +146,9 @@ class TestObjects:
         with pytest.raises(UsageError, match=r"1@cat\.png: expected one mask of all objects here"):
             parse_mask_options(["1@cat.png"])
 
-    @pytest.mark.parametrize("text", ["m.png", "3:m.png", "2@m.png", "3:2@a/m.png", "C:\\m.png"])
+    @pytest.mark.parametrize(
+        "text",
+        ["m.png", "./3@m.png", "./4:m.png", "3:m.png", "2@m.png", "3:2@a/m.png", "C:\\m.png"],
+    )
     def test_are_shown_as_they_were_given(self, text: str) -> None:
         assert str(MaskOption.parse(text)) == text

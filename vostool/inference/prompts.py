@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -53,10 +53,14 @@ class GivenMasks:
         found: list[str] = []
         self.ids: dict[int, tuple[int, ...]] = {}
         self.digests: dict[int, str] = {}  # of what each mask shows
-        for frame in masks:
+        self._absent: dict[int, frozenset[int]] = {}  # objects whose own mask is empty
+        for frame, mask in masks.items():
             labels = self.labels(frame, found)
             self.ids[frame] = ids_in(labels)
-            self.digests[frame] = hashlib.sha256(labels.tobytes()).hexdigest()
+            self.digests[frame] = digest(labels)
+            if isinstance(mask, Mapping):
+                self._absent[frame] = frozenset(mask) - set(self.ids[frame])
+        found += self._never_shown()
         self.warnings = found[:MAX_WARNINGS]
         if more := len(found) - len(self.warnings):
             self.warnings.append(f"{more} more warnings of this kind about masks")
@@ -87,9 +91,21 @@ class GivenMasks:
         """The first frame whose mask holds an object."""
         return min(self._frames)
 
-    def is_empty(self, frame: int) -> bool:
-        """Return whether the mask of a frame says that no object is there."""
-        return frame in self._masks and not self.ids[frame] and frame not in self._only
+    def _never_shown(self) -> list[str]:
+        """Return a warning for each object that has masks, all of which are empty."""
+        shown = {id_ for ids in self.ids.values() for id_ in ids}
+        never = {id_ for ids in self._absent.values() for id_ in ids} - shown
+        return [f"object {id_}: no mask shows it" for id_ in sorted(never)]
+
+    def visible(self, frame: int, labels: LabelMap) -> LabelMap:
+        """Return labels without the objects that the mask of the frame says are not there.
+
+        An empty mask says so of all objects, an empty mask of a single object of that one.
+        """
+        if frame in self._absent:
+            return np.where(np.isin(labels, list(self._absent[frame])), np.uint8(0), labels)
+        nothing = frame in self._masks and not self.ids[frame] and frame not in self._only
+        return np.zeros_like(labels) if nothing else labels
 
     def labels(self, frame: int, warnings: list[str] | None = None) -> LabelMap:
         """Return the mask of a frame; adds to `warnings`."""
@@ -108,8 +124,16 @@ class GivenMasks:
         return labels
 
     def get(self, frame: int) -> LabelMap | None:
-        """Return the mask of a frame, None if it has none, or none with an object."""
-        return self.labels(frame) if self.ids.get(frame) else None
+        """Return the mask of a frame, None if it has none, or none with an object.
+
+        Raises MaskError if it is no longer what it was.
+        """
+        if not self.ids.get(frame):
+            return None
+        labels = self.labels(frame)
+        if digest(labels) != self.digests[frame]:
+            raise MaskError(f"{self._name(frame)}: has changed since it was first read")
+        return labels
 
     def name(self, frame: int) -> str:
         """Return what the mask of a frame is called, without its folder."""
@@ -143,11 +167,18 @@ def read_given(
     """
     if isinstance(mask, Mapping):
         read = partial(read_given, height=height, width=width, strict=strict, threshold=threshold)
-        objects = {
-            id_: read(each, name=f"{name}, object {id_}", allow_empty=True, warnings=warnings)
+        names = {
+            id_: f"{name}, object {id_}" if isinstance(each, np.ndarray) else str(each)
             for id_, each in mask.items()
         }
-        return put_together(objects, name, allow_empty, warnings)
+        objects = (
+            (id_, names[id_], read(each, name=names[id_], allow_empty=True, warnings=warnings))
+            for id_, each in mask.items()
+        )
+        whole = put_together(objects, np.zeros((height, width), np.uint8), warnings)
+        if not allow_empty and not whole.any():
+            raise MaskError(f"{name}: expected at least one object, all is background")
+        return whole
     if not isinstance(mask, np.ndarray):
         return read_mask(Path(mask), width, height, allow_empty, strict, threshold, warnings)
     if mask.shape != (height, width):
@@ -176,26 +207,28 @@ def parts_of(mask: Mask) -> tuple[OneMask, ...]:
 
 
 def put_together(
-    objects: Mapping[int, LabelMap], name: str, allow_empty: bool, warnings: list[str] | None
+    objects: Iterable[tuple[int, str, LabelMap]], whole: LabelMap, warnings: list[str] | None
 ) -> LabelMap:
-    """Return the label map (H, W) of masks of one object each, the later ones in front.
+    """Paint the masks (H, W) of single objects, by id and name, over a label map; return that.
 
-    Raises MaskError for a mask that shows several objects, an id that cannot be, or if all are
-    empty and that is not allowed.
+    Later ones are in front. Raises MaskError for a mask that shows several objects, and for an id
+    that cannot be.
     """
-    whole = np.zeros_like(next(iter(objects.values())))
-    for id_, labels in objects.items():
+    for id_, name, labels in objects:
         if not 1 <= id_ <= MAX_OBJECTS:
             raise MaskError(f"{name}: object {id_}: expected an id from 1 to {MAX_OBJECTS}")
         if len(found := ids_in(labels)) > 1:
-            raise MaskError(f"{name}: the mask of object {id_} shows {len(found)} objects")
+            raise MaskError(f"{name}: expected object {id_} alone, found {len(found)} objects")
         hidden = np.count_nonzero(whole[labels > 0])
         if hidden and warnings is not None:
             warnings.append(f"{name}: object {id_} covers {hidden} pixels of the others")
         whole[labels > 0] = id_
-    if not allow_empty and not whole.any():
-        raise MaskError(f"{name}: expected at least one object, all is background")
     return whole
+
+
+def digest(labels: LabelMap) -> str:
+    """Return a hash of a label map."""
+    return hashlib.sha256(labels.tobytes()).hexdigest()
 
 
 def ids_in(labels: LabelMap) -> tuple[int, ...]:

@@ -10,8 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vostool.device import synchronize
 from vostool.inference.oom import images_ahead
 from vostool.inference.prompts import GivenMasks
@@ -74,4 +72,4 @@ def follow(
     with closing(predict(frames, given, tracker, watch)) as predictions:
         for frame, prediction in predictions:
             labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
-            yield frame, np.zeros_like(labels) if given.is_empty(frame.index) else labels
+            yield frame, given.visible(frame.index, labels)

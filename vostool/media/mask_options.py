@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from vostool.errors import MaskError, UsageError
 from vostool.files import is_file
-from vostool.media.folder import IMAGE_SUFFIXES, list_files
+from vostool.media.folder import IMAGE_SUFFIXES, list_files, natural_key
 from vostool.media.labels import MAX_OBJECTS
 
 MOST_DIGITS = 18  # of a frame number; Python reads no more than 4300
@@ -41,7 +41,10 @@ class MaskOption:
 
     def __str__(self) -> str:
         frame = "" if self.frame is None else f"{self.frame}:"
-        return frame + ("" if self.id is None else f"{self.id}@") + str(self.path)
+        path = str(self.path)
+        if re.match(r"\d+[:@]", path):  # or it would be read as a number
+            path = f"./{path}"
+        return frame + ("" if self.id is None else f"{self.id}@") + path
 
 
 def parse_mask_options(
@@ -66,8 +69,9 @@ def parse_object_masks(
     """Return which mask files belong to which frame, in order of frames.
 
     - "MASK.png" belongs to frame `start`
-    - "120:MASK.png" belongs to frame 120 (a file of that very name would need "./" before it)
+    - "120:MASK.png" belongs to frame 120
     - "3@MASK.png", "120:3@MASK.png" shows object 3 alone; several may be of one frame
+    - (a file of such a very name needs "./" before it)
     - "FOLDER" gives each of its images to the frame its name ends in: 00120.png to frame 120;
       for a folder of frames (`frame_names` given) to the frame of the same name instead
     - "3@FOLDER" is such a folder of object 3; "FOLDER" may also hold a folder for each object,
@@ -122,7 +126,10 @@ def _files_of(option: MaskOption, frame_names: Sequence[str] | None) -> Iterator
 
 def _objects_in(folder: Path, frame_names: Sequence[str] | None) -> Iterator[MaskOption]:
     """Yield the masks of a folder that holds one for each object."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal())
+    folders = sorted(
+        (path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()),
+        key=natural_key,
+    )
     if not folders:
         raise MaskError(f"{folder}: expected masks such as 00000.png, found none")
     from_zero = any(int(path.name) == 0 for path in folders)
