@@ -34,9 +34,8 @@ def follow(
     """Yield the frames of a video with their objects, from `start` up to but not including `end`.
 
     `source` is a file or a folder of images. `masks` are by the number of their frame, each an
-    array (H, W) of ids, the path of a mask file, or by id such masks of single objects; where one is
-    given, its objects are returned
-    exactly as given. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
+    array (H, W) of ids, the path of a mask file, or by id such masks of single objects; where one
+    is given, its objects are returned exactly as given. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
     its `time` in seconds; its objects are (H, W) uint8, 0 for the background.
     `predictor` and `options` as for `Tracker`.
 
