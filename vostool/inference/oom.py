@@ -18,7 +18,8 @@ from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, image_tensor, place_objects, resize
-from vostool.propagation.frame_loop import Annotation, MaskedFrame, Track, overwrite
+from vostool.propagation.frame_loop import Track, overwrite
+from vostool.propagation.frames import Annotation, MaskedFrame
 
 MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames most objects are lost
 

@@ -26,7 +26,8 @@ from vostool.inference.saved_track import read_track, write_track
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, label_map, soft_masks
-from vostool.propagation.frame_loop import MaskedFrame, Prediction, Track, replay
+from vostool.propagation.frame_loop import Track, replay
+from vostool.propagation.frames import MaskedFrame, Prediction
 
 log = logging.getLogger(__name__)
 

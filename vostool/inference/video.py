@@ -19,7 +19,7 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.propagation.frame_loop import Prediction
+from vostool.propagation.frames import Prediction
 
 
 @dataclass
