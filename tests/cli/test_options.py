@@ -6,7 +6,7 @@ import pytest
 
 from vostool import defaults
 from vostool.analysis.erf_plan import ErfJob
-from vostool.cli.options import MODEL, offer
+from vostool.cli.options import BOXES, DISTURBANCE, MODEL, offer
 from vostool.device import PRECISIONS
 from vostool.inference.options import ModelOptions
 from vostool.model.stm import StmSettings
@@ -15,8 +15,9 @@ from vostool.propagation.frame_loop import REFERENCE_SETS, References
 
 
 def test_the_command_line_has_an_option_for_every_model_option_with_its_default() -> None:
-    declared = {name: default for name, (_, default) in MODEL.items()}
+    declared = {name: default for name, (_, default) in {**MODEL, **DISTURBANCE}.items()}
     assert declared == ModelOptions().model_dump()
+    assert set(BOXES) <= set(DISTURBANCE)
 
 
 def test_the_reference_sets_of_the_options_are_those_of_the_frame_loop() -> None:

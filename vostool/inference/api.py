@@ -53,7 +53,10 @@ def follow(
     given = GivenMasks(masks, probe(path))
     warnings: list[str] = []
     frames = read_frames(path, start, end, warnings)
-    return _follow(given, frames, warnings, choose_predictor(predictor, options))
+    chosen = choose_predictor(predictor, options)
+    if chosen.disturbance is not None:
+        chosen.disturbance.check_without_truth()
+    return _follow(given, frames, warnings, chosen)
 
 
 def _follow(

@@ -17,6 +17,7 @@ from vostool.device import (
     precision_name,
 )
 from vostool.errors import UsageError
+from vostool.inference.disturbance import MemoryDisturbance, disturbance_of
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
 from vostool.model.check import check_segmenter, random_frames
@@ -46,6 +47,7 @@ class Predictor:
     objects_at_once: int | None = None  # the most that the network processes at a time
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
+    disturbance: MemoryDisturbance | None = None
 
     @property
     def limits(self) -> Limits:
@@ -54,7 +56,12 @@ class Predictor:
 
     def within(self, limits: Limits) -> Self:
         """Return this predictor with other limits."""
-        other = replace(self, size=limits.size, objects_at_once=limits.objects_at_once)
+        other = replace(
+            self,
+            size=limits.size,
+            objects_at_once=limits.objects_at_once,
+            disturbance=self.disturbance and self.disturbance.within(limits.objects_at_once),
+        )
         if limits.memory_frames == memory_limit(self.network):
             return other
         network = copy(self.network)  # the weights are shared
@@ -75,7 +82,8 @@ class Predictor:
     def loop(self) -> FrameLoop[Any, Any]:
         """The frame loop that runs it; always the same object, which tells its tracks apart."""
         most = memory_limit(self.network) or self.memory_frames
-        return FrameLoop(self.segmenter, self.references, self.correction, most)
+        disturbance = None if self.disturbance is None else self.disturbance.method
+        return FrameLoop(self.segmenter, self.references, self.correction, most, disturbance)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -97,6 +105,7 @@ class Predictor:
     def options(self) -> dict[str, Any]:
         """All settings but the weights that affect the masks, JSON-serialisable."""
         correction = self.correction
+        disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
         return {
             "device": str(self.device),
             "precision": precision_name(self.precision),
@@ -105,6 +114,7 @@ class Predictor:
             "memory_frames": self.memory_frames,
             "objects_at_once": self.objects_at_once,
             "correction": asdict(correction) if correction and correction.moves else None,
+            **disturbed,
         }
 
 
@@ -149,6 +159,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         objects_at_once=options.objects_at_once,
         correction=correction_of(options, advice.correction_rate),
         name=options.model,
+        disturbance=disturbance_of(options, load_predictor),
     )
 
 

@@ -132,7 +132,8 @@ class Attack:
         known = [(each.image, each.objects) for each in coming if each.objects is not None]
         if not known or self.strength == 0:
             return masks
-        model, channels = self.attacker or segmenter, tuple(range(masks.shape[1]))
+        model = segmenter if self.attacker is None else self.attacker
+        channels = tuple(range(masks.shape[1]))
         goals = [
             Goal(channels, Reference(model.encode(image), masks_of(objects, ids)))
             for image, objects in known
