@@ -279,6 +279,9 @@ def test_objects_that_are_not_known_on_a_frame_are_nowhere() -> None:
     assert torch.equal(masks[:, 1], torch.zeros_like(masks[:, 1]))
     assert torch.equal(masks[:, 2], two.masks[4][:, 2])
     assert torch.equal(masks[:, 0], 1 - two.masks[4][:, 2])
+    empty = masks_of(Annotation((), two.masks[4][:, :0]), (1, 2))
+    assert torch.equal(empty[:, 0], torch.ones_like(empty[:, 0]))
+    assert not empty[:, 1:].any()
 
 
 ATTACKED = 3  # the frame whose masks are attacked

@@ -216,6 +216,6 @@ def most_probable(masks: Tensor) -> Tensor:
 
 def masks_of(known: Annotation, ids: Sequence[int]) -> Tensor:
     """Return known objects as masks, (B, len(ids) + 1, H, W); one that is not there is 0."""
-    nowhere = known.objects.new_zeros(known.objects.shape[0], 1, *known.objects.shape[2:])
-    own = dict(zip(known.ids, known.objects.split(1, dim=1), strict=True))
-    return with_background(torch.cat([own.get(id_, nowhere) for id_ in ids], dim=1))
+    nowhere = known.objects.new_zeros(known.objects.shape[0], *known.objects.shape[2:])
+    own = dict(zip(known.ids, known.objects.unbind(dim=1), strict=True))
+    return with_background(torch.stack([own.get(id_, nowhere) for id_ in ids], dim=1))
