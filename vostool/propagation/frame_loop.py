@@ -24,6 +24,7 @@ from typing import Generic, Self
 import torch
 from torch import Tensor
 
+from vostool import defaults
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Features, Memory, Reference, Segmenter, memory_limit
 from vostool.propagation.correction import Goal, GradientCorrection
@@ -37,7 +38,8 @@ class References:
 
     annotated: bool = True
     previous: bool = True
-    every: int | None = 5  # frames from one that stays to the next; None: only annotated ones
+    # frames from one that stays to the next; None: only annotated ones
+    every: int | None = defaults.MEMORY_EVERY
 
     def keep(self, index: int, annotated: bool) -> bool:
         """Return whether a frame stays in memory."""
