@@ -20,6 +20,7 @@ from tests.evaluate.making import (
 )
 from tests.test_cli import Call, vostool
 from vostool.errors import InputError, MaskError, OutputError, UsageError
+from vostool.evaluate.disturbed import check_known
 from vostool.evaluate.protocols import Benchmark, open_benchmark
 from vostool.evaluate.results import Results, read_results, summary
 from vostool.evaluate.run import evaluate, holds
@@ -70,7 +71,7 @@ def j_of(results: Results) -> float:
 
 
 class TestARun:
-    def test_by_masks_that_are_wrong_scores_less_and_by_the_true_ones_does_not(
+    def test_a_disturbed_run_by_masks_that_are_wrong_scores_less_and_by_the_true_ones_does_not(
         self, davis16: Benchmark, weights: Path, plain: Results, tmp_path: Path
     ) -> None:
         right = predict_truth(davis16.root, tmp_path / "right")
@@ -85,7 +86,7 @@ class TestARun:
         assert found[1] < j_of(plain) - 0.1
 
     @pytest.mark.parametrize("kind", ["fgsm", "mi-fgsm"])
-    def test_under_attack_scores_less_the_stronger_it_is(
+    def test_a_disturbed_run_under_attack_scores_less_the_stronger_it_is(
         self, kind: str, davis16: Benchmark, weights: Path, plain: Results, tmp_path: Path
     ) -> None:
         none, strong = (
@@ -99,14 +100,14 @@ class TestARun:
         assert none.clips == plain.clips
         assert j_of(strong) < j_of(plain) - 0.05
 
-    def test_of_youtube_vos_knows_the_frames_that_have_truth(
+    def test_a_disturbed_run_of_youtube_vos_knows_the_frames_that_have_truth(
         self, weights: Path, tmp_path: Path
     ) -> None:
         root = write_youtube(tmp_path / "train", whole_truth=True)
         benchmark = open_benchmark("youtube-vos", root.parent, "train")
         assert evaluate(benchmark, disturbed(weights, "mi-fgsm"), tmp_path / "out").clips
 
-    def test_says_so_in_its_report_its_results_and_its_state(
+    def test_a_disturbed_run_says_so_in_its_report_its_results_and_its_state(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         model = disturbed(weights, "fgsm", strength=8.0, attacker=colours(weights))
@@ -124,12 +125,12 @@ class TestARun:
         assert state["options"]["disturbance"] == found
         assert "the memory was disturbed" in (tmp_path / "out" / "report.html").read_text()
 
-    def test_without_one_says_nothing_of_it(self, plain: Results) -> None:
+    def test_a_run_without_a_disturbance_says_nothing_of_it(self, plain: Results) -> None:
         assert "disturbance" not in plain.options
 
 
 class TestARunIsRefused:
-    def test_if_the_folder_holds_one_that_was_disturbed_otherwise(
+    def test_a_disturbed_run_is_refused_if_the_folder_holds_one_that_was_disturbed_otherwise(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         out, model = tmp_path / "out", disturbed(weights, "fgsm")
@@ -148,7 +149,9 @@ class TestARunIsRefused:
                 evaluate(davis16, other, out)
 
     @pytest.mark.parametrize("kind", ["box", "fgsm", "mi-fgsm"])
-    def test_if_there_is_no_truth(self, kind: str, weights: Path, tmp_path: Path) -> None:
+    def test_a_disturbed_run_is_refused_if_there_is_no_truth(
+        self, kind: str, weights: Path, tmp_path: Path
+    ) -> None:
         root = write_davis17(tmp_path / "set", "a")
         for mask in sorted((root / "Annotations" / "480p" / "a").iterdir())[1:]:
             mask.unlink()
@@ -157,7 +160,9 @@ class TestARunIsRefused:
             evaluate(benchmark, disturbed(weights, kind), tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_if_a_disturbed_frame_has_no_truth(self, weights: Path, tmp_path: Path) -> None:
+    def test_a_disturbed_run_is_refused_if_a_disturbed_frame_has_no_truth(
+        self, weights: Path, tmp_path: Path
+    ) -> None:
         root = write_youtube(tmp_path / "train", whole_truth=True)
         (root / "Annotations" / "a" / "00010.png").unlink()
         meta = json.loads((root / "meta.json").read_text())
@@ -168,7 +173,32 @@ class TestARunIsRefused:
             evaluate(benchmark, disturbed(weights, "box"), tmp_path / "out")
         assert evaluate(benchmark, disturbed(weights, "fgsm"), tmp_path / "out").clips
 
-    def test_if_another_run_lacks_a_mask_of_a_disturbed_frame(
+    def test_frames_before_the_first_object_need_no_truth(
+        self, weights: Path, tmp_path: Path
+    ) -> None:
+        root = write_youtube(tmp_path / "train", whole_truth=True)
+        (root / "Annotations" / "a" / "00010.png").unlink()
+        meta = json.loads((root / "meta.json").read_text())
+        del meta["videos"]["a"]["objects"]["1"]  # object 2 enters on frame 00015
+        (root / "meta.json").write_text(json.dumps(meta))
+        benchmark = open_benchmark("youtube-vos", root.parent, "train")
+        check_known(benchmark, disturbed(weights, "box"))
+
+    def test_a_disturbed_run_is_refused_if_a_mask_is_lacking_of_a_video_without_truth(
+        self, weights: Path, tmp_path: Path
+    ) -> None:
+        root = write_davis16(tmp_path / "set", "a", count=COUNT)
+        made = predict_truth(root, tmp_path / "made")
+        for mask in sorted((root / "Annotations" / "480p" / "a").iterdir())[1:]:
+            mask.unlink()
+        benchmark = open_benchmark("davis16", root, "val")
+        model = disturbed(weights, "masks", masks=made)
+        check_known(benchmark, model)
+        (made / "a" / "00004.png").unlink()
+        with pytest.raises(InputError, match=r"a: --disturb masks: expected a mask of frame 00004"):
+            check_known(benchmark, model)
+
+    def test_a_disturbed_run_is_refused_if_another_run_lacks_a_mask_of_a_disturbed_frame(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         made = predict_truth(davis16.root, tmp_path / "made")
@@ -181,7 +211,7 @@ class TestARunIsRefused:
             evaluate(davis16, model, tmp_path / "again")
         assert not (tmp_path / "again").exists()
 
-    def test_if_a_mask_of_another_run_is_of_another_size(
+    def test_a_disturbed_run_is_refused_if_a_mask_of_another_run_is_of_another_size(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         made = predict_truth(davis16.root, tmp_path / "made")
@@ -189,7 +219,7 @@ class TestARunIsRefused:
         with pytest.raises(MaskError, match=r"00002\.png: mask is 64x24"):
             evaluate(davis16, disturbed(weights, "masks", masks=made), tmp_path / "out")
 
-    def test_if_no_frame_would_be_disturbed(
+    def test_a_disturbed_run_is_refused_if_no_frame_would_be_disturbed(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(UsageError, match="--disturb-every 100: no clip has a frame that is"):
@@ -212,11 +242,15 @@ class TestOptions:
             ({"disturb": "box", "reference": "first"}, "no predicted frame stays in memory"),
         ],
     )
-    def test_that_make_no_sense_are_refused(self, options: dict[str, Any], words: str) -> None:
+    def test_disturbance_options_that_make_no_sense_are_refused(
+        self, options: dict[str, Any], words: str
+    ) -> None:
         with pytest.raises(UsageError, match=words):
             ModelOptions().changed(options)
 
-    def test_become_a_disturbance_with_an_attacker_of_its_own_weights(self, tmp_path: Path) -> None:
+    def test_disturbance_options_become_a_disturbance_with_an_attacker_of_its_own_weights(
+        self, tmp_path: Path
+    ) -> None:
         victim, other = tmp_path / "victim.safetensors", tmp_path / "other.safetensors"
         save_checkpoint(victim, Stm(TINY), {})
         save_checkpoint(other, Stm(TINY.model_copy(update={"key_channels": 4})), {})
@@ -237,7 +271,9 @@ class TestOptions:
         assert fewer.attacker is not None
         assert fewer.attacker.objects_at_once == 2
 
-    def test_that_name_no_folder_of_masks_are_refused(self, tmp_path: Path) -> None:
+    def test_disturbance_options_that_name_no_folder_of_masks_are_refused(
+        self, tmp_path: Path
+    ) -> None:
         path = tmp_path / "victim.safetensors"
         save_checkpoint(path, Stm(TINY), {})
         options = ModelOptions(weights=str(path), device="cpu", disturb="masks:nowhere")
@@ -253,7 +289,7 @@ class TestTheCommandLine:
         save_checkpoint(path, Stm(TINY), {})
         return path
 
-    def test_sweeps_over_the_strength_of_an_attack(
+    def test_eval_disturb_sweeps_over_the_strength_of_an_attack(
         self,
         vostool: Call,
         trained: Path,
@@ -271,7 +307,7 @@ class TestTheCommandLine:
         ]
         assert [each["strength"] for each in found] == [0.0, 20.0]
 
-    def test_refuses_without_truth_in_one_line(
+    def test_eval_disturb_refuses_without_truth_in_one_line(
         self,
         vostool: Call,
         trained: Path,
@@ -289,7 +325,7 @@ class TestTheCommandLine:
         assert outcome.err.count("\n") == 1
         assert "--disturb box: needs the truth of every clip" in outcome.err
 
-    def test_takes_no_disturbance_where_masks_are_given_to_score(
+    def test_eval_disturb_takes_no_disturbance_where_masks_are_given_to_score(
         self,
         vostool: Call,
         tmp_path: Path,

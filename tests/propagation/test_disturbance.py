@@ -74,7 +74,9 @@ def remembered_with(
 
 
 class TestADisturbedFrame:
-    def test_is_every_kth_that_stays_and_clean_while_it_is_the_previous_one(self) -> None:
+    def test_a_disturbed_frame_is_every_kth_that_stays_and_clean_while_it_is_the_previous_one(
+        self,
+    ) -> None:
         recorder, disturbed = remembered_with(Marked())
         assert recorder.reads[5] == (6, (0, 5)), "frame 6 reads frame 5 once"
         assert disturbed == {
@@ -87,38 +89,40 @@ class TestADisturbedFrame:
         ("every", "memory_every", "expected"),
         [(10, 5, {10, 20}), (3, 5, {15}), (2, 3, {6, 12, 18})],
     )
-    def test_is_one_of_those_that_stay_in_memory(
+    def test_a_disturbed_frame_is_one_of_those_that_stay_in_memory(
         self, every: int, memory_every: int, expected: set[int]
     ) -> None:
         _, disturbed = remembered_with(Marked(every), 23, references=References(every=memory_every))
         assert disturbed[22] == expected
 
-    def test_is_never_an_annotated_one(self) -> None:
+    def test_a_disturbed_frame_is_never_an_annotated_one(self) -> None:
         annotations = {0: square(1), 5: square(1, row=1)}
         _, disturbed = remembered_with(Marked(), annotations=annotations)
         assert disturbed[13] == {10}
 
-    def test_is_never_one_without_objects(self) -> None:
+    def test_a_disturbed_frame_is_never_one_without_objects(self) -> None:
         disturbance = Marked()
         remembered_with(disturbance, annotations={7: square(1)})
         assert disturbance.windows == [[10, 11]]
 
-    def test_is_never_the_last_which_nobody_reads(self) -> None:
+    def test_a_disturbed_frame_is_never_the_last_which_nobody_reads(self) -> None:
         disturbance = Marked()
         remembered_with(disturbance, 11)
         assert disturbance.windows == [[5, 6]]
 
     @pytest.mark.parametrize("name", ["first", "previous", "first+previous"])
-    def test_is_none_where_no_predicted_frame_stays(self, name: str) -> None:
+    def test_a_disturbed_frame_is_none_where_no_predicted_frame_stays(self, name: str) -> None:
         disturbance = Marked()
         remembered_with(disturbance, references=REFERENCE_SETS[name])
         assert disturbance.windows == []
 
-    def test_is_what_the_next_frame_reads_where_there_is_no_local_memory(self) -> None:
+    def test_a_disturbed_frame_is_what_the_next_frame_reads_where_there_is_no_local_memory(
+        self,
+    ) -> None:
         _, disturbed = remembered_with(Marked(), references=References(previous=False))
         assert disturbed[6] == {5}
 
-    def test_is_written_as_it_was_predicted(self, clip: Scene) -> None:
+    def test_a_disturbed_frame_is_written_as_it_was_predicted(self, clip: Scene) -> None:
         truth = {0: truth_of(clip, 0, 1)}
         seen = list(propagate(clip.images, truth, ColourSegmenter(), disturbance=Boxes(every=5)))
         plain = list(propagate(clip.images, truth, ColourSegmenter()))
@@ -129,7 +133,9 @@ class TestADisturbedFrame:
 
 
 class TestTheCorrection:
-    def test_starts_from_the_disturbed_masks_and_is_for_memory_only(self) -> None:
+    def test_the_correction_of_a_disturbed_run_starts_from_the_disturbed_masks_and_is_for_memory_only(
+        self,
+    ) -> None:
         started: list[Tensor] = []
 
         class Starting(Asked):
@@ -159,7 +165,7 @@ class TestTheCorrection:
             assert (of_memory[corrected + 1][corrected][:, 1:] == 0.5).all()
             assert (of_memory[corrected + 2][corrected][:, 1:] == 0).all()
 
-    def test_of_frames_that_do_not_stay_is_left_out(self) -> None:
+    def test_the_correction_of_a_disturbed_run_of_frames_that_do_not_stay_is_left_out(self) -> None:
         correction = Asked(every=1)
         list(
             propagate(
@@ -178,7 +184,7 @@ class TestStreaming:
         ("every", "memory_every", "foresees", "ahead"),
         [(5, 5, True, 5), (5, 5, False, 1), (2, 3, True, 6), (10, 5, True, 10)],
     )
-    def test_takes_no_more_images_than_up_to_the_next_disturbed_frame(
+    def test_a_disturbed_run_takes_no_more_images_than_up_to_the_next_disturbed_frame(
         self, every: int, memory_every: int, foresees: bool, ahead: int
     ) -> None:
         taken: list[int] = []
@@ -231,7 +237,7 @@ def test_a_replayed_track_of_a_disturbed_run_goes_on_bit_for_bit(frame: int, net
 
 
 class TestBoxes:
-    def test_of_hand_made_objects_are_filled_from_end_to_end(self) -> None:
+    def test_boxes_of_hand_made_objects_are_filled_from_end_to_end(self) -> None:
         objects = torch.zeros(1, 3, 5, 6)
         objects[0, 0, 1, 1] = objects[0, 0, 3, 4] = 1  # two pixels
         objects[0, 1, 4, 0] = 1  # a corner
@@ -240,7 +246,7 @@ class TestBoxes:
         expected[0, 1, 4, 0] = 1
         assert torch.equal(boxes(objects), expected)
 
-    def test_are_of_the_known_objects_and_share_what_two_of_them_cover(self) -> None:
+    def test_boxes_are_of_the_known_objects_and_share_what_two_of_them_cover(self) -> None:
         objects = torch.zeros(1, 2, 4, 6)
         objects[0, 0, 0, 0] = objects[0, 0, 2, 2] = 1
         objects[0, 1, 2, 3] = objects[0, 1, 1, 1] = 1
@@ -253,7 +259,7 @@ class TestBoxes:
         assert torch.equal(masks[0, 1:], torch.stack([second, torch.zeros(4, 6), first]))
         torch.testing.assert_close(masks.sum(dim=1), torch.ones(1, 4, 6))
 
-    def test_are_of_the_predicted_masks_where_the_objects_are_unknown(self) -> None:
+    def test_boxes_are_of_the_predicted_masks_where_the_objects_are_unknown(self) -> None:
         predicted = with_background(torch.full((1, 1, 4, 6), 0.4))
         predicted = predicted.index_put(
             (torch.tensor(0), torch.tensor(1), torch.tensor([0, 2]), torch.tensor([1, 3])),
@@ -343,7 +349,7 @@ def rough() -> tuple[list[KnownFrame], Tensor]:
 
 
 class TestFgsm:
-    def test_is_epsilon_times_the_sign_of_finite_differences(self, exact: Stm) -> None:
+    def test_fgsm_is_epsilon_times_the_sign_of_finite_differences(self, exact: Stm) -> None:
         (window, masks), ids = rough(), (1, 2)
         moved = Attack()(exact, window, ids, masks)[:, 1:] - masks[:, 1:]
         loss = loss_of(exact, window, ids)
@@ -360,7 +366,7 @@ class TestFgsm:
                     assert moved.flatten()[pixel].item() == pytest.approx(expected, abs=1e-12)
         assert checked > 30
 
-    def test_raises_the_loss_of_the_frames_to_come(self, network: Stm, clip: Scene) -> None:
+    def test_fgsm_raises_the_loss_of_the_frames_to_come(self, network: Stm, clip: Scene) -> None:
         window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
         losses = []
         with torch.no_grad():
@@ -369,7 +375,9 @@ class TestFgsm:
                 losses.append(loss_of(network, window, (1,))(found[:, 1:]).item())
         assert all(later > earlier for earlier, later in pairwise(losses))
 
-    def test_looks_only_at_frames_whose_objects_are_known(self, network: Stm, clip: Scene) -> None:
+    def test_fgsm_looks_only_at_frames_whose_objects_are_known(
+        self, network: Stm, clip: Scene
+    ) -> None:
         window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
         blind = [window[0], replace(window[1], objects=None), window[2]]
         with torch.no_grad():
@@ -379,7 +387,7 @@ class TestFgsm:
             nothing = [window[0], replace(window[1], objects=None)]
             assert Attack()(network, nothing, (1,), masks) is masks
 
-    def test_leaves_no_gradients_in_the_weights(self, network: Stm, clip: Scene) -> None:
+    def test_fgsm_leaves_no_gradients_in_the_weights(self, network: Stm, clip: Scene) -> None:
         with torch.no_grad():
             found = Attack()(network, window_of(clip, (1,)), (1,), soft(clip.masks[ATTACKED]))
         assert not found.requires_grad
@@ -387,7 +395,9 @@ class TestFgsm:
 
 
 class TestMiFgsm:
-    def test_of_one_step_is_fgsm_with_and_without_momentum(self, network: Stm, clip: Scene) -> None:
+    def test_mi_fgsm_of_one_step_is_fgsm_with_and_without_momentum(
+        self, network: Stm, clip: Scene
+    ) -> None:
         window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
         with torch.no_grad():
             plain = Attack(steps=1)(network, window, (1,), masks)
@@ -396,7 +406,7 @@ class TestMiFgsm:
                 found = Attack(steps=1, momentum=momentum)(network, window, (1,), masks)
                 assert torch.equal(found, plain)
 
-    def test_follows_algorithm_1_of_its_paper(self, exact: Stm) -> None:
+    def test_mi_fgsm_follows_algorithm_1_of_its_paper(self, exact: Stm) -> None:
         (window, masks), ids = rough(), (1, 2)
         start = objects = masks[:, 1:]
         velocity = torch.zeros_like(objects)
@@ -413,7 +423,7 @@ class TestMiFgsm:
         torch.testing.assert_close(found[:, 1:], objects, rtol=0, atol=1e-12)
         assert not torch.equal(found, plain)
 
-    def test_raises_the_loss_further_than_fgsm(self, network: Stm, clip: Scene) -> None:
+    def test_mi_fgsm_raises_the_loss_further_than_fgsm(self, network: Stm, clip: Scene) -> None:
         window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
         with torch.no_grad():
             found = [
@@ -426,7 +436,9 @@ class TestMiFgsm:
 class TestAnAttack:
     @pytest.mark.parametrize("steps", [1, 5])
     @pytest.mark.parametrize("strength", [1.0, 20.0, 200.0])
-    def test_gives_masks_within_epsilon(self, network: Stm, strength: float, steps: int) -> None:
+    def test_an_attack_gives_masks_within_epsilon(
+        self, network: Stm, strength: float, steps: int
+    ) -> None:
         two, ids = scene(two=True), (1, 2)
         masks = two.masks[ATTACKED]  # at the edge of what is admissible
         with torch.no_grad():
@@ -437,7 +449,9 @@ class TestAnAttack:
         assert found.amax() <= 1
         torch.testing.assert_close(found.sum(dim=1), torch.ones_like(found[:, 0]))
 
-    def test_of_no_strength_changes_no_bit_of_a_run(self, network: Stm, clip: Scene) -> None:
+    def test_an_attack_of_no_strength_changes_no_bit_of_a_run(
+        self, network: Stm, clip: Scene
+    ) -> None:
         truth = {index: truth_of(clip, index, 1) for index in range(len(clip.images))}
         first = {0: truth[0]}
         references = References(every=2)
@@ -450,7 +464,9 @@ class TestAnAttack:
             for a, b in zip(plain, same, strict=True):
                 assert torch.equal(a.masks, b.masks)
 
-    def test_of_any_strength_changes_later_frames(self, network: Stm, clip: Scene) -> None:
+    def test_an_attack_of_any_strength_changes_later_frames(
+        self, network: Stm, clip: Scene
+    ) -> None:
         truth = {index: truth_of(clip, index, 1) for index in range(len(clip.images))}
         references = References(every=2)
         with torch.no_grad():
@@ -468,7 +484,7 @@ class TestAnAttack:
         changed = [not torch.equal(a.masks, b.masks) for a, b in zip(plain, attacked, strict=True)]
         assert changed == [False] * 4 + [True] * 4, "frame 2 is disturbed, frame 4 reads it"
 
-    def test_by_another_model_asks_that_one_alone(self, clip: Scene) -> None:
+    def test_an_attack_by_another_model_asks_that_one_alone(self, clip: Scene) -> None:
         @dataclass
         class Spy(ColourSegmenter):
             asked: list[str] = field(default_factory=list)
@@ -499,7 +515,7 @@ class TestAnAttack:
         assert attacker.asked == ["encode"] * 3 + ["memorize", "segment"] * 2
         assert victim.asked == attacker.asked, "in the second call, its own"
 
-    def test_uses_the_loss_of_equation_4(self, clip: Scene) -> None:
+    def test_an_attack_uses_the_loss_of_equation_4(self, clip: Scene) -> None:
         window, masks = window_of(clip, (1,), frames=2), soft(clip.masks[ATTACKED])
         segmenter = ColourSegmenter()
         predicted = aggregate(
@@ -520,23 +536,25 @@ class TestAnAttack:
             {"momentum": float("inf")},
         ],
     )
-    def test_refuses_values_out_of_range(self, options: dict[str, Any]) -> None:
+    def test_an_attack_refuses_values_out_of_range(self, options: dict[str, Any]) -> None:
         with pytest.raises(UsageError, match="attack: "):
             Attack(**options)
 
 
 class TestWithin:
-    def test_of_a_radius_of_zero_gives_back_the_start_bit_for_bit(self) -> None:
+    def test_a_projection_of_a_radius_of_zero_gives_back_the_start_bit_for_bit(self) -> None:
         start = torch.rand(1, 6, 8, 8).softmax(dim=1)[:, 1:]
         assert torch.equal(within(start, 0.0)(torch.rand(1, 5, 8, 8)), start)
 
-    def test_leaves_admissible_objects_alone(self) -> None:
+    def test_a_projection_leaves_admissible_objects_alone(self) -> None:
         start = torch.full((1, 2, 4, 4), 0.3)
         near = start + 0.05 * torch.rand(1, 2, 4, 4)
         torch.testing.assert_close(within(start, 0.1)(near), near)
 
     @pytest.mark.parametrize("radius", [0.01, 0.08, 0.5, 1.0])
-    def test_gives_admissible_objects_no_further_than_the_radius(self, radius: float) -> None:
+    def test_a_projection_gives_admissible_objects_no_further_than_the_radius(
+        self, radius: float
+    ) -> None:
         """One object sure, many others raised: sharing out what is too much must not take the
         first one out of the radius."""
         sure = torch.zeros(1, 8, 4, 4)

@@ -1,6 +1,6 @@
 """What a disturbance knows of the clips of a benchmark: the truth, or the masks of another run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,28 +40,31 @@ def check_clip(
     clip: BenchmarkClip, disturbance: MemoryDisturbance, loop: FrameLoop[Any, Any]
 ) -> int:
     """Return how many frames of a clip are disturbed; raises InputError for an unknown one."""
-    names, known = frame_names(clip), known_masks(clip, disturbance)
+    known = known_masks(clip, disturbance)
+    names = frame_names(clip, known)
+    first = next((index for index, name in enumerate(names) if name in clip.given), 0)
     scored = [index for index, name in enumerate(names) if name in clip.truth]
     last = scored[-1] if scored else len(names) - 1  # what comes later changes nothing
-    disturbed = [index for index in range(last) if loop.disturbs(index)]
+    disturbed = [index for index in range(first + 1, last) if loop.disturbs(index)]
     foresees = loop.disturbance is not None and loop.disturbance.foresees
     for index in disturbed:
-        first, count = (index + 1, loop.look_ahead) if foresees else (index, 1)
-        if known.keys().isdisjoint(names[first : first + count]):
+        ahead = names[index + 1 : index + 1 + loop.look_ahead]
+        needed = ahead if foresees else [names[index]]
+        if known.keys().isdisjoint(needed):
             place = disturbance.masks or "the benchmark's truth"
             raise InputError(
-                f"{clip.name}: --disturb {disturbance.kind}: expected a mask of frame "
-                f"{names[first]} in {place}, found none"
+                f"{clip.name}: --disturb {disturbance.kind}: expected a mask of frame {needed[0]} "
+                f"in {place}, found none"
             )
     return len(disturbed)
 
 
-def frame_names(clip: BenchmarkClip) -> list[str]:
-    """Return the names of a clip's frames, in order; of a video those up to the last truth."""
+def frame_names(clip: BenchmarkClip, known: Iterable[str]) -> list[str]:
+    """Return the names of a clip's frames, in order; of a video those up to the last one known."""
     if clip.source is not None and clip.source.is_dir():
         return [path.stem for path in list_images(clip.source)]
-    numbers = [int(name) for name in clip.truth if name.isdecimal()]
-    return [frame_name(number) for number in range(clip.masks or max(numbers, default=-1) + 1)]
+    numbers = [int(name) for name in (*clip.truth, *known) if name.isdecimal()]
+    return [frame_name(number) for number in range(max(numbers, default=-1) + 1)]
 
 
 def known_masks(clip: BenchmarkClip, disturbance: MemoryDisturbance) -> Mapping[str, Path]:
