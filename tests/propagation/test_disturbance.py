@@ -111,7 +111,7 @@ class TestADisturbedFrame:
         assert disturbance.windows == [[5, 6]]
 
     @pytest.mark.parametrize("name", ["first", "previous", "first+previous"])
-    def test_a_disturbed_frame_is_none_where_no_predicted_frame_stays(self, name: str) -> None:
+    def test_no_frame_is_disturbed_where_no_predicted_one_stays(self, name: str) -> None:
         disturbance = Marked()
         remembered_with(disturbance, references=REFERENCE_SETS[name])
         assert disturbance.windows == []
@@ -133,7 +133,7 @@ class TestADisturbedFrame:
 
 
 class TestTheCorrection:
-    def test_the_correction_of_a_disturbed_run_starts_from_the_disturbed_masks_and_is_for_memory_only(
+    def test_the_correction_starts_from_the_disturbed_masks_and_is_for_memory_only(
         self,
     ) -> None:
         started: list[Tensor] = []
@@ -165,7 +165,7 @@ class TestTheCorrection:
             assert (of_memory[corrected + 1][corrected][:, 1:] == 0.5).all()
             assert (of_memory[corrected + 2][corrected][:, 1:] == 0).all()
 
-    def test_the_correction_of_a_disturbed_run_of_frames_that_do_not_stay_is_left_out(self) -> None:
+    def test_a_disturbed_run_corrects_only_frames_that_stay(self) -> None:
         correction = Asked(every=1)
         list(
             propagate(
