@@ -449,6 +449,21 @@ class TestAnAttack:
         assert found.amax() <= 1
         torch.testing.assert_close(found.sum(dim=1), torch.ones_like(found[:, 0]))
 
+    def test_an_attack_that_raises_many_objects_at_once_stays_within_epsilon(
+        self, network: Stm, clip: Scene
+    ) -> None:
+        """They must not crowd out the one that is there."""
+        ids = tuple(range(1, 9))
+        masks = torch.zeros(1, 9, *clip.masks[0].shape[2:])
+        masks[:, 1] = 1
+        known = Annotation(ids, masks[:, 1:])
+        window = [KnownFrame(clip.images[index], known) for index in range(2)]
+        with torch.no_grad():
+            found = Attack(strength=20.0)(network, window, ids, masks)
+        raised = (found[:, 2:] > 0).sum(dim=1)
+        assert raised.max() > 2, "more than one object was raised"
+        assert (found[:, 1:] - masks[:, 1:]).abs().max() <= EPSILON + 1e-6
+
     def test_an_attack_of_no_strength_changes_no_bit_of_a_run(
         self, network: Stm, clip: Scene
     ) -> None:
