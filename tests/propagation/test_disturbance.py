@@ -92,8 +92,11 @@ class TestADisturbedFrame:
     def test_a_disturbed_frame_is_one_of_those_that_stay_in_memory(
         self, every: int, memory_every: int, expected: set[int]
     ) -> None:
-        _, disturbed = remembered_with(Marked(every), 23, references=References(every=memory_every))
+        disturbance = Marked(every)
+        references = References(every=memory_every)
+        _, disturbed = remembered_with(disturbance, 23, references=references)
         assert disturbed[22] == expected
+        assert {window[0] for window in disturbance.windows} == expected
 
     def test_a_disturbed_frame_is_never_an_annotated_one(self) -> None:
         annotations = {0: square(1), 5: square(1, row=1)}
