@@ -35,7 +35,8 @@ from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
 from vostool.preprocess import image_tensor, label_map
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import MaskedFrame, Prediction, References
+from vostool.propagation.frame_loop import References
+from vostool.propagation.frames import MaskedFrame, Prediction
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 

@@ -31,7 +31,8 @@ from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import REFERENCE_SETS, Annotation, References, propagate
+from vostool.propagation.frame_loop import REFERENCE_SETS, References, propagate
+from vostool.propagation.frames import Annotation
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
-from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
+from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
 from vostool.cli.printing import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
 
@@ -28,7 +28,7 @@ evaluation = typer.Typer(
 def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
     """Return the command of a benchmark; all take the same options."""
 
-    @takes_model()
+    @takes_model(DISTURBANCE)
     def command(
         root: Annotated[
             Path,

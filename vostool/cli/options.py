@@ -2,8 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -183,6 +184,64 @@ GcMemoryOnly = Annotated[
         rich_help_panel="Gradient correction",
     ),
 ]
+Disturb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="Disturb what frames are remembered by, to see how robust a model is: box, "
+        "masks:FOLDER (those of another run), fgsm or mi-fgsm; the correction starts from there.",
+        rich_help_panel="Disturbed memory",
+        show_default="off",
+        autocompletion=offer("box", "masks:", *defaults.ATTACKS),
+    ),
+]
+BoxDisturb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="box",
+        help="Remember frames by the boxes of their objects, to see how robust a model is; the "
+        "correction starts from there.",
+        rich_help_panel="Disturbed memory",
+        show_default="off",
+        autocompletion=offer("box"),
+    ),
+]
+DisturbEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Disturb every Kth frame, if it stays in memory.",
+        rich_help_panel="Disturbed memory",
+        show_default=f"{defaults.DISTURB_EVERY}",
+    ),
+]
+Attacker = Annotated[
+    str | None,
+    typer.Option(
+        help="The weights whose gradient an attack follows (black box).",
+        rich_help_panel="Disturbed memory",
+        show_default="those attacked: white box",
+    ),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=255,
+        help="The most that an attack changes a pixel of a mask (epsilon), in 1/255.",
+        rich_help_panel="Disturbed memory",
+        show_default=f"{defaults.STRENGTH:g}",
+    ),
+]
+AttackSteps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps of mi-fgsm (T).",
+        rich_help_panel="Disturbed memory",
+        show_default=f"{defaults.ATTACK_STEPS}",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Progress = Annotated[
@@ -220,21 +279,37 @@ MODEL: dict[str, tuple[Any, object]] = {
     "objects_at_once": (ObjectsAtOnce, defaults.OBJECTS_AT_ONCE),
 }
 
+# options that disturb the memory: all of them where the truth is known, else boxes alone
+DISTURBANCE: dict[str, tuple[Any, object]] = {
+    "disturb": (Disturb, None),
+    "disturb_every": (DisturbEvery, None),
+    "attacker": (Attacker, None),
+    "strength": (Strength, None),
+    "attack_steps": (AttackSteps, None),
+}
+BOXES: dict[str, tuple[Any, object]] = {
+    "disturb": (BoxDisturb, None),
+    "disturb_every": (DisturbEvery, None),
+}
+
 Command = Callable[..., None]
 
 
-def takes_model(**changes: object) -> Callable[[Command], Command]:
+def takes_model(
+    more: Mapping[str, tuple[Any, object]] = MappingProxyType({}), **changes: object
+) -> Callable[[Command], Command]:
     """Return a decorator that adds the model options to a command, which gets one value, `model`.
 
-    `changes` are the defaults that differ for this command.
+    `more` are further options of it that the command takes, `changes` defaults that differ.
     """
+    options = {**MODEL, **more}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_model(**arguments: Any) -> None:
             from vostool.inference.options import ModelOptions
 
-            chosen = {name: arguments.pop(name) for name in MODEL}
+            chosen = {name: arguments.pop(name) for name in options}
             command(model=ModelOptions().changed(chosen), **arguments)
 
         signature = inspect.signature(command)
@@ -246,7 +321,7 @@ def takes_model(**changes: object) -> Callable[[Command], Command]:
                 default=changes.get(name, default),
                 annotation=declared,
             )
-            for name, (declared, default) in MODEL.items()
+            for name, (declared, default) in options.items()
         ]
         with_model.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         with_model.__annotations__ = {each.name: each.annotation for each in (*own, *added)}

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
-from vostool.cli.options import AsJson, Overwrite, Progress, Quiet, require_mask, takes_model
+from vostool.cli.options import (
+    BOXES,
+    AsJson,
+    Overwrite,
+    Progress,
+    Quiet,
+    require_mask,
+    takes_model,
+)
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
 from vostool.progress import ProgressForm, show_progress
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from vostool.segment.report import RunReport
 
 
-@takes_model()
+@takes_model(BOXES)
 def segment(
     video: Annotated[
         Path | None,

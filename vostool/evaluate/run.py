@@ -18,6 +18,7 @@ import torch
 from vostool import __version__
 from vostool.device import hardware_name, oom_as_device_error, precision_name
 from vostool.errors import InputError, VostoolError
+from vostool.evaluate.disturbed import check_known, known_objects
 from vostool.evaluate.protocols import Benchmark, BenchmarkClip
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.results_writer import MASKS, STATE, make_results, write_results
@@ -47,11 +48,12 @@ def evaluate(
 ) -> Results:
     """Predict all clips of a benchmark into `folder`/masks/<clip>, score and report them.
 
-    Raises OutputError if the folder holds a finished run or one with other options, and
-    what predicting and scoring raise; finished clips are not repeated, and
+    Raises OutputError if the folder holds a finished run or one with other options, what
+    `check_known`, predicting and scoring raise; finished clips are not repeated, and
     KeyboardInterrupt gets a note of how many there are.
     """
     total = count_frames(benchmark)
+    check_known(benchmark, predictor)
     run = RunFolder(folder, describe(benchmark, predictor))
     scores: dict[str, Future[ClipScores]] = {}
     with claimed(folder) as claim, run.at_work(claim, overwrite), Scorer() as scorer:
@@ -148,6 +150,8 @@ def predict(
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         strict=False,
     )
+    disturbance = predictor.disturbance
+    known = None if disturbance is None else known_objects(clip, disturbance)
     watch, tracker = Stopwatch(), Tracker(predictor=predictor)
     warnings: list[str] = []
     frames, started = 0, time.perf_counter()
@@ -157,7 +161,7 @@ def predict(
 
     with oom_as_device_error(predictor.device), WriteBehind() as behind:
         pictures = read_undamaged(clip.source, notes=warnings)
-        for frame, labels in follow(pictures, given, tracker, watch):
+        for frame, labels in follow(pictures, given, tracker, watch, known):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             report(frames)

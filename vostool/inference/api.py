@@ -35,9 +35,9 @@ def follow(
 
     `source` is a file or a folder of images. `masks` are by the number of their frame, each an
     array (H, W) of ids, the path of a mask file, or by id such masks of single objects; where one
-    is given, its objects are returned exactly as given. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
-    its `time` in seconds; its objects are (H, W) uint8, 0 for the background.
-    `predictor` and `options` as for `Tracker`.
+    is given, its objects are returned exactly as given. A frame has its number as `index`, its
+    picture as `rgb`, (H, W, 3) uint8, and its `time` in seconds; its objects are (H, W) uint8, 0
+    for the background. `predictor` and `options` as for `Tracker`.
 
     Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
     iteration InputError where the video breaks off, DeviceError if even the lowest limits run
@@ -53,7 +53,10 @@ def follow(
     given = GivenMasks(masks, probe(path))
     warnings: list[str] = []
     frames = read_frames(path, start, end, warnings)
-    return _follow(given, frames, warnings, choose_predictor(predictor, options))
+    chosen = choose_predictor(predictor, options)
+    if chosen.disturbance is not None:
+        chosen.disturbance.check_without_truth()
+    return _follow(given, frames, warnings, chosen)
 
 
 def _follow(

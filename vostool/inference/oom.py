@@ -18,7 +18,8 @@ from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, image_tensor, place_objects, resize
-from vostool.propagation.frame_loop import Annotation, MaskedFrame, Track, overwrite
+from vostool.propagation.frame_loop import Track, overwrite
+from vostool.propagation.frames import Annotation, MaskedFrame
 
 MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames most objects are lost
 
@@ -104,7 +105,9 @@ def offload(track: Track[Any, Any]) -> Track[Any, Any]:
 
 def in_ram(frame: MaskedFrame) -> MaskedFrame:
     """Return a frame whose image and masks lie in RAM."""
-    return replace(frame, image=frame.image.detach().cpu(), masks=frame.masks.detach().cpu())
+    staying = None if frame.staying is None else frame.staying.detach().cpu()
+    image, masks = frame.image.detach().cpu(), frame.masks.detach().cpu()
+    return replace(frame, image=image, masks=masks, staying=staying)
 
 
 def fit(
@@ -115,6 +118,11 @@ def fit(
     What is annotated stays 0 or 1, and comes from the `given` mask (H, W), where that is at hand.
     """
     image, masks = (each.to(device) for each in (frame.image, frame.masks))
+    if frame.staying is not None:
+        staying = frame.staying.to(device)
+        frame = replace(
+            frame, staying=staying if staying.shape[2:] == size else resize(staying, size)
+        )
     image = image if image.shape[2:] == size else resize(image, size)
     if masks.shape[2:] == size:
         return replace(frame, image=image, masks=masks)

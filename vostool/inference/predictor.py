@@ -17,6 +17,7 @@ from vostool.device import (
     precision_name,
 )
 from vostool.errors import UsageError
+from vostool.inference.disturbance import MemoryDisturbance, disturbance_of
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
 from vostool.inference.reports import Network
@@ -47,6 +48,7 @@ class Predictor:
     objects_at_once: int | None = None  # the most that the network processes at a time
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
+    disturbance: MemoryDisturbance | None = None
 
     @property
     def limits(self) -> Limits:
@@ -55,7 +57,12 @@ class Predictor:
 
     def within(self, limits: Limits) -> Self:
         """Return this predictor with other limits."""
-        other = replace(self, size=limits.size, objects_at_once=limits.objects_at_once)
+        other = replace(
+            self,
+            size=limits.size,
+            objects_at_once=limits.objects_at_once,
+            disturbance=self.disturbance and self.disturbance.within(limits.objects_at_once),
+        )
         if limits.memory_frames == memory_limit(self.network):
             return other
         network = copy(self.network)  # the weights are shared
@@ -76,7 +83,8 @@ class Predictor:
     def loop(self) -> FrameLoop[Any, Any]:
         """The frame loop that runs it; always the same object, which tells its tracks apart."""
         most = memory_limit(self.network) or self.memory_frames
-        return FrameLoop(self.segmenter, self.references, self.correction, most)
+        disturbance = None if self.disturbance is None else self.disturbance.method
+        return FrameLoop(self.segmenter, self.references, self.correction, most, disturbance)
 
     @cached_property
     def identity(self) -> Network:
@@ -98,6 +106,7 @@ class Predictor:
         # without what a subclass adds, such as a clock
         names = [field.name for field in fields(GradientCorrection)]
         moving = self.correction if self.correction and self.correction.moves else None
+        disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
         return {
             "device": str(self.device),
             "precision": precision_name(self.precision),
@@ -106,6 +115,7 @@ class Predictor:
             "memory_frames": self.memory_frames,
             "objects_at_once": self.objects_at_once,
             "correction": moving and {name: getattr(moving, name) for name in names},
+            **disturbed,
         }
 
 
@@ -150,6 +160,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         objects_at_once=options.objects_at_once,
         correction=correction_of(options, advice.correction_rate),
         name=options.model,
+        disturbance=disturbance_of(options, load_predictor),
     )
 
 

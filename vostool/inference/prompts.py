@@ -17,7 +17,7 @@ from vostool.media.frame import VideoInfo
 from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, to_labels
 from vostool.media.masks import read_mask
 from vostool.preprocess import Size, object_tensor
-from vostool.propagation.frame_loop import Annotation
+from vostool.propagation.frames import Annotation
 
 # the path of a mask file, or an array (H, W) of ids, 0 for the background
 OneMask: TypeAlias = str | os.PathLike[str] | NDArray[Any]

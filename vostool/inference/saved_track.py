@@ -30,7 +30,8 @@ from vostool.media.frame import Rgb
 from vostool.media.video import read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
 from vostool.preprocess import image_tensor
-from vostool.propagation.frame_loop import Group, MaskedFrame, Track, replay
+from vostool.propagation.frame_loop import Group, Track, replay
+from vostool.propagation.frames import MaskedFrame
 
 FORMAT = 1
 KEY = "vostool"

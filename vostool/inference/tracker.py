@@ -7,7 +7,7 @@ Shapes: a frame is H x W pixels, the network's input is h x w.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from vostool.inference.saved_track import SavedTrack, read_track, write_track
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, label_map, soft_masks
-from vostool.propagation.frame_loop import MaskedFrame, Prediction, Track, replay
+from vostool.propagation.frame_loop import Track, replay
+from vostool.propagation.frames import KnownFrame, MaskedFrame, Prediction
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,10 @@ class Tracker:
         are returned exactly as given. Before the first mask all is background.
         Raises UsageError for another frame than that, MaskError for a mask that does not fit it
         or shows no object, and DeviceError if even the lowest limits run out of memory; the track
-        is then unchanged.
+        is then unchanged. UsageError also with a disturbance, which must know what follows.
         """
+        if self.predictor.disturbance is not None:
+            raise UsageError("disturb: expected a whole video, as for vostool.follow")
         number, given = self.frames, None
         size = check_frame(rgb, number, self._size)
         if mask is not None:
@@ -150,17 +153,23 @@ class Tracker:
 
     @torch.no_grad()
     def advance(
-        self, rgb: Rgb, given: LabelMap | None = None, image: Tensor | None = None, number: int = 0
+        self,
+        rgb: Rgb,
+        given: LabelMap | None = None,
+        image: Tensor | None = None,
+        number: int = 0,
+        window_at: Callable[[Size], Sequence[KnownFrame]] | None = None,
     ) -> Prediction[Any]:
         """Return the network's prediction for the next frame, at its input size.
 
         As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
-        prefetched, and `number` the frame's number in messages. Raises PyTorch's error if even the
+        prefetched, and `number` the frame's number in messages. `window_at` returns the frame and
+        those to come at a size, if it is disturbed. Raises PyTorch's error if even the
         lowest limits run out of memory.
         """
         while True:
             try:
-                return self._advance(rgb, given, image)
+                return self._advance(rgb, given, image, window_at)
             except (RuntimeError, MemoryError) as error:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
@@ -168,11 +177,19 @@ class Tracker:
             # outside of the block, where the error no longer holds tensors
             self._go_on_within(limits, number)
 
-    def _advance(self, rgb: Rgb, given: LabelMap | None, image: Tensor | None) -> Prediction[Any]:
+    def _advance(
+        self,
+        rgb: Rgb,
+        given: LabelMap | None,
+        image: Tensor | None,
+        window_at: Callable[[Size], Sequence[KnownFrame]] | None,
+    ) -> Prediction[Any]:
         device, size = self.predictor.device, self.predictor.working_size(*rgb.shape[:2])
         image = image_at(rgb, image, size, device)
         annotation = None if given is None else annotation_of(given, size, device)
-        track, prediction = self._track_at(size).advance(image, annotation)
+        disturbed = self.predictor.loop.disturbs(self.frames)
+        window = window_at(size) if disturbed and window_at is not None else ()
+        track, prediction = self._track_at(size).advance(image, annotation, window)
         self._track = offload(track)
         self._keep_given(given)
         return prediction

@@ -41,6 +41,8 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
     the status; KeyboardInterrupt gets a note of it.
     """
+    if predictor.disturbance is not None:
+        predictor.disturbance.check_without_truth()
     info = probe(job.video)
     given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
     states = States(job.output, job.video, job.start, given)
