@@ -21,7 +21,7 @@ from vostool.preprocess import image_tensor
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.disturbance import Attack, Boxes, Disturbance
 from vostool.propagation.frame_loop import FrameLoop, References, Track, replay
-from vostool.propagation.frames import Annotation, KnownFrame, Prediction
+from vostool.propagation.frames import Annotation, KnownFrame, MaskedFrame, Prediction
 
 GPU = torch.device("cuda:0")
 SIZE, SMALLER = (48, 64), (32, 48)
@@ -132,6 +132,20 @@ def test_corrections_and_disturbances_do_so_too(
     fake: FakeTensorMode,
 ) -> None:
     run(fake, Stm(TINY, memory_frames=2), precision, correction, disturbance)
+
+
+def test_a_frame_in_ram_leaves_nothing_on_the_gpu(fake: FakeTensorMode) -> None:
+    with fake:
+        frame = known(0)
+        masks = torch.zeros(1, 3, *SIZE, device=GPU)
+        kept = in_ram(MaskedFrame(5, frame.image, (1, 2), masks, staying=masks))
+        there = fit(kept, SMALLER, GPU)
+        for each, place in ((kept, torch.device("cpu")), (there, GPU)):
+            assert each.staying is not None
+            found = {tensor.device for tensor in (each.image, each.masks, each.staying)}
+            assert found == {place}
+        assert there.staying is not None
+        assert there.staying.shape[2:] == SMALLER
 
 
 class OnTheCpu(Stm):
