@@ -210,9 +210,10 @@ DisturbEvery = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Disturb every Kth frame, if it stays in memory.",
+        help="Disturb every Nth frame, if it stays in memory; "
+        f"{defaults.DISTURB_EVERY} unless given.",
         rich_help_panel="Disturbed memory",
-        show_default=f"{defaults.DISTURB_EVERY}",
+        show_default=False,
     ),
 ]
 Attacker = Annotated[
@@ -228,18 +229,19 @@ Strength = Annotated[
     typer.Option(
         min=0,
         max=255,
-        help="The most that an attack changes a pixel of a mask (epsilon), in 1/255.",
+        help="The most that an attack changes a pixel of a mask (epsilon), in 1/255; "
+        f"{defaults.STRENGTH:g} unless given.",
         rich_help_panel="Disturbed memory",
-        show_default=f"{defaults.STRENGTH:g}",
+        show_default=False,
     ),
 ]
 AttackSteps = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Steps of mi-fgsm (T).",
+        help=f"Steps of mi-fgsm (T); {defaults.ATTACK_STEPS} unless given.",
         rich_help_panel="Disturbed memory",
-        show_default=f"{defaults.ATTACK_STEPS}",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

@@ -44,7 +44,7 @@ class Description(Document):
             {**each.model_dump(exclude={"options"}), **each.options} for each in (self, other)
         )
         missing = object()
-        names = (n for n in ours if ours[n] != theirs.get(n, missing))
+        names = (n for n in {**ours, **theirs} if ours.get(n, missing) != theirs.get(n, missing))
         return next(names, "set of options")
 
 
