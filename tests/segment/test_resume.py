@@ -177,6 +177,22 @@ class TestAnInterruptedRun:
         resumed(job, predictor)
         assert_alike(job.output, whole)
 
+    def test_from_a_start_after_the_first_frame_goes_on_to_the_same_bytes(
+        self, job: Job, predictor: Predictor, two: Footage, tmp_path: Path
+    ) -> None:
+        job = replace(job, start=1, masks=(mask_at(1, two),))
+        segment(replace(job, output=tmp_path / "whole"), predictor)
+        interrupted(job, predictor, 5)
+        assert resumed(job, predictor).seconds.frames == FRAMES - 5
+        assert_alike(job.output, tmp_path / "whole")
+
+    def test_keeps_the_outputs_that_it_has_when_fewer_are_asked_for(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        interrupted(job, predictor, 3)
+        resumed(replace(job, outputs=("overlay",)), predictor)
+        assert_alike(job.output, whole)
+
     def test_writes_an_output_that_was_not_wanted_before(
         self, job: Job, predictor: Predictor, whole: Path
     ) -> None:
@@ -200,6 +216,21 @@ class TestAFinishedRun:
         assert resumed(job, predictor).seconds.frames == 0
         assert_alike(job.output, whole)
 
+    def test_whose_cutouts_are_not_complete_gets_them_from_the_masks(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        segment(job, predictor)
+        (job.output / "cutouts" / "00005.png").unlink()
+        assert resumed(job, predictor).seconds.frames == 0
+        assert_alike(job.output, whole)
+
+    def test_gets_an_output_more_from_the_masks_and_loses_none(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
+        segment(replace(job, outputs=("masks", "overlay")), predictor)
+        assert resumed(replace(job, outputs=("cutouts",)), predictor).seconds.frames == 0
+        assert_alike(job.output, whole)
+
     def test_goes_on_past_its_end(self, job: Job, predictor: Predictor, whole: Path) -> None:
         segment(replace(job, end=5), predictor)
         assert resumed(job, predictor).seconds.frames == FRAMES - 5
@@ -211,10 +242,15 @@ class TestAFinishedRun:
         segment(replace(job, end=4, output=tmp_path / "short"), predictor)
         assert_alike(job.output, tmp_path / "short")
 
-    def test_without_states_is_an_error(self, job: Job, predictor: Predictor) -> None:
+    @pytest.mark.parametrize("end", [None, 4])
+    def test_without_states_is_an_error_and_stays(
+        self, job: Job, predictor: Predictor, end: int | None
+    ) -> None:
         segment(replace(job, states=False), predictor)
+        before = pictures(job.output)
         with pytest.raises(OutputError, match=r"a finished run without states \(--no-state"):
-            resumed(job, predictor)
+            resumed(replace(job, end=end), predictor)
+        assert pictures(job.output) == before
 
     def test_keeps_a_state_every_so_many_frames_and_the_last(
         self, job: Job, predictor: Predictor
@@ -250,6 +286,24 @@ class TestARepair:
         segment(replace(job, output=tmp_path / "both"), predictor)
         assert_alike(job.output, tmp_path / "both")
 
+    def test_renews_all_outputs_when_fewer_are_asked_for(
+        self, job: Job, predictor: Predictor, two: Footage, tmp_path: Path
+    ) -> None:
+        segment(job, predictor)
+        job = replace(job, masks=(*job.masks, mask_at(5, two)))
+        resumed(replace(job, outputs=("masks",)), predictor)
+        segment(replace(job, output=tmp_path / "both"), predictor)
+        assert_alike(job.output, tmp_path / "both")
+
+    def test_that_was_interrupted_leaves_no_film_of_the_run_before(
+        self, job: Job, predictor: Predictor, two: Footage
+    ) -> None:
+        segment(job, predictor)
+        repaired = replace(job, masks=(*job.masks, mask_at(2, two)), resume=True)
+        interrupted(repaired, predictor, 6)
+        assert not (job.output / "overlay.mp4").exists()
+        assert (job.output / "overlay.part.mp4").exists()
+
     def test_that_is_taken_back_is_undone(
         self, job: Job, predictor: Predictor, two: Footage, whole: Path
     ) -> None:
@@ -277,6 +331,27 @@ class TestARepair:
 
 
 class TestWhatCannotBeResumed:
+    @pytest.mark.parametrize("report", [None, "{}"], ids=["none", "unreadable"])
+    def test_is_a_folder_whose_masks_no_report_accounts_for(
+        self, job: Job, predictor: Predictor, report: str | None
+    ) -> None:
+        masks = job.output / "masks"
+        masks.mkdir(parents=True)
+        (masks / "00000.png").write_bytes(b"mine")
+        if report is not None:
+            (job.output / "run.json").write_text(report)
+        with pytest.raises(OutputError, match="exists already; choose another -o or give"):
+            resumed(job, predictor)
+        assert [path.read_bytes() for path in masks.iterdir()] == [b"mine"]
+
+    def test_is_a_run_beside_cutouts_that_are_not_its_own(
+        self, job: Job, predictor: Predictor
+    ) -> None:
+        interrupted(replace(job, outputs=("masks",)), predictor, 5)
+        (job.output / "cutouts").mkdir()
+        with pytest.raises(OutputError, match="cutouts: exists already"):
+            resumed(job, predictor)
+
     @pytest.mark.parametrize("begun", [True, False], ids=["interrupted", "finished"])
     def test_is_a_run_with_other_options(self, job: Job, predictor: Predictor, begun: bool) -> None:
         if begun:

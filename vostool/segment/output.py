@@ -131,13 +131,12 @@ class Output:
         return masks.whole(sys.maxsize) if isinstance(masks, Masks) else 0
 
     def labels(self, number: int) -> LabelMap:
-        """Return the labels of a frame whose mask is on disk."""
+        """Return the labels of the video's frame of this number, whose mask is on disk."""
         return cast(Masks, self.wanted["masks"]).read(number)
 
-    @property
-    def complete(self) -> bool:
-        """Whether all that is wanted is there under its final name."""
-        return all(writer.path.exists() for writer in self.wanted.values())
+    def is_complete(self, frames: int) -> bool:
+        """Return whether all that is wanted is there under its final name, of so many frames."""
+        return all(writer.is_complete(frames) for writer in self.wanted.values())
 
     @property
     def paths(self) -> dict[str, str | None]:

@@ -44,6 +44,10 @@ class Pictures(Writer):
                 remove(path)
         return kept
 
+    def is_complete(self, frames: int) -> bool:
+        """Return whether the picture of every frame is there."""
+        return self.whole(frames) == frames
+
     def whole(self, most: int) -> int:
         """Return how many pictures are whole, from that of the first frame on, up to so many."""
         numbers = range(self.source.start, self.source.end(most))
@@ -52,7 +56,7 @@ class Pictures(Writer):
         return sum(1 for _ in takewhile(is_whole, places))
 
     def read(self, number: int) -> LabelMap:
-        """Return the label map of a frame that is there; raises MaskError."""
+        """Return the label map of the video's frame of this number; raises MaskError."""
         path = self.path / f"{self.source.name_of(number)}{WHOLE}"
         return read_mask(path, allow_empty=True, strict=False)
 
