@@ -95,12 +95,12 @@ class Output:
 
     def _begin(self) -> None:
         """Replace an older run, now that there is a frame to write."""
-        self.write_report(
-            self._running
-        )  # first: from here on the older run does not count as complete
+        # first, so that a kill leaves none beside the report of a run with other options
+        self.states.forget(after=self._resumed)
+        # before its outputs go: from here on the older run does not count as complete
+        self.write_report(self._running)
         if not self._resumed:
             self._clear()
-        self.states.forget(after=self._resumed)
         for name, writer in self.wanted.items():
             if self._resumed:
                 self._done[name] = writer.resume(self._resumed)
@@ -148,9 +148,12 @@ class Output:
     def warnings(self) -> list[Caution]:
         """The warnings about the outputs, once they are closed."""
         return [
-            Caution(name, warning)
-            for name, writer in self.wanted.items()
-            for warning in writer.warnings
+            *(
+                Caution(name, warning)
+                for name, writer in self.wanted.items()
+                for warning in writer.warnings
+            ),
+            *self.states.warnings,
         ]
 
 

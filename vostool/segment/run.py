@@ -10,14 +10,14 @@ from dataclasses import replace
 from itertools import islice
 
 from vostool.device import oom_as_device_error
-from vostool.errors import OutputError
+from vostool.errors import InputError, OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.saved_track import read_track
 from vostool.inference.states import State, States
 from vostool.inference.video import follow
-from vostool.media.frame import Frame, Rgb
+from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
@@ -158,15 +158,25 @@ def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, Label
     The network goes on from the state after them.
     """
     job, output = record.job, record.output
+    if record.state is not None:  # before the first frame, and so before anything is replaced
+        restore(record, record.state)
     frames = read_frames(job.video, job.start, job.end, record.damage)
-    saved = read_track(record.state.path) if record.state else None
-    pictures: dict[int, Rgb] = {}
-    for number, frame in enumerate(islice(frames, kept)):
-        if saved is not None and number in saved.numbers:
-            pictures[number] = frame.rgb
+    for frame in islice(frames, kept):
         yield frame, output.labels(frame.index)
-    if saved is not None:
-        record.tracker.resume(saved, pictures)
     for frame, labels in follow(frames, record.given, record.tracker, record.watch):
         record.followed += 1
         yield frame, labels
+
+
+def restore(record: RunRecord, state: State) -> None:
+    """Let the tracker go on from a state; raises OutputError if the video shows other frames."""
+    job, saved = record.job, read_track(state.path)
+    wanted = {job.start + number for number in saved.numbers}
+    frames = read_frames(job.video, job.start, job.start + state.provenance.frames)
+    pictures = {each.index - job.start: each.rgb for each in frames if each.index in wanted}
+    masks = {frame - job.start: record.given.get(frame) for frame in wanted}
+    given = {number: mask for number, mask in masks.items() if mask is not None}
+    try:
+        record.tracker.resume(saved, pictures, given)
+    except InputError as error:
+        raise OutputError(f"{job.output}: cannot be resumed: {error}; {OVERWRITE}") from error

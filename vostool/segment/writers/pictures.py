@@ -2,18 +2,18 @@
 
 from abc import abstractmethod
 from itertools import takewhile
-from os import SEEK_END
 from pathlib import Path
 
+from vostool.errors import InputError
 from vostool.files import make_folder, remove
 from vostool.media.frame import Frame
+from vostool.media.image import open_image
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import write_cutout
 from vostool.segment.writers.interface import Writer
 
 WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
-PNG_END = b"IEND\xae\x42\x60\x82"
 
 
 class Pictures(Writer):
@@ -76,13 +76,13 @@ class Pictures(Writer):
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a picture is there, to its very end."""
+    """Return whether a PNG is there to its very end, and undamaged by its checksums."""
     try:
-        with path.open("rb") as file:
-            file.seek(-len(PNG_END), SEEK_END)
-            return file.read() == PNG_END
-    except OSError:
+        with open_image(path, formats=("PNG",)) as image:
+            image.verify()
+    except InputError:
         return False
+    return True
 
 
 class Masks(Pictures):
