@@ -322,9 +322,13 @@ def is_smaller(predictor: Predictor) -> bool:
 class TestARunShortOfMemory:
     @pytest.mark.parametrize("stop", [4, 5, 7])
     @pytest.mark.parametrize(
-        "small_enough",
-        [is_smaller, lambda predictor: predictor.objects_at_once == 1],
-        ids=["size", "objects"],
+        ("size", "small_enough"),
+        [
+            (HEIGHT, is_smaller),
+            (2 * HEIGHT // 3, lambda predictor: predictor.size < HEIGHT // 2),
+            (HEIGHT, lambda predictor: predictor.objects_at_once == 1),
+        ],
+        ids=["size", "smaller size", "objects"],
     )
     def test_goes_on_to_the_same_bytes_before_and_after_it_ran_out(
         self,
@@ -332,9 +336,11 @@ class TestARunShortOfMemory:
         predictor: Predictor,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
+        size: int,
         small_enough: Callable[[Predictor], bool],
         stop: int,
     ) -> None:
+        predictor = replace(predictor, size=size)
         ShortOfMemory(4, small_enough).apply(monkeypatch)
         segment(replace(job, output=tmp_path / "whole"), predictor)
         interrupted(job, predictor, stop)
