@@ -1,6 +1,8 @@
 """A track that is written and read goes on as if it had never left."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,6 +265,17 @@ class TestRefusals:
         with pytest.raises(VostoolError, match="expected a track of this network"):
             other.save(saved)
         assert saved.read_bytes() == before
+
+
+def test_what_waits_to_be_written_holds_no_memory_bank(network: Stm, shots: Shots) -> None:
+    tracker = vostool.Tracker(predictor=predictor_of(network))
+    list(steps(tracker, shots, 0, CUT))
+    waiting, group = tracker.snapshot(), weakref.ref(tracker.track.groups[0])
+    assert group() is not None
+    del tracker
+    gc.collect()
+    assert group() is None
+    assert waiting.frames
 
 
 def test_a_track_without_frames_can_be_written(network: Stm, shots: Shots, tmp_path: Path) -> None:

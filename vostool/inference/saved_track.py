@@ -24,12 +24,12 @@ from torch import Tensor
 
 from vostool.errors import InputError, UsageError
 from vostool.files import atomic_write
-from vostool.inference.oom import fit
+from vostool.inference.oom import Limits, fit
 from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
 from vostool.media.video import read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
-from vostool.preprocess import image_tensor
+from vostool.preprocess import Size, image_tensor, resize
 from vostool.propagation.frame_loop import Group, Track, replay
 from vostool.propagation.frames import MaskedFrame
 
@@ -48,6 +48,7 @@ class SavedFrame(BaseModel):
     ids: tuple[int, ...]
     annotated: tuple[int, ...]
     shape: tuple[int, ...]  # of the masks
+    sizes: tuple[Size, ...]  # of the image as it was made, and as it was resized to, in turn
     checksum: int  # of the image as the network took it
 
 
@@ -111,7 +112,10 @@ class SavedTrack:
 
     def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
         size = predictor.working_size(*rgb.shape[:2])
-        image = image_tensor(rgb, size, predictor.device)
+        made, *later = saved.sizes if exact else (size,)
+        image = image_tensor(rgb, made, predictor.device)
+        for each in later:
+            image = resize(image, each)
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
@@ -132,30 +136,47 @@ class SavedTrack:
         return replace(group, bank=tuple(bank), recent=tuple(bank)) if bank else group
 
 
-def write_track(path: Path, track: Track[Any, Any], predictor: Predictor, notes: str = "") -> None:
-    """Write a track that the predictor made, with any notes; atomic.
+@dataclass(frozen=True)
+class Snapshot:
+    """What is written of a track; a value, and without the memory that is made of frames."""
 
-    Raises OutputError, and UsageError for a memory that cannot be written or is another's.
+    frames: tuple[MaskedFrame, ...]
+    sizes: Mapping[int, tuple[Size, ...]]  # of the frames, see `SavedFrame`; by default their own
+    memories: dict[str, Tensor]
+    settings: dict[str, Any]
+
+    def write(self, path: Path, notes: str = "") -> None:
+        """Write a track's file, with any notes; atomic. Raises OutputError."""
+        masks = {f"masks.{frame.index}": pack(frame.masks) for frame in self.frames}
+        saved = tuple(self._saved(frame) for frame in self.frames)
+        header = Header(settings=self.settings, frames=saved, notes=notes)
+        with atomic_write(path, SafetensorError) as part:
+            save_file(self.memories | masks, part, metadata={KEY: header.model_dump_json()})
+            part.chmod(0o644)  # it comes out readable by its owner alone
+
+    def _saved(self, frame: MaskedFrame) -> SavedFrame:
+        height, width = frame.image.shape[2:]
+        return SavedFrame(
+            index=frame.index,
+            ids=frame.ids,
+            annotated=frame.annotated,
+            shape=tuple(frame.masks.shape),
+            sizes=self.sizes.get(frame.index, ((height, width),)),
+            checksum=checksum(frame.image),
+        )
+
+
+def snapshot(
+    track: Track[Any, Any], predictor: Predictor, sizes: Mapping[int, tuple[Size, ...]]
+) -> Snapshot:
+    """Return what is to be written of a track that the predictor made.
+
+    Raises UsageError for a memory that cannot be written or is another's.
     """
     if track.loop is not predictor.loop:
-        raise UsageError(f"{path}: expected a track of this network; go on with it for a frame")
-    tensors = dict(memory_tensors(track, predictor))
-    saved = []
-    for frame in track.frames:
-        tensors[f"masks.{frame.index}"] = pack(frame.masks)
-        saved.append(
-            SavedFrame(
-                index=frame.index,
-                ids=frame.ids,
-                annotated=frame.annotated,
-                shape=tuple(frame.masks.shape),
-                checksum=checksum(frame.image),
-            )
-        )
-    header = Header(settings=settings_of(predictor), frames=tuple(saved), notes=notes)
-    with atomic_write(path, SafetensorError) as part:
-        save_file(tensors, part, metadata={KEY: header.model_dump_json()})
-        part.chmod(0o644)  # it comes out readable by its owner alone
+        raise UsageError("expected a track of this network; go on with it for a frame")
+    memories = dict(memory_tensors(track, predictor))
+    return Snapshot(track.frames, dict(sizes), memories, settings_of(predictor))
 
 
 def read_track(path: Path) -> SavedTrack:
@@ -208,10 +229,12 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
                 )
 
 
-def settings_of(predictor: Predictor) -> dict[str, Any]:
-    """Return all settings that affect the masks, JSON-serialisable."""
+def settings_of(predictor: Predictor, limits: Limits | None = None) -> dict[str, Any]:
+    """Return all settings that affect the masks, within other limits perhaps; JSON-serialisable."""
+    # by the given predictor, which reads its weights for that but once
     network = predictor.identity.model_dump(mode="json", exclude={"file"})
-    settings = {**network, **predictor.options, "torch": torch.__version__}
+    options = predictor.options if limits is None else predictor.within(limits).options
+    settings = {**network, **options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
 
 

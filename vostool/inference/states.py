@@ -11,18 +11,28 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from vostool.errors import InputError, OutputError, UsageError
+import vostool
+from vostool.errors import Caution, InputError, OutputError, UsageError
 from vostool.files import make_folder, remove
+from vostool.files.claims import OVERWRITE
 from vostool.files.documents import Document
 from vostool.inference.oom import LimitChange, Limits
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import Header, differences, read_header, settings_of, write_track
+from vostool.inference.saved_track import (
+    Header,
+    Snapshot,
+    differences,
+    read_header,
+    read_track,
+    settings_of,
+)
 from vostool.inference.tracker import Tracker
 from vostool.media.folder import list_images
 
@@ -33,6 +43,22 @@ INTERVAL = 3.0  # seconds between two states, at most as long as frames come
 PIECE = 2**20  # bytes at both ends of a video that are compared
 
 
+class Lowering(Document):
+    """A lowering of the limits, as `LimitChange`."""
+
+    frame: int
+    size: int
+    objects_at_once: int | None
+    memory_frames: int | None
+    words: str
+
+    @property
+    def change(self) -> LimitChange:
+        """The lowering as the tracker has it."""
+        limits = Limits(self.size, self.objects_at_once, self.memory_frames)
+        return LimitChange(self.frame, limits, self.words)
+
+
 class Provenance(Document):
     """What the masks of a run's first frames were made from, besides the network's settings."""
 
@@ -40,8 +66,8 @@ class Provenance(Document):
     video: str  # its fingerprint
     start: int
     given: dict[int, str]  # fingerprints of the masks of these frames, by frame
-    lowered: list[dict[str, int | None]]  # how the limits were lowered by then
-    words: list[str]  # the same for people
+    lowered: list[Lowering]  # how the limits were lowered by then
+    versions: dict[str, str]  # of the packages that affect the masks
 
 
 @dataclass(frozen=True)
@@ -55,12 +81,7 @@ class State:
     @property
     def lowered(self) -> list[LimitChange]:
         """How the limits had been lowered."""
-        return [
-            LimitChange(int(change.pop("frame") or 0), Limits(**change), words)  # type: ignore[arg-type]
-            for change, words in zip(
-                map(dict, self.provenance.lowered), self.provenance.words, strict=True
-            )
-        ]
+        return [lowering.change for lowering in self.provenance.lowered]
 
 
 @dataclass
@@ -72,6 +93,7 @@ class States:
     start: int
     given: GivenMasks
     spacing: int = field(default_factory=lambda: SPACING)
+    warnings: list[Caution] = field(default_factory=list)  # once: that no more are written
     _written: float = field(default_factory=time.monotonic)  # when a state was written last
 
     def __post_init__(self) -> None:
@@ -82,7 +104,7 @@ class States:
     def found(self) -> Iterator[State]:
         """Yield the states that can be read, the latest first."""
         for number in sorted(self._numbers(), reverse=True):
-            with suppress(InputError):
+            with suppress(InputError, ValueError):  # of another version, perhaps
                 header = read_header(self._path(number))
                 provenance = Provenance.model_validate_json(header.notes)
                 yield State(self._path(number), header, provenance)
@@ -90,21 +112,18 @@ class States:
     def latest(self, predictor: Predictor, most: int) -> State | None:
         """Return the latest valid state of at most so many frames; None: begin with the first.
 
-        Raises OutputError if all states are of another video or of other options.
+        A state that is damaged is passed over.
+        Raises OutputError if all states are of another video, of other options or versions.
         """
-        problem = None
+        problems = []
         for state in self.found():
             differs = self._difference(state, predictor)
-            problem = problem or differs
-            if differs is None and state.provenance.frames <= most and self._same_masks(state):
+            problems.append(differs)
+            usable = differs is None and state.provenance.frames <= most
+            if usable and self._same_masks(state) and is_whole(state.path):
                 return state
-            if differs is None:
-                problem = ""
-        if problem:
-            raise OutputError(
-                f"{self.folder}: cannot be resumed: {problem}; choose another -o or give "
-                "--overwrite"
-            )
+        if problems and all(problems):
+            raise OutputError(f"{self.folder}: cannot be resumed: {problems[0]}; {OVERWRITE}")
         return None
 
     def _difference(self, state: State, predictor: Predictor) -> str | None:
@@ -115,8 +134,11 @@ class States:
         if provenance.start != self.start:
             return f"it has start {provenance.start}, now {self.start}"
         lowered = state.lowered
-        now = predictor.within(lowered[-1].limits) if lowered else predictor
-        changes = differences(state.header.settings, settings_of(now))
+        settings = settings_of(predictor, lowered[-1].limits if lowered else None)
+        changes = chain(
+            differences(provenance.versions, versions()),
+            differences(state.header.settings, settings),
+        )
         return next((f"it has {change}" for change in changes), None)
 
     def _same_masks(self, state: State) -> bool:
@@ -139,18 +161,28 @@ class States:
             video=self._fingerprint,
             start=self.start,
             given=self._given_until(frames),
-            lowered=[change.report for change in tracker.lowered],
-            words=[change.words for change in tracker.lowered],
+            lowered=[
+                Lowering(frame=change.frame, words=change.words, **asdict(change.limits))
+                for change in tracker.lowered
+            ],
+            versions=versions(),
         )
-        track, predictor = tracker.track, tracker.predictor
-        return partial(self._write, track, predictor, provenance)
+        try:
+            snapshot = tracker.snapshot()
+        except UsageError:  # of a plug-in model, whose memory cannot be written
+            return lambda: None
+        return partial(self._write, snapshot, provenance)
 
-    def _write(self, track: Any, predictor: Predictor, provenance: Provenance) -> None:
-        make_folder(self.place)
-        path = self._path(provenance.frames)
-        with suppress(UsageError):  # of a plug-in model, whose memory cannot be written
-            write_track(path, track, predictor, provenance.model_dump_json())
-        self._thin()
+    def _write(self, snapshot: Snapshot, provenance: Provenance) -> None:
+        if self.warnings:
+            return
+        try:
+            make_folder(self.place)
+            snapshot.write(self._path(provenance.frames), provenance.model_dump_json())
+            self._thin()
+        except (OutputError, OSError) as error:
+            words = f"{error}: no more states are written; --resume can go on from earlier ones"
+            self.warnings.append(Caution("state", words))
 
     def _thin(self) -> None:
         """Remove the states between those that stay, and every other of these if need be."""
@@ -161,10 +193,15 @@ class States:
             self._remove(number for number in older if number % self.spacing)
             older = [number for number in older if number % self.spacing == 0]
 
-    def forget(self, after: int = -1) -> None:
-        """Remove the states of more than so many frames; raises OutputError."""
+    def forget(self, after: int) -> None:
+        """Remove the states of more than so many frames, and what a kill left of one.
+
+        Raises OutputError.
+        """
         self._remove(number for number in self._numbers() if number > after)
-        if after < 0:
+        for part in self.place.glob(f"*{SUFFIX}.part"):
+            remove(part)
+        if not after:
             with suppress(OSError):  # something else is in it, or it is not there
                 self.place.rmdir()
 
@@ -190,8 +227,21 @@ class States:
         ]
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that affect the masks, besides PyTorch's."""
+    return {"vostool": vostool.__version__, "av": version("av")}
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a track can be read to its end."""
+    with suppress(InputError):
+        read_track(path)
+        return True
+    return False
+
+
 def fingerprint(video: Path) -> str:
-    """Return a hash of a video: its length and both its ends, or a folder's names and lengths.
+    """Return a hash of a video: its length and both its ends, or of all files in a folder.
 
     Raises InputError if it cannot be read.
     """
@@ -199,7 +249,9 @@ def fingerprint(video: Path) -> str:
     try:
         if video.is_dir():
             for path in list_images(video):
-                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                digest.update(f"{path.name} {content}\n".encode())
         else:
             with video.open("rb") as file:
                 size = video.stat().st_size

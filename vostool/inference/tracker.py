@@ -22,7 +22,7 @@ from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, of
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
-from vostool.inference.saved_track import SavedTrack, read_track, write_track
+from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, label_map, soft_masks
@@ -54,6 +54,7 @@ class Tracker:
         self._track: Track[Any, Any] | None = Track(self.predictor.loop)
         self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
+        self._sizes: dict[int, tuple[Size, ...]] = {}  # of the track's images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
 
     def step(self, rgb: Rgb, mask: Mask | None = None) -> LabelMap:
@@ -108,7 +109,7 @@ class Tracker:
 
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
-        self._track, self._frames, self._given = track, (), {}
+        self._track, self._frames, self._given, self._sizes = track, (), {}, {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -116,7 +117,11 @@ class Tracker:
         The pictures of the frames it remembers are not in it: `load` takes them again.
         Raises OutputError, and UsageError for a model whose memory cannot be written.
         """
-        write_track(Path(path), self.track, self.predictor)
+        self.snapshot().write(Path(path))
+
+    def snapshot(self) -> Snapshot:
+        """Return what `save` writes, a value; raises UsageError as it does."""
+        return snapshot(self.track, self.predictor, self._sizes)
 
     def load(
         self,
@@ -141,9 +146,24 @@ class Tracker:
             self.resume(saved, pictures)
         self._size = size
 
-    def resume(self, saved: SavedTrack, pictures: Mapping[int, Rgb]) -> None:
-        """Go on from a track that was read, as `load` does; its pictures are not checked."""
+    def resume(
+        self,
+        saved: SavedTrack,
+        pictures: Mapping[int, Rgb],
+        given: Mapping[int, LabelMap] | None = None,
+    ) -> None:
+        """Go on from a track that was read, as `load` does; its pictures are not checked.
+
+        `given` are the masks that were given for frames that it remembers, (H, W): in other sizes
+        the frames get theirs from these.
+        """
         self.track = saved.restore(self.predictor, pictures)
+        self._given = dict(given or {})
+        exact = [each.sizes[-1] for each in saved.header.frames] == [
+            tuple(each.image.shape[2:]) for each in self.track.frames
+        ]
+        if exact:
+            self._sizes = {each.index: each.sizes for each in saved.header.frames}
 
     @property
     def frames(self) -> int:
@@ -192,6 +212,7 @@ class Tracker:
         track, prediction = self._track_at(size).advance(image, annotation, window)
         self._track = offload(track)
         self._keep_given(given)
+        self._sizes = {frame.index: self._sizes_of(frame) for frame in self._track.frames}
         return prediction
 
     @property
@@ -226,7 +247,16 @@ class Tracker:
         """Make the track again from its frames."""
         device, given = self.predictor.device, self._given.get
         frames = (fit(each, size, device, given(each.index)) for each in self._frames)
-        return replay(self.predictor.loop, frames)
+        track = replay(self.predictor.loop, frames)
+        for frame in self._frames:
+            before = self._sizes_of(frame)
+            self._sizes[frame.index] = before if before[-1] == size else (*before, size)
+        return track
+
+    def _sizes_of(self, frame: MaskedFrame) -> tuple[Size, ...]:
+        """Return the sizes of a frame's image; one not known of is as it was made."""
+        height, width = frame.image.shape[2:]
+        return self._sizes.get(frame.index, ((height, width),))
 
     def _forget_memory(self) -> None:
         """Keep nothing but the frames from which the track can be made again, in RAM."""

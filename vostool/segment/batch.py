@@ -14,6 +14,7 @@ from pathlib import Path
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
+from vostool.inference.states import FOLDER
 from vostool.media.mask_options import MOST_DIGITS, MaskOption
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of
@@ -185,9 +186,13 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
     """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
     try:
         before = None if job.overwrite else run_before(job, predictor)
-        if before and before.status == "done":
+        done = before is not None and before.status == "done"
+        # with states, --resume finds out whether the masks are still the same
+        if done and not (job.resume and (job.output / FOLDER).is_dir()):
             return Outcome(job, before, already=True)
-        return Outcome(job, segment(replace(job, resume=before is not None), predictor, progress))
+        job = replace(job, resume=job.resume or before is not None)
+        report = segment(job, predictor, progress)
+        return Outcome(job, report, already=done and report == before)
     except VostoolError as error:
         return Outcome(job, error=error)
     except OSError as error:
@@ -207,9 +212,9 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     report = read_report(job.output)
     if report is None:
         return None
-    # reports of 0.1.0 know no threshold
-    found = {"threshold": None, "states": True, **report.options, "overwrite": False}
-    expected = {**options_of(job, predictor), "overwrite": False}
+    same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
+    found = {"threshold": None, **report.options, **same}  # 0.1.0 has no threshold
+    expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:
         return None
     paths = (job.output / WRITERS[name].file for name in job.outputs)

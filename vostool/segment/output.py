@@ -95,12 +95,12 @@ class Output:
 
     def _begin(self) -> None:
         """Replace an older run, now that there is a frame to write."""
-        self.write_report(
-            self._running
-        )  # first: from here on the older run does not count as complete
+        # first, so that a kill leaves none beside the report of a run with other options
+        self.states.forget(after=self._resumed)
+        # before its outputs go: from here on the older run does not count as complete
+        self.write_report(self._running)
         if not self._resumed:
             self._clear()
-        self.states.forget(after=self._resumed)
         for name, writer in self.wanted.items():
             if self._resumed:
                 self._done[name] = writer.resume(self._resumed)
@@ -131,13 +131,12 @@ class Output:
         return masks.whole(sys.maxsize) if isinstance(masks, Masks) else 0
 
     def labels(self, number: int) -> LabelMap:
-        """Return the labels of a frame whose mask is on disk."""
+        """Return the labels of the video's frame of this number, whose mask is on disk."""
         return cast(Masks, self.wanted["masks"]).read(number)
 
-    @property
-    def complete(self) -> bool:
-        """Whether all that is wanted is there under its final name."""
-        return all(writer.path.exists() for writer in self.wanted.values())
+    def is_complete(self, frames: int) -> bool:
+        """Return whether all that is wanted is there under its final name, of so many frames."""
+        return all(writer.is_complete(frames) for writer in self.wanted.values())
 
     @property
     def paths(self) -> dict[str, str | None]:
@@ -149,9 +148,12 @@ class Output:
     def warnings(self) -> list[Caution]:
         """The warnings about the outputs, once they are closed."""
         return [
-            Caution(name, warning)
-            for name, writer in self.wanted.items()
-            for warning in writer.warnings
+            *(
+                Caution(name, warning)
+                for name, writer in self.wanted.items()
+                for warning in writer.warnings
+            ),
+            *self.states.warnings,
         ]
 
 

@@ -54,6 +54,10 @@ class Writer(ABC):
         """The file or folder that holds what is written, whole or not."""
         return self.path
 
+    def is_complete(self, frames: int) -> bool:
+        """Return whether the output of so many frames is there under its final name."""
+        return self.path.exists()
+
     @property
     def warnings(self) -> list[str]:
         """The warnings, once it is closed."""

@@ -2,18 +2,18 @@
 
 from abc import abstractmethod
 from itertools import takewhile
-from os import SEEK_END
 from pathlib import Path
 
+from vostool.errors import InputError
 from vostool.files import make_folder, remove
 from vostool.media.frame import Frame
+from vostool.media.image import open_image
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import write_cutout
 from vostool.segment.writers.interface import Writer
 
 WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
-PNG_END = b"IEND\xae\x42\x60\x82"
 
 
 class Pictures(Writer):
@@ -44,6 +44,10 @@ class Pictures(Writer):
                 remove(path)
         return kept
 
+    def is_complete(self, frames: int) -> bool:
+        """Return whether the picture of every frame is there."""
+        return self.whole(frames) == frames
+
     def whole(self, most: int) -> int:
         """Return how many pictures are whole, from that of the first frame on, up to so many."""
         numbers = range(self.source.start, self.source.end(most))
@@ -52,7 +56,7 @@ class Pictures(Writer):
         return sum(1 for _ in takewhile(is_whole, places))
 
     def read(self, number: int) -> LabelMap:
-        """Return the label map of a frame that is there; raises MaskError."""
+        """Return the label map of the video's frame of this number; raises MaskError."""
         path = self.path / f"{self.source.name_of(number)}{WHOLE}"
         return read_mask(path, allow_empty=True, strict=False)
 
@@ -72,13 +76,13 @@ class Pictures(Writer):
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a picture is there, to its very end."""
+    """Return whether a PNG is there to its very end, and undamaged by its checksums."""
     try:
-        with path.open("rb") as file:
-            file.seek(-len(PNG_END), SEEK_END)
-            return file.read() == PNG_END
-    except OSError:
+        with open_image(path, formats=("PNG",)) as image:
+            image.verify()
+    except InputError:
         return False
+    return True
 
 
 class Masks(Pictures):
