@@ -48,8 +48,9 @@ class SavedFrame(BaseModel):
     ids: tuple[int, ...]
     annotated: tuple[int, ...]
     shape: tuple[int, ...]  # of the masks
-    sizes: tuple[Size, ...]  # of the image as it was made, and as it was resized to, in turn
     checksum: int  # of the image as the network took it
+    # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
+    sizes: tuple[Size, ...] = ()
 
 
 class Header(BaseModel):
@@ -91,12 +92,25 @@ class SavedTrack:
             raise InputError(f"{video}: ends before frame {min(missing) + start} of {self.path}")
         return found
 
+    def changes(self, predictor: Predictor) -> list[str]:
+        """Return in what a predictor's settings differ from those that the track was made with."""
+        return list(differences(self.header.settings, settings_of(predictor)))
+
+    def sizes(self, predictor: Predictor) -> dict[int, tuple[Size, ...]]:
+        """Return the sizes that images had before and have as restored, by frame; see `SavedFrame`.
+
+        Without those that are made at their size.
+        """
+        if self.changes(predictor):
+            return {}
+        return {frame.index: frame.sizes for frame in self.header.frames if frame.sizes}
+
     def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
         """Return the track, its frames memorized again; warns if what follows may differ.
 
         Raises InputError for another picture than the one remembered, where that shows.
         """
-        changes = list(differences(self.header.settings, settings_of(predictor)))
+        changes = self.changes(predictor)
         if changes:
             log.warning("%s: the masks that follow may differ: %s", self.path, "; ".join(changes))
         frames = [
@@ -112,7 +126,7 @@ class SavedTrack:
 
     def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
         size = predictor.working_size(*rgb.shape[:2])
-        made, *later = saved.sizes if exact else (size,)
+        made, *later = saved.sizes if exact and saved.sizes else (size,)
         image = image_tensor(rgb, made, predictor.device)
         for each in later:
             image = resize(image, each)

@@ -159,11 +159,7 @@ class Tracker:
         """
         self.track = saved.restore(self.predictor, pictures)
         self._given = dict(given or {})
-        exact = [each.sizes[-1] for each in saved.header.frames] == [
-            tuple(each.image.shape[2:]) for each in self.track.frames
-        ]
-        if exact:
-            self._sizes = {each.index: each.sizes for each in saved.header.frames}
+        self._sizes = saved.sizes(self.predictor)
 
     @property
     def frames(self) -> int:
