@@ -219,12 +219,8 @@ class States:
 
     def _numbers(self) -> list[int]:
         """Return after how many frames there are states."""
-        names = (path.name for path in self.place.glob(f"*{SUFFIX}"))
-        return [
-            int(name.removesuffix(SUFFIX))
-            for name in names
-            if name.removesuffix(SUFFIX).isdecimal()
-        ]
+        names = (path.stem for path in self.place.glob(f"*{SUFFIX}"))
+        return [int(name) for name in names if name.isdecimal()]
 
 
 def versions() -> dict[str, str]:
