@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vostool.cli.grouped_help import Command, Group
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
 from vostool.cli.printing import print_json, print_message, print_path, print_table
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
 
 evaluation = typer.Typer(
+    cls=Group,
     short_help="Predict and score a benchmark, score existing masks, or compare two runs.",
     help="Predict and score a benchmark, score existing masks, or compare two runs. DAVIS-2017 "
     "(test-dev) and YouTube-VOS are scored by a server: --pack writes the zip that it accepts.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -133,6 +136,7 @@ for benchmark, default_split, words in (
 ):
     evaluation.command(
         benchmark,
+        cls=Command,
         short_help=words,
         help=f"{words} Predict and score it, or score given masks. Writes masks/, results.json, "
         "CSV tables and report.html; an interrupted run is resumed at the next clip.",
@@ -258,7 +262,7 @@ def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: 
             print(folder / name)
 
 
-@evaluation.command("compare")
+@evaluation.command("compare", cls=Command)
 def compare_runs(
     first: Annotated[Path, typer.Argument(help="A run's folder, or its results.json.")],
     second: Annotated[Path, typer.Argument(help="Another run, on the same clips.")],

@@ -1,0 +1,39 @@
+"""The text of --help: the options under the titles of their groups.
+
+Typer would draw it by Rich, whose Markdown alone takes longer to import than all of the
+command line; so its `rich_markup_mode` is None here.
+"""
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+GENERAL = "General"  # the group of what has none
+WIDTH = 100  # columns at most
+
+
+class GroupedOptions:
+    """Mixed into a command: its arguments and options by group, the general ones last."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and options into the help, and the commands of a group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):  # type: ignore[attr-defined]
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                argument = parameter.param_type_name == "argument"
+                group = "Arguments" if argument else parameter.rich_help_panel or GENERAL
+                groups.setdefault(group, []).append(record)
+        for group in sorted(groups, key=lambda name: name == GENERAL):
+            with formatter.section(group):
+                formatter.write_dl(groups[group])
+        if isinstance(self, TyperGroup):
+            self.format_commands(ctx, formatter)
+
+
+class Command(GroupedOptions, TyperCommand):
+    """A command with grouped help."""
+
+
+class Group(GroupedOptions, TyperGroup):
+    """A group of commands with grouped help."""
