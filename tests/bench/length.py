@@ -21,6 +21,7 @@ from typing import Self
 import av
 
 from vostool.benchmark.speed import peak_ram
+from vostool.cli.allocator import bound_arenas
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--no-overlay", action="store_true")
     arguments = parser.parse_args()
+    bound_arenas()
     model, record = load_predictor(ModelOptions(size=arguments.size)), Record()
     with TemporaryDirectory(prefix="vostool-length-") as folder:
         video = Path(folder) / f"long{arguments.video.suffix}"

@@ -11,10 +11,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from vostool.cli.allocator import bound_arenas
 from vostool.cli.bench import bench
 from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
+from vostool.cli.grouped_help import WIDTH, Command
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.options import MASK_REMEDY
 from vostool.cli.printing import (
@@ -40,10 +42,11 @@ app = typer.Typer(
     epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
 for command in (segment, train, erf, spectrum, bench, doctor):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(evaluation, name="eval")
 
 
@@ -80,6 +83,7 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line with streams that are guarded."""
+    bound_arenas()
     try:
         refuse_empty_arguments()
         with library_warnings():
