@@ -41,7 +41,7 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
 
 # who may import whom: a room's modules may use those of the rooms on the floors below
 FLOORS = (
-    ("errors", "defaults", "progress"),
+    ("allocator", "errors", "defaults", "progress"),
     ("files", "device"),
     ("media", "model", "preprocess"),
     ("datasets", "propagation"),

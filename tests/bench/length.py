@@ -20,8 +20,8 @@ from typing import Self
 
 import av
 
+from vostool.allocator import bound_arenas
 from vostool.benchmark.speed import peak_ram
-from vostool.cli.allocator import bound_arenas
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from vostool.cli.allocator import bound_arenas
+from vostool.allocator import bound_arenas
 from vostool.cli.bench import bench
 from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf

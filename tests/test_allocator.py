@@ -1,4 +1,4 @@
-"""The allocator's arenas, in a process of its own: the setting is for its whole life."""
+"""The allocator, in processes of its own: a setting is for the whole life of one."""
 
 import os
 import platform
@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from vostool.cli.allocator import bound_arenas
+from vostool.allocator import bound_arenas, release_free_memory
 
 # threads that all allocate at the same time, and then the number of arenas in use
 COUNT = """
 import ctypes, threading, tempfile, sys
-from vostool.cli.allocator import bound_arenas
+from vostool.allocator import bound_arenas
 print(bound_arenas())
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -57,5 +57,34 @@ def test_the_number_that_the_environment_gives_is_kept() -> None:
 
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    monkeypatch.setattr("vostool.allocator.glibc", lambda: None)
     assert not bound_arenas()
+    release_free_memory()
+
+
+# freed blocks between others that are still in use
+RELEASE = """
+import ctypes
+from pathlib import Path
+from vostool.allocator import release_free_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+libc = ctypes.CDLL(None)
+libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: blocks of the heap
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [libc.malloc(2**20) for _ in range(200)]
+for block in blocks:
+    ctypes.memset(block, 1, 2**20)
+for block in blocks[::2]:
+    libc.free(block)
+before = resident()
+release_free_memory()
+print(before - resident())
+"""
+
+
+def test_freed_memory_between_blocks_in_use_goes_back_to_the_system() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 90 * 2**20
