@@ -12,3 +12,5 @@ class Network(Document):
     file: str | None  # of the weights; None: a plug-in model's own
     sha256: str | None
     settings: dict[str, Any] | None
+    published: str | None = None  # the kind of published weights, if these are some
+    licence: str | None = None  # as far as it is known

@@ -28,7 +28,6 @@ from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
 from vostool.media.video import read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
-from vostool.preprocess import image_tensor
 from vostool.propagation.frame_loop import Group, MaskedFrame, Track, replay
 
 FORMAT = 1
@@ -107,13 +106,13 @@ class SavedTrack:
         return replace(track, groups=groups)
 
     def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
-        size = predictor.working_size(*rgb.shape[:2])
-        image = image_tensor(rgb, size, predictor.device)
+        place = predictor.placement(*rgb.shape[:2])
+        image = place.image(rgb, predictor.device)
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
         frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
-        return fit(frame, size, predictor.device)
+        return fit(frame, place, predictor.device)
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
         """Return a group with the memory that was written, if it was."""

@@ -20,12 +20,13 @@ from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
 from vostool.errors import UsageError
 from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, offload
 from vostool.inference.options import ModelOptions
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
 from vostool.inference.saved_track import read_track, write_track
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
-from vostool.preprocess import Size, label_map, soft_masks
+from vostool.preprocess import Size, label_map
 from vostool.propagation.frame_loop import MaskedFrame, Prediction, Track, replay
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Tracker:
         prediction = self.track.prediction
         if prediction is None or self._size is None:
             raise UsageError("soft masks: expected a frame first, see Tracker.step")
-        return soft_masks(prediction.masks, self._size)
+        return self.predictor.placement(*self._size).soft_masks(prediction.masks, self._size)
 
     @property
     def track(self) -> Track[Any, Any]:
@@ -100,7 +101,7 @@ class Tracker:
         frames.
         """
         if self._track is None:
-            self._track = self._replay(self.predictor.working_size(*(self._size or (1, 1))))
+            self._track = self._replay(self.predictor.placement(*(self._size or (1, 1))))
         return self._track
 
     @track.setter
@@ -148,7 +149,7 @@ class Tracker:
     def advance(
         self, rgb: Rgb, given: LabelMap | None = None, image: Tensor | None = None, number: int = 0
     ) -> Prediction[Any]:
-        """Return the network's prediction for the next frame, at its input size.
+        """Return the network's prediction for the next frame, at its input size without a border.
 
         As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
         prefetched, and `number` the frame's number in messages. Raises PyTorch's error if even the
@@ -165,13 +166,13 @@ class Tracker:
             self._go_on_within(limits, number)
 
     def _advance(self, rgb: Rgb, given: LabelMap | None, image: Tensor | None) -> Prediction[Any]:
-        device, size = self.predictor.device, self.predictor.working_size(*rgb.shape[:2])
-        image = image_at(rgb, image, size, device)
-        annotation = None if given is None else annotation_of(given, size, device)
-        track, prediction = self._track_at(size).advance(image, annotation)
+        device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
+        image = image_at(rgb, image, place, device)
+        annotation = None if given is None else annotation_of(given, place, device)
+        track, prediction = self._track_at(place).advance(image, annotation)
         self._track = offload(track)
         self._keep_given(given)
-        return prediction
+        return place.crop(prediction)
 
     @property
     def _latest(self) -> MaskedFrame | None:
@@ -188,23 +189,23 @@ class Tracker:
         kept = {frame.index for frame in frames}
         self._given = {index: mask for index, mask in self._given.items() if index in kept}
 
-    def _track_at(self, size: Size) -> Track[Any, Any]:
+    def _track_at(self, place: Placement) -> Track[Any, Any]:
         """Return the track, its memory of frames of this size and made by this predictor."""
         if self._track is not None and self._track.loop is not self.predictor.loop:
             self._forget_memory()
         if self._track is None:
-            self._track = self._replay(size)
+            self._track = self._replay(place)
         latest = self._track.latest
-        if latest is not None and latest.image.shape[2:] != size:
-            found, expected = (f"{w}x{h}" for h, w in (size, latest.image.shape[2:]))
+        if latest is not None and latest.image.shape[2:] != place.size:
+            found, expected = (f"{w}x{h}" for h, w in (place.size, latest.image.shape[2:]))
             raise UsageError(f"frame: input of {found} pixels, expected {expected} as in the track")
         return self._track
 
     @torch.no_grad()
-    def _replay(self, size: Size) -> Track[Any, Any]:
+    def _replay(self, place: Placement) -> Track[Any, Any]:
         """Make the track again from its frames."""
         device, given = self.predictor.device, self._given.get
-        frames = (fit(each, size, device, given(each.index)) for each in self._frames)
+        frames = (fit(each, place, device, given(each.index)) for each in self._frames)
         return replay(self.predictor.loop, frames)
 
     def _forget_memory(self) -> None:

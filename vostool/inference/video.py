@@ -55,7 +55,7 @@ def predict(
     if lowered is not None:
         tracker.lowered = lowered
     ahead = images_ahead(
-        frames, lambda rgb: tracker.predictor.working_size(*rgb.shape[:2]), predictor.device
+        frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), predictor.device
     )
     with closing(ahead):
         for frame, image in ahead:

@@ -26,6 +26,7 @@ from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import (
+    EVERY_FRAME,
     REFERENCE_SETS,
     Annotation,
     Prediction,
@@ -51,7 +52,6 @@ from vostool.train.state import (
 )
 from vostool.train.validation import validate
 
-EVERY_FRAME = References(every=1)
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 
