@@ -25,6 +25,7 @@ from vostool.cli.printing import (
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
+from vostool.cli.weights import weights
 from vostool.errors import EXIT_CODES, InputError, UsageError, VostoolError
 
 # whatever Typer raises for a wrong command line; each release has its own module for it
@@ -42,6 +43,7 @@ app = typer.Typer(
 for command in (segment, train, erf, spectrum, bench):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
+app.add_typer(weights, name="weights")
 
 
 def print_version(wanted: bool) -> None:

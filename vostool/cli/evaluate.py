@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
+from vostool.cli.loading import load_model
 from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
 from vostool.cli.printing import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
@@ -170,10 +171,9 @@ def run_benchmark(
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.results_writer import MASKS
     from vostool.evaluate.run import evaluate
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
-    model = load_predictor(options)
+    model = load_model(options, quiet)
     with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
         results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
     tell_of_videos(benchmark, results, quiet)
@@ -196,14 +196,13 @@ def run_sweep(
     from vostool.evaluate.results import read_results, summary
     from vostool.evaluate.run import describe, evaluate, holds
     from vostool.evaluate.sweep import grid, write_sweep
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run
     results: dict[Point, Results] = {}
     same: dict[str, Results] = {}  # points whose options come to the same are run once
     for point, changed in points.items():
-        model, place = load_predictor(changed), folder / point.folder
+        model, place = load_model(changed, quiet or bool(results)), folder / point.folder
         key = json.dumps(describe(benchmark, model))
         if key not in same:
             if not overwrite and holds(place, benchmark, model):

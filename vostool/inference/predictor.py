@@ -125,8 +125,13 @@ class Predictor:
             if isinstance(settings, BaseModel)
             else None,
             "published": self.published,
-            "licence": licence_of(self.published),
+            "licence": self.licence,
         }
+
+    @property
+    def licence(self) -> str | None:
+        """The licence of published weights, as far as their makers state one."""
+        return licence_of(self.published)
 
     @property
     def published(self) -> str | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vostool.errors import WeightsError
 
-MAGIC = (b"PK\x03\x04", b"\x80")  # of a zip archive, and of the pickle in files before PyTorch 1.6
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how files begin; the latter before PyTorch 1.6
 WRAPPINGS = ("state_dict", "network", "model")  # what training programs name their weights
 PREFIX = "module."  # of networks that were trained on several GPUs
 
@@ -27,7 +27,9 @@ def is_pytorch(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(4).startswith(MAGIC)
+        start = file.read(9)
+    # a safetensors file begins with the length of its header, 8 bytes, and the header
+    return start.startswith(ZIP) or (start.startswith(PICKLE) and start[8:] != b"{")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
