@@ -181,8 +181,9 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
         for chunk, memory in enumerate(group.bank or ()):
             if isinstance(memory, StoredMemory):
                 for name, tensor in memory.to_tensors().items():
-                    # a copy: tensors that share their storage cannot be saved
-                    yield f"memory.{number}.{chunk}.{name}", tensor.detach().cpu().clone()
+                    # a copy: tensors that share their storage, or are strided, cannot be saved
+                    copy = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    yield f"memory.{number}.{chunk}.{name}", copy
             elif not isinstance(predictor.network, LimitedMemory):
                 raise UsageError(
                     f"--model {predictor.name}: its memory cannot be written, as it is neither one "

@@ -88,7 +88,7 @@ def joined(parts: Sequence[Elements]) -> Elements:
 
 def listed(grid: Tensor) -> Tensor:
     """Turn (B, C, h, w) into (B, h w, C)."""
-    return grid.flatten(2).transpose(1, 2)
+    return grid.flatten(2).transpose(1, 2).contiguous()
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ class Recurrence(nn.Module):
         gates = self.transform(torch.cat([x, hidden.to(x.dtype)], dim=1)).float()
         forget, update, new = gates.chunk(3, dim=1)
         forget, update = forget.sigmoid(), update.sigmoid()
-        return forget * hidden * (1 - update) + update * new.tanh()
+        # contiguous as it is once it was saved and read again, which makes the sums the same
+        return (forget * hidden * (1 - update) + update * new.tanh()).contiguous()
 
 
 class HiddenUpdate(nn.Module):
