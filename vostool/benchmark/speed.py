@@ -261,7 +261,7 @@ def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int)
     masks = torch.full((1, objects + 1, *size), 1 / (objects + 1), device=predictor.device)
     features, memory = network.encode(image), None
     for _ in range(remembered):
-        memory = network.memorize(features, masks, memory)
+        memory = network.memorize(features, masks, memory, annotated=True)  # which all keep
     with FlopCounterMode(display=False) as counter:
         network.segment(network.encode(image), memory)
         network.memorize(features, masks)
