@@ -130,6 +130,11 @@ class TestRefusals:
         )
         assert "network settings" in refusal(path)
 
+    @pytest.mark.parametrize("network", ["vgg", "", None, 3, [], {}])
+    def test_a_network_that_is_unknown(self, network: object, saved: Path, tmp_path: Path) -> None:
+        path = altered(saved, tmp_path / "w", lambda header, state: header.update(network=network))
+        assert "this vostool knows stm, stcn, xmem" in refusal(path)
+
     def test_wrong_settings_in_one_line(self, saved: Path, tmp_path: Path) -> None:
         path = altered(
             saved, tmp_path / "w", lambda header, state: header.update(settings={"backbone": "vgg"})

@@ -121,7 +121,7 @@ def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Setti
     if not isinstance(values, dict):
         raise WeightsError(f"{path}: expected a table of network settings, found none")
     name = header.get("network", Stm.name)
-    if name not in SETTINGS:
+    if not isinstance(name, str) or name not in SETTINGS:
         raise WeightsError(f"{path}: a network {name!r}; this vostool knows {', '.join(SETTINGS)}")
     try:
         return changed(SETTINGS[name].model_validate(values), changes, path)
@@ -146,7 +146,13 @@ def read_published(path: Path) -> tuple[Settings, dict[str, Tensor]]:
     state = read_state(path)
     layout = Layout(path, state)
     convert: Converter = resolve_name(KINDS[recognise(path, state)].converter)
-    settings, weights = convert(layout)
+    try:
+        settings, weights = convert(layout)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: weights of an unsupported width: {problem(error)}") from error
+    except RuntimeError as error:  # of tensors of unusual kinds
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path}: damaged, or of another network: {reason}") from error
     layout.close()
     return settings, weights
 

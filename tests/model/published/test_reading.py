@@ -201,6 +201,23 @@ def test_a_weight_that_claims_more_numbers_than_the_file_holds_is_refused(
     assert name in refusal(changed(**{name: value}))
 
 
+@pytest.mark.parametrize("name", ["KV_M_r4.Key.weight", "KV_M_r4.Value.weight"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.ones(0, 256, 3, 3),
+        torch.ones(8),
+        torch.ones(8, 256, 3, 3).to_sparse(),
+        torch.ones(8, 256, 3, 3, device="meta"),
+    ],
+    ids=["empty", "flat", "sparse", "meta"],
+)
+def test_keys_and_values_of_no_width_or_kind_are_refused(
+    name: str, value: torch.Tensor, changed: Callable[..., Path]
+) -> None:
+    refusal(changed(**{name: value}))
+
+
 def test_counts_of_batches_need_not_be_there(states: dict[str, State], tmp_path: Path) -> None:
     state = {name: value for name, value in states["stcn"].items() if "tracked" not in name}
     torch.save(state, tmp_path / "w.pth")

@@ -54,7 +54,7 @@ class XmemSettings(BaseModel):
         default=128, ge=1, description="positions of those frames that go into long-term memory"
     )
     long_term: int = Field(
-        default=10_000, ge=1, description="positions in the long-term memory, at most"
+        default=10_000, ge=1, le=100_000, description="positions in the long-term memory, at most"
     )
     published: Annotated[str, AfterValidator(known_kind)] = "xmem"
 
