@@ -247,7 +247,9 @@ class TestWantOfMemory:
     @pytest.mark.parametrize(
         ("name", "make"),
         [
-            pytest.param("vostool.inference.placement.image_tensor", image_tensor, id="reading ahead"),
+            pytest.param(
+                "vostool.inference.placement.image_tensor", image_tensor, id="reading ahead"
+            ),
             pytest.param(
                 "vostool.inference.tracker.label_map", label_map, id="a label map, made in RAM"
             ),
