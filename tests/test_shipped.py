@@ -13,7 +13,8 @@ from vostool.model.checkpoint import load_stm
 from vostool.model.stm import Stm
 from vostool.model.weights import DEFAULT, find_weights, sha256, weights_folder
 from vostool.preprocess import image_tensor, label_map, object_tensor, working_size
-from vostool.propagation.frame_loop import Annotation, propagate
+from vostool.propagation.frame_loop import propagate
+from vostool.propagation.frames import Annotation
 from vostool.segment.demo import BALL, KITE, render_frame
 
 CPU = torch.device("cpu")

@@ -24,3 +24,10 @@ GC_RATE = 180.0  # alpha of Eq. 8
 GC_SMOOTH = 0.0  # lambda of Eq. 10; the papers: 0.75
 PAPER_SMOOTH = 0.75
 ERF_ITERS = 50  # M, steps
+
+# disturbed memories (journal 4.3.4)
+ATTACKS = ("fgsm", "mi-fgsm")
+DISTURB_EVERY = 5  # frames from one that is disturbed to the next
+STRENGTH = 20.0  # epsilon of an attack on the masks, in 1/255
+ATTACK_STEPS = 10  # T of MI-FGSM
+ATTACK_MOMENTUM = 1.0  # mu of MI-FGSM

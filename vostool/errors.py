@@ -109,8 +109,3 @@ class Caution(str):
         caution = super().__new__(cls, message)
         caution.code = message.code if isinstance(message, Caution) else code
         return caution
-
-    @property
-    def report(self) -> dict[str, str]:
-        """Its entry in a report."""
-        return {"code": self.code, "message": str(self)}

@@ -1,23 +1,33 @@
-"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere.
+"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere, or JSON lines.
 
 Warnings that are logged meanwhile are printed too. Never imports torch.
 """
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SECONDS = 10.0  # between lines, where there is no terminal
+JSON_SECONDS = 1.0  # between JSON lines
 
 # called with how much is done, of how much if that is known, and what is being done
 ProgressCallback = Callable[[int, int | None, str], None]
+
+
+class ProgressForm(StrEnum):
+    """How progress is shown."""
+
+    AUTO = "auto"  # a bar or lines
+    JSON = "json"
 
 
 def no_progress(done: int, total: int | None, words: str) -> None:
@@ -25,16 +35,23 @@ def no_progress(done: int, total: int | None, words: str) -> None:
 
 
 @contextmanager
-def show_progress(title: str, quiet: bool, unit: str = "frames") -> Iterator[ProgressCallback]:
-    """Yield a callback that shows progress, and print the log's warnings meanwhile."""
+def show_progress(
+    title: str, quiet: bool, unit: str = "frames", form: ProgressForm = ProgressForm.AUTO
+) -> Iterator[ProgressCallback]:
+    """Yield a callback that shows progress, and print the log's warnings meanwhile.
+
+    `quiet` silences warnings, and progress unless its form is JSON.
+    """
     with print_warnings(quiet):
-        yield from callbacks(title, quiet, unit)
+        yield from callbacks(title, quiet, unit, form)
 
 
-def callbacks(title: str, quiet: bool, unit: str) -> Iterator[ProgressCallback]:
+def callbacks(title: str, quiet: bool, unit: str, form: ProgressForm) -> Iterator[ProgressCallback]:
     """Yield the callback of `show_progress`."""
     console = make_console()
-    if quiet:
+    if form is ProgressForm.JSON:
+        yield json_lines(title, unit)
+    elif quiet:
         yield no_progress
     elif console.is_terminal:
         yield from bar(title, console, unit)
@@ -114,6 +131,35 @@ def lines(title: str, unit: str) -> ProgressCallback:
                 file=sys.stderr,
                 flush=True,
             )
+
+    return report
+
+
+def json_lines(title: str, unit: str) -> ProgressCallback:
+    """Return a callback that prints a JSON document a second, and at the first and the last count.
+
+    Its keys: `title`, `unit`, `words` (what is being done), `done`, `total` or null,
+    `per_second`, and `seconds_left` or null.
+    """
+    pace, last = Pace(), -JSON_SECONDS
+
+    def report(done: int, total: int | None, words: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        speed = pace(done)
+        if now - last < JSON_SECONDS and done != total:
+            return
+        last = now
+        document = {
+            "title": title,
+            "unit": unit,
+            "words": words,
+            "done": done,
+            "total": total,
+            "per_second": round(speed, 3),
+            "seconds_left": round(max(0, total - done) / speed, 1) if total and speed else None,
+        }
+        print(json.dumps(document), file=sys.stderr, flush=True)
 
     return report
 

@@ -167,6 +167,7 @@ def test_it_trains_with_the_cycle_and_goes_on_where_it_stopped(tmp_path: Path) -
             data,
             phases=[{"steps": steps, "size": (32, 48), "cycle": True}],
             schedule="constant",
+            freeze=[],
             hold_out=["two"],
         )
         for steps in (1, 2)

@@ -17,9 +17,10 @@ from vostool.files import make_folder
 from vostool.train.distributed import ALONE
 from vostool.train.loop import take_step
 from vostool.train.metrics_log import Log, Report
+from vostool.train.optimizer import make_optimizer
 from vostool.train.recipe import Recipe, read_recipe
 from vostool.train.sampler import draw_batch, load_library
-from vostool.train.state import CHECKPOINT, WEIGHTS, Run, make_optimizer, read_checkpoint
+from vostool.train.state import CHECKPOINT, WEIGHTS, Run, read_checkpoint
 from vostool.train.validation import validate
 
 from .model import AgssVos, save

@@ -1,4 +1,4 @@
-"""Make an animated picture of a film, such as the README's of the demo.
+"""Make an animated picture of a video, such as the README's of the demo.
 
 vostool segment --demo && python -m tests.bench.animation vostool-demo/overlay.mp4 demo.gif
 """
@@ -14,12 +14,12 @@ from vostool.media.video import read_frames
 
 
 def main(
-    film: Annotated[Path, typer.Argument(help="A film, or a folder of frames.")],
+    film: Annotated[Path, typer.Argument(help="A video, or a folder of frames.")],
     picture: Annotated[Path, typer.Argument(help="The GIF to write.")],
-    width: Annotated[int, typer.Option(min=16, help="Of the picture, pixels.")] = 480,
+    width: Annotated[int, typer.Option(min=16, help="Width of the picture, in pixels.")] = 480,
     every: Annotated[int, typer.Option(min=1, help="Take every Nth frame.")] = 3,
 ) -> None:
-    """Write every Nth frame of a film as a GIF that repeats for ever, at the film's own pace."""
+    """Write every Nth frame of a video as an endlessly repeating GIF, at the speed of the video."""
     frames = list(read_frames(film))[::every]
     height = round(width * frames[0].rgb.shape[0] / frames[0].rgb.shape[1])
     small = [cv2.resize(f.rgb, (width, height), interpolation=cv2.INTER_AREA) for f in frames]

@@ -43,7 +43,7 @@ USED_BY_COMMANDS = (
     "vostool.evaluate.compare",
     "vostool.evaluate.run",
     "vostool.segment.demo",
-    "vostool.segment.job",
+    "vostool.segment.run",
     "vostool.train.loop",
 )
 

@@ -1,10 +1,11 @@
 """Kill segment, batch and eval at random moments; is what remains whole, and soon made complete?
 
     python -m tests.bench.kills --kills 40 --seed 1
+    python -m tests.bench.kills --kills 20 --seed 1 --only segment --frames 60
 
 Each run gets SIGINT, SIGTERM or SIGKILL after a random part of the time that an undisturbed one
 takes. Lost: a file that is not whole under its final name, or differs from the undisturbed run's.
-Unfinished: the same command (for segment with --overwrite) does not then end with code 0 and the
+Unfinished: the same command (for segment with --resume) does not then end with code 0 and the
 very files of the undisturbed run. Left behind: a process that lives on. Needs fork.
 """
 
@@ -23,13 +24,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
+import numpy as np
 import torch
 from PIL import Image
 
-from tests.conftest import TINY, film
+from tests.conftest import ARRIVAL, TINY, film
 from tests.evaluate.making import write_davis16
 from vostool.cli import main as run_command
 from vostool.files.claims import CLAIM
+from vostool.inference import states
+from vostool.media.masks import write_mask
 from vostool.media.video import read_frames
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
@@ -150,7 +154,8 @@ def broken(case: Case, number: int) -> list[str]:
     for path in sorted(case.folder.rglob("*")):
         name = str(path.relative_to(case.folder))
         whole = case.whole / name
-        if path.is_dir() or "part" in path.name or path.name.startswith("."):
+        hidden = path.name.startswith(".") or states.FOLDER in path.parts
+        if path.is_dir() or "part" in path.name or hidden:
             continue
         try:
             if path.suffix == ".json":
@@ -177,7 +182,11 @@ def is_done(folder: Path) -> bool:
 def differences(folder: Path, whole: Path) -> list[str]:
     """Return in what a folder differs from that of an undisturbed run."""
     ours, theirs = (
-        {str(path.relative_to(each)): path for path in each.rglob("*") if path.is_file()}
+        {
+            str(path.relative_to(each)): path
+            for path in each.rglob("*")
+            if path.is_file() and states.FOLDER not in path.parts
+        }
         for each in (folder, whole)
     )
     found = [f"{name}: not in both" for name in sorted(ours.keys() ^ theirs.keys())]
@@ -221,11 +230,12 @@ def kill(case: Case, number: signal.Signals, delay: float) -> Verdict:
     return Verdict(tuple(lost), tuple(unfinished), tuple(left))
 
 
-def make_inputs(folder: Path) -> list[str]:
+def make_inputs(folder: Path, frames: int) -> list[str]:
     """Write clips, a table, a benchmark and weights."""
     torch.manual_seed(0)
     save_checkpoint(folder / "w.safetensors", Stm(TINY).eval(), {})
-    film(folder / "clip.mp4", folder / "clip.png", 8)
+    two = film(folder / "clip.mp4", folder / "clip.png", frames, two=True)
+    write_mask(folder / "late.png", np.where(two.labels[ARRIVAL] == 2, np.uint8(2), np.uint8(0)))
     rows = [f"clip.mp4,clip.png,{name}\n" for name in "abc"]
     (folder / "t.csv").write_text("video,mask,output\n" + "".join(rows))
     write_davis16(folder / "set", "a", "b", "c")
@@ -237,12 +247,14 @@ def cases(folder: Path) -> list[Case]:
     weights = folder / "w.safetensors"
     more = ("--weights", str(weights), "--device", "cpu", "--size", "64", "--precision", "fp32")
     one, all_, run = folder / "one", folder / "all", folder / "run"
-    clip = (str(folder / "clip.mp4"), "--mask", str(folder / "clip.png"))
-    segment = ("segment", *clip, "--cutouts", "-o", str(one))
+    masks = (str(folder / "clip.png"), f"{ARRIVAL}:{folder / 'late.png'}")
+    clip = (str(folder / "clip.mp4"), *(each for mask in masks for each in ("--mask", mask)))
+    correction = ("--gc-every", "5", "--gc-iters", "2")
+    segment = ("segment", *clip, *correction, "--cutouts", "-o", str(one))
     batch = ("segment", "--batch", str(folder / "t.csv"), "-o", str(all_))
     evaluate = ("eval", "davis16", str(folder / "set"), "-o", str(run))
     return [
-        Case("segment", (*segment, *more), ("--overwrite",), one),
+        Case("segment", (*segment, *more), ("--resume",), one),
         Case("batch", (*batch, *more), (), all_),
         Case("eval", (*evaluate, *more), (), run),
     ]
@@ -255,13 +267,17 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=8, help="of the clips")
+    parser.add_argument("--only", help="one of the cases")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    states.INTERVAL, states.SPACING = 0.0, 4  # these clips take no time
     chance = random.Random(arguments.seed)
     totals = {"lost": 0, "unfinished": 0, "left": 0}
     with TemporaryDirectory(prefix="vostool-kills-") as folder:
-        apart(lambda: make_inputs(Path(folder)))
-        ready = [undisturbed(case) for case in cases(Path(folder))[: arguments.kills]]
+        apart(lambda: make_inputs(Path(folder), arguments.frames))
+        wanted = [each for each in cases(Path(folder)) if arguments.only in (None, each.name)]
+        ready = [undisturbed(case) for case in wanted[: arguments.kills]]
         for count in range(arguments.kills):
             case = ready[count % len(ready)]
             number = SIGNALS[(count // len(ready) + count) % len(SIGNALS)]

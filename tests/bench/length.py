@@ -24,7 +24,8 @@ from vostool.benchmark.speed import peak_ram
 from vostool.defaults import WEIGHTS
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
+from vostool.segment.run import segment
 from vostool.segment.writers import DEFAULT
 
 PART = 500  # frames, of the beginning and of the end
@@ -130,7 +131,7 @@ def main() -> None:
         output = Path(folder) / "out"
         job = Job(video, (arguments.mask,), output, outputs, end=arguments.frames)
         report = segment(job, model, record)
-    frames = report["frames"]
+    frames = report.frames
     part = min(PART, (frames - 1) // 2)
     first = record.tell("first", 0, part)
     last = record.tell(" last", frames - 1 - part, frames - 1)

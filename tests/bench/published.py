@@ -46,7 +46,8 @@ from vostool.propagation.correction import (
     explain,
     with_background,
 )
-from vostool.propagation.frame_loop import EVERY_FRAME, Annotation, propagate
+from vostool.propagation.frame_loop import EVERY_FRAME, propagate
+from vostool.propagation.frames import Annotation
 
 SAME_PIXELS = 0.999  # share of pixels whose label is the same
 SOFT = 1e-3  # of probabilities

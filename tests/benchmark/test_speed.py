@@ -17,10 +17,12 @@ from vostool.cli import main
 from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.masks import read_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.checkpoint import save_checkpoint
+from vostool.model.interface import memory_limit
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import REFERENCE_SETS
@@ -72,11 +74,17 @@ class TestTimedModel:
         clock = StageClock(CPU)
         plain, clocked = (
             [seen.masks for _, seen in predict(read_frames(video.path), given, each, Stopwatch())]
-            for each in (model, timed(model, clock))
+            for each in (Tracker(predictor=model), Tracker(predictor=timed(model, clock)))
         )
         assert len(plain) == FRAMES
         assert all(torch.equal(*pair) for pair in zip(plain, clocked, strict=True))
         assert all(clock.seconds[stage] > 0 for stage in STAGES)
+
+    def test_has_the_limited_memory_bank_of_the_model(self, real: Predictor) -> None:
+        whole = timed(real, StageClock(CPU))
+        lowered = whole.within(replace(whole.limits, memory_frames=2))
+        limits = [memory_limit(each.network) for each in (whole, lowered, real)]
+        assert limits == [None, 2, None]
 
     def test_counts_what_the_correction_asks_of_the_network_as_correction(self) -> None:
         clock = StageClock(CPU)

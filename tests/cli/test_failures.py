@@ -213,6 +213,19 @@ def test_a_wrong_command_line_is_reported_in_one_line_with_the_help_to_read(
     assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"), [(("-o", ""), "-o"), (("--output=",), "--output="), (("",), "m.png")]
+)
+def test_an_empty_argument_is_refused_and_not_taken_for_the_working_directory(
+    arguments: tuple[str, ...],
+    name: str,
+    vostool: Call,  # noqa: F811
+) -> None:
+    outcome = vostool("segment", "--mask", "m.png", *arguments)
+    assert outcome.code == 2
+    assert outcome.err == f"vostool: {name}: expected a value, found an empty one\n"
+
+
 def test_without_a_command_the_help_is_printed(vostool: Call) -> None:  # noqa: F811
     outcome = vostool()
     assert outcome.code == 2

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tests.conftest import DARK, HEIGHT, ORANGE, WIDTH, draw
 from tests.datasets.making import (
@@ -19,11 +19,13 @@ from vostool.datasets.sequences import (
     keep,
     load_clips,
     load_coco,
+    load_pair,
     load_photographs,
     shrink,
 )
 from vostool.errors import InputError, MaskError
 from vostool.media.masks import write_mask
+from vostool.media.video import read_frames
 
 CPU = torch.device("cpu")
 
@@ -327,3 +329,22 @@ class TestShrinking:
         labels[:5] = 2
         Image.fromarray(labels).save(tmp_path / "masks" / "a.png")
         assert photographed(tmp_path, 20).labels.unique().tolist() == [0, 2, 7]
+
+
+class TestPicturesForTraining:
+    def test_are_turned_as_those_of_a_folder_of_frames(self, tmp_path: Path) -> None:
+        path, exif = tmp_path / "turned.png", Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6  # a quarter turn
+        values = np.arange(8 * 12 * 3, dtype=np.uint16).reshape(8, 12, 3).astype(np.uint8)
+        Image.fromarray(values).save(path, exif=exif)
+        image, _ = load_pair(path, None, short_side=8)
+        assert (image.permute(1, 2, 0).numpy() == next(read_frames(tmp_path)).rgb).all()
+
+    @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+    def test_of_16_bits_become_8_as_in_a_folder_of_frames(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
+        path = tmp_path / f"deep.{suffix}"
+        Image.fromarray(np.full((8, 12), 30000, np.uint16)).save(path)
+        assert (load_pair(path, None, 8)[0] == 117).all()
+        assert (next(read_frames(tmp_path)).rgb == 117).all()

@@ -42,6 +42,29 @@ def test_masks_made_elsewhere_are_scored(vostool: Call, tmp_path: Path) -> None:
     assert json.loads(outcome.out)["scores"]["J&F-Mean"] == 1
 
 
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_scores_of_given_masks_are_printed_on_stdout_if_no_folder_is_written(
+    quiet: tuple[str, ...], vostool: Call, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    root = write_davis17(tmp_path / "set", "a")
+    made = predict_truth(root, tmp_path / "made")
+    outcome = vostool("eval", "davis17", root, "--predictions", made, *quiet)
+    assert (outcome.code, outcome.err) == (0, "")
+    (row,) = [line for line in outcome.out.splitlines() if "this run" in line]
+    assert row.count("100.0") == 3  # J, F and J&F, in per cent
+    assert not list(Path.cwd().iterdir())
+
+
+def test_scores_of_given_masks_are_on_stderr_beside_the_paths_of_a_written_folder(
+    vostool: Call, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    root = write_davis17(tmp_path / "set", "a")
+    made = predict_truth(root, tmp_path / "made")
+    outcome = vostool("eval", "davis17", root, "--predictions", made, "-o", "run")
+    assert outcome.out.splitlines() == ["run/results.json", "run/report.html"]
+    assert "this run" in outcome.err
+
+
 def spoil(content: bytes | Picture) -> Callable[[Path], object]:
     """Return what puts another file, or a picture of other pixels, in the place of a mask."""
 

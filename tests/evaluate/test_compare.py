@@ -59,6 +59,15 @@ def test_the_interval_covers_a_known_mean_about_as_often_as_it_says() -> None:
     assert 50 <= covered <= 60
 
 
+def test_the_interval_leaves_out_half_of_what_it_does_not_cover_on_either_side() -> None:
+    """Of many clips it is that of a normal distribution: 1.96 standard errors to either side."""
+    values = np.random.default_rng(1).normal(1, 2, size=400)
+    gain = bootstrap({str(clip): [value] for clip, value in enumerate(values.tolist())})
+    error = values.std() / len(values) ** 0.5
+    assert (gain.high - gain.mean) / error == pytest.approx(1.96, abs=0.06)
+    assert (gain.mean - gain.low) / error == pytest.approx(1.96, abs=0.06)
+
+
 def test_the_interval_draws_whole_clips() -> None:
     one = bootstrap({"a": [1.0] * 50, "b": [0.0] * 50})
     assert (one.low, one.mean, one.high) == (0, 0.5, 1)

@@ -174,6 +174,15 @@ class TestThePage:
         assert "Warning: cat: not scored" in page
         assert "Warning" not in render(found(clip("dog", scores(1))), [])
 
+    def test_says_first_of_all_that_the_memory_was_disturbed(self) -> None:
+        attack = {"kind": "fgsm", "every": 5, "strength": 20.0}
+        page = render(found(clip("dog", scores(0.9)), options={"disturbance": attack}), [])
+        assert "the memory was disturbed (fgsm, 20/255, every 5 frames)" in page
+        box = {"kind": "box", "every": 10}
+        page = render(found(clip("dog", scores(0.9)), options={"disturbance": box}), [])
+        assert "the memory was disturbed (box, every 10 frames)" in page
+        assert "disturbed" not in render(found(clip("dog", scores(0.9))), [])
+
     def test_tells_seen_from_unseen_objects_where_they_are_told_apart(self) -> None:
         dog = clip("dog", scores(0.9, group="seen"), scores(0.5, group="unseen"), scores(0.7))
         page = render(found(dog), [])

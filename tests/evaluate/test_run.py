@@ -230,7 +230,7 @@ class TestAnInterruptedRun:
         self.run_into(davis16, weights, tmp_path / "out")
         path = tmp_path / "out" / "run.json"
         path.write_text(path.read_text().replace(f'"frames": {COUNT}', '"frames": NaN'))
-        with pytest.raises(InputError, match=r"run\.json: damaged: done: a: frames: "):
+        with pytest.raises(InputError, match=r"run\.json: damaged: done\.a\.frames: "):
             evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
 
     def test_with_other_options_is_refused(
@@ -346,7 +346,7 @@ def test_a_run_json_with_damaged_figures_is_an_input_error_that_names_it(
     state["status"] = "running"
     state["done"][davis16.clips[0].name] |= change
     path.write_text(json.dumps(state))
-    with pytest.raises(InputError, match=r"run\.json: damaged: done: .*give --overwrite"):
+    with pytest.raises(InputError, match=r"run\.json: damaged: done\..*give --overwrite"):
         evaluate(davis16, predictor, tmp_path / "out")
     evaluate(davis16, predictor, tmp_path / "out", overwrite=True)
 

@@ -18,6 +18,7 @@ from vostool.files.claims import (
     Holder,
     claimed,
     is_alive,
+    refuse_claimed,
     refuse_to_replace,
 )
 
@@ -83,7 +84,7 @@ def test_an_id_in_another_namespace_of_processes_says_nothing(tmp_path: Path) ->
         claimed(tmp_path).__enter__()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"pid": "x"}', '{"colour": 1}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"pid": "x"}', '{"colour": 1}', "[" * 10**5])
 def test_a_damaged_claim_holds_until_it_is_old(tmp_path: Path, content: str) -> None:
     (tmp_path / CLAIM).write_text(content)
     with pytest.raises(OutputError, match="another vostool is at work"):
@@ -91,6 +92,18 @@ def test_a_damaged_claim_holds_until_it_is_old(tmp_path: Path, content: str) -> 
     os.utime(tmp_path / CLAIM, (0, 0))
     with claimed(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_claim_that_is_no_file_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / CLAIM)
+    with pytest.raises(OutputError, match="expected a file, found a link, a pipe or a folder"):
+        claimed(tmp_path).__enter__()
+    with pytest.raises(OutputError, match="expected a file"):
+        refuse_claimed(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [CLAIM]
 
 
 def test_only_one_may_take_over_a_void_claim(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.datasets.making import write_coco, write_photograph, write_video_clip
 from tests.evaluate.making import predict_truth, write_davis16, write_davis17, write_youtube
 from tests.fuzz import edits
 from tests.fuzz.edits import LARGE_NUMBERS, ODD_NUMBERS, ODD_TEXTS, ODD_VALUES, Edit, some
-from tests.fuzz.running import FOLDER_MARK, HERE, Case, run
+from tests.fuzz.running import FOLDER_MARK, HERE, TOO_SLOW, Case, run
 from tests.media.making import make_motion_jpeg, make_video
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
@@ -131,7 +131,7 @@ def make_base(folder: Path) -> list[str]:
     files = read_files(first)
     for name, arguments in EARLIER.items():
         outcome = run(Case(name, arguments, files), folder / name)
-        if outcome.code != 0 or outcome.violations:
+        if outcome.code != 0 or set(outcome.violations) - {TOO_SLOW}:  # a machine may be busy
             raise RuntimeError(f"{arguments}: {outcome}")
     return list(EARLIER)
 

@@ -39,6 +39,7 @@ from vostool.errors import EXIT_CODES, VostoolError
 from vostool.media.video import read_frames
 
 PATIENCE = 20.0  # seconds that a command may take
+TOO_SLOW = "too slow"
 HERE = "above/here"  # where a command runs: what leaves its folder is noticed above
 OUTPUT = "out"
 FOLDER_MARK = b"@folder@"  # in files, stands for the folder that a command runs in
@@ -185,7 +186,7 @@ def run(case: Case, root: Path) -> Outcome:
     log.rmdir()
     violations = [
         *([f"exception: {problem}"] if problem else wrong_words(case, code, out, err)),
-        *(["too slow"] if seconds > PATIENCE else []),
+        *([TOO_SLOW] if seconds > PATIENCE else []),
         *(f"outside of the output: {name}" for name in changed(before, snapshot(root))),
         *broken(folder / OUTPUT, given, code),
         *left(threads),

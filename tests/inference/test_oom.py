@@ -28,6 +28,7 @@ from vostool.inference.oom import MIN_SHORT_SIDE, LimitChange, Limits, fit
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow, predict
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
@@ -35,8 +36,10 @@ from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
 from vostool.preprocess import image_tensor, label_map
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import MaskedFrame, Prediction, References
-from vostool.segment.job import Job, segment
+from vostool.propagation.frame_loop import References
+from vostool.propagation.frames import MaskedFrame, Prediction
+from vostool.segment.job import Job
+from vostool.segment.run import segment
 
 CPU = torch.device("cpu")
 EVERY = References(every=1)
@@ -123,9 +126,8 @@ Run = tuple[list[tuple[Frame, Any]], list[LimitChange]]
 def run(predictor: Predictor, footage: Footage) -> Run:
     """Follow the objects from `ARRIVAL` on."""
     given = GivenMasks({ARRIVAL: footage.mask}, probe(footage.path))
-    lowered: list[LimitChange] = []
-    frames = read_frames(footage.path, ARRIVAL)
-    return list(follow(frames, given, predictor, Stopwatch(), lowered)), lowered
+    tracker, frames = Tracker(predictor=predictor), read_frames(footage.path, ARRIVAL)
+    return list(follow(frames, given, tracker, Stopwatch())), tracker.lowered
 
 
 def right(found: list[tuple[Frame, Any]], footage: Footage) -> bool:
@@ -322,9 +324,10 @@ def test_what_was_remembered_is_remembered_anew(
             cramped, correction=correction, memory_frames=3, size=96, references=references
         )
         given = GivenMasks({0: two.mask, 2: late}, probe(two.path))
-        frames = read_frames(two.path)
-        for _, prediction in predict(frames, given, model, Stopwatch(), lowered):
+        tracker, frames = Tracker(predictor=model), read_frames(two.path)
+        for _, prediction in predict(frames, given, tracker, Stopwatch()):
             yield prediction
+        lowered += tracker.lowered
 
     lowered: list[LimitChange] = []
     expected = list(masks(network, []))
@@ -369,7 +372,7 @@ class TestSegment:
     def test_reports_where_it_ended_and_how(self, two: Footage, tmp_path: Path) -> None:
         job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         report = segment(job, model_of(Own(Room(objects=1))))
-        assert report["limits"] == {
+        assert report.limits.model_dump() == {
             "size": HEIGHT,
             "objects_at_once": 1,
             "memory_frames": 8,
@@ -377,14 +380,15 @@ class TestSegment:
                 {"frame": 4, "size": HEIGHT, "objects_at_once": 1, "memory_frames": 8},
             ],
         }
-        assert report["options"]["objects_at_once"] is None
-        assert json.loads((job.output / "run.json").read_text())["limits"] == report["limits"]
+        assert report.options["objects_at_once"] is None
+        written = json.loads((job.output / "run.json").read_text())
+        assert written["limits"] == report.limits.model_dump()
 
     def test_without_want_reports_the_options(self, two: Footage, tmp_path: Path) -> None:
         job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))
         model = replace(model_of(Own(Room())), objects_at_once=5)
         limits = {"size": HEIGHT, "objects_at_once": 5, "memory_frames": 8, "lowered": []}
-        assert segment(job, model)["limits"] == limits
+        assert segment(job, model).limits.model_dump() == limits
 
     def test_gives_up_in_the_end_and_keeps_what_is_done(self, two: Footage, tmp_path: Path) -> None:
         job = Job(two.path, (f"{ARRIVAL}:{two.mask}",), tmp_path / "out", ("masks",))

@@ -5,7 +5,7 @@ from vostool.inference.placement import Placement
 from vostool.model.borders import Padding, to_multiples
 from vostool.model.encoders import MEAN
 from vostool.preprocess import image_tensor, soft_masks
-from vostool.propagation.frame_loop import Prediction
+from vostool.propagation.frames import Prediction
 
 CPU = torch.device("cpu")
 ODD = Placement((20, 30), to_multiples((20, 30), 16))

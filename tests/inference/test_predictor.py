@@ -99,7 +99,7 @@ class TestPublishedWeights:
         assert (model.size, model.references) == (96, References(every=2))
         assert model.memory_frames == memory_limit(model.network) == 3
         assert model.precision == torch.bfloat16
-        assert model.identity["settings"]["top_k"] == 7
+        assert (model.identity.settings or {})["top_k"] == 7
 
     def test_of_a_recurrent_network_get_every_frame_and_an_interval_of_their_own(
         self, files: dict[str, str]

@@ -1,6 +1,9 @@
 """A track that is written and read goes on as if it had never left."""
 
 import copy
+import gc
+import json
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 import vostool
 from tests.conftest import ARRIVAL, HEIGHT, TINY, ColourSegmenter, Picture, draw, film
 from vostool.errors import InputError, OutputError, UsageError, VostoolError
+from vostool.inference.oom import Limits
 from vostool.inference.predictor import Predictor
 from vostool.inference.saved_track import pack, read_track, unpack
 from vostool.media.video import read_frames
@@ -263,6 +268,50 @@ class TestRefusals:
         with pytest.raises(VostoolError, match="expected a track of this network"):
             other.save(saved)
         assert saved.read_bytes() == before
+
+
+def test_a_track_that_0_2_0_wrote_goes_on_bit_for_bit(
+    network: Stm, shots: Shots, saved: Path
+) -> None:
+    with safe_open(saved, framework="pt") as file:
+        header = json.loads(file.metadata()["vostool"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for frame in header["frames"]:
+        del frame["places"]
+    save_file(tensors, saved, metadata={"vostool": json.dumps(header)})
+    tracker, again = (vostool.Tracker(predictor=predictor_of(network)) for _ in range(2))
+    list(steps(tracker, shots, 0, CUT))
+    again.load(saved, pictures(shots))
+    assert all(map(np.array_equal, steps(again, shots, CUT), steps(tracker, shots, CUT)))
+
+
+def test_a_track_that_went_on_in_other_settings_can_be_saved_and_loaded(
+    network: Stm, shots: Shots, tmp_path: Path
+) -> None:
+    """Its pictures are then made at their size, though they were resized before."""
+    path, larger = tmp_path / "a.track", predictor_of(network, size=2 * HEIGHT)
+    tracker = vostool.Tracker(predictor=larger)
+    list(steps(tracker, shots, 0, 4))
+    tracker._go_on_within(Limits(HEIGHT, None, 3), 4)
+    list(steps(tracker, shots, 4, CUT))
+    tracker.save(path)
+    for predictor in (tracker.predictor, predictor_of(network, memory_frames=2)):
+        tracker = vostool.Tracker(predictor=predictor)
+        tracker.load(path, pictures(shots))
+        tracker.save(path)
+    tracker.load(path, pictures(shots))
+    assert tracker.frames == CUT
+
+
+def test_what_waits_to_be_written_holds_no_memory_bank(network: Stm, shots: Shots) -> None:
+    tracker = vostool.Tracker(predictor=predictor_of(network))
+    list(steps(tracker, shots, 0, CUT))
+    waiting, group = tracker.snapshot(), weakref.ref(tracker.track.groups[0])
+    assert group() is not None
+    del tracker
+    gc.collect()
+    assert group() is None
+    assert waiting.frames
 
 
 def test_a_track_without_frames_can_be_written(network: Stm, shots: Shots, tmp_path: Path) -> None:

@@ -110,11 +110,13 @@ def test_a_pixel_format_that_cannot_be_converted_is_an_error_that_names_it() -> 
         present(VideoFrame(64, 48, "rgb4"))
 
 
-def test_a_picture_of_another_size_is_scaled_to_the_first_ones() -> None:
+def test_a_picture_of_another_size_is_scaled_to_the_first_ones_with_a_warning() -> None:
     presenter = Presenter(PATH)
     for width, height in ((60, 40), (30, 20), (90, 90)):
         stored = VideoFrame.from_ndarray(np.full((height, width, 3), ORANGE, np.uint8))
         assert presenter.present(stored).shape == (40, 60, 3)
+    (warning,) = presenter.warnings
+    assert "change from 60x40 to 30x20; all are scaled to the first one's size" in warning
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.datasets.sequences import load_pair
 from vostool.errors import InputError
 from vostool.media import image as image_module
 from vostool.media.image import FORMATS, MAX_PIXELS, read_image, stored_mode
@@ -76,24 +75,16 @@ class TestOrientation:
         stored.save(tmp_path / "turned.png", exif=exif(orientation))
         assert (read_image(tmp_path / "turned.tif") == read_image(tmp_path / "turned.png")).all()
 
-    def test_is_the_same_for_training_and_for_a_folder_of_frames(self, tmp_path: Path) -> None:
-        path = tmp_path / "turned.png"
-        Image.fromarray(gradient()).save(path, exif=exif(QUARTER_TURN))
-        frame = next(read_frames(tmp_path))
-        image, _ = load_pair(path, None, short_side=8)
-        assert (image.permute(1, 2, 0).numpy() == frame.rgb).all()
-
 
 class TestDepth:
     @pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
-    def test_of_16_bits_becomes_8_for_training_as_for_a_folder_of_frames(
+    def test_of_16_bits_becomes_8_in_a_folder_of_frames_too(
         self, tmp_path: Path, suffix: str
     ) -> None:
         path = tmp_path / f"deep.{suffix}"
         Image.fromarray(np.full((8, 12), 30000, np.uint16)).save(path)
         assert (read_image(path) == 117).all()
         assert (next(read_frames(tmp_path)).rgb == 117).all()
-        assert (load_pair(path, None, 8)[0] == 117).all()
 
     def test_of_16_bits_in_the_other_byte_order_is_read_alike(self, tmp_path: Path) -> None:
         values = np.full((8, 12), 30000, ">u2")

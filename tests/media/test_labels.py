@@ -106,6 +106,19 @@ class TestSeveralObjects:
         image = indexed(np.where(map_of(1) > 0, 0, 1).astype(np.uint8), white_first)
         assert (to_labels(image) == (map_of(1) > 0)).all()
 
+    def test_are_colours_if_the_first_of_the_palette_is_one_on_a_transparent_ground(self) -> None:
+        image = indexed(
+            np.array([2, 0, 1], np.uint8)[map_of(1, 2)], bytes([250, 0, 0, 0, 0, 250, 9, 9, 9])
+        )
+        image.info["transparency"] = 2
+        assert (to_labels(image) == np.array([0, 2, 1])[map_of(1, 2)]).all()
+
+    def test_are_indices_if_the_first_of_the_palette_is_the_transparent_ground(self) -> None:
+        image = indexed(map_of(1, 2), bytes([255, 255, 255, 0, 0, 250, 250, 0, 0]))
+        image.info["transparency"] = bytes([0, 255, 255])  # Pillow warns when it drops these
+        assert (to_labels(image) == map_of(1, 2)).all()
+        assert (to_labels(image.convert("RGBA")) == map_of(1, 2)).all()
+
     def test_have_255_beside_them_as_void(self) -> None:
         assert read(map_of(1, 2, 255)) == [0, 1, 2]
         assert seen(indexed(map_of(1, 255))) == [0, 1]

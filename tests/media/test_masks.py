@@ -7,11 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.errors import MaskError, OutputError, UsageError
+from vostool.errors import MaskError, OutputError
 from vostool.media.masks import (
     PALETTE,
     encode_mask,
-    parse_mask_options,
     read_mask,
     read_values,
     write_mask,
@@ -86,80 +85,6 @@ class TestRefusals:
         write_mask(tmp_path / "m.png", np.zeros((4, 4), np.uint8))
         assert "expected at least one object" in self.refusal(tmp_path / "m.png")
         assert not read_mask(tmp_path / "m.png", allow_empty=True).any()
-
-
-class TestOptions:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        for name in ("00000.png", "late_00120.png", "007.png", ".hidden.png", "notes.txt"):
-            (tmp_path / name).touch()
-        return tmp_path
-
-    def test_a_mask_alone_is_for_the_first_frame(self, folder: Path) -> None:
-        mask = folder / "007.png"
-        assert parse_mask_options([str(mask)]) == {0: mask}
-        assert parse_mask_options([str(mask)], start=30) == {30: mask}
-
-    def test_a_number_names_the_frame(self, folder: Path) -> None:
-        first, late = folder / "00000.png", folder / "007.png"
-        assert parse_mask_options([f"120:{late}", str(first)]) == {0: first, 120: late}
-
-    def test_a_folder_goes_by_the_numbers_its_names_end_in(self, folder: Path) -> None:
-        masks = parse_mask_options([str(folder)])
-        assert list(masks) == [0, 7, 120]
-        assert masks[120].name == "late_00120.png"
-
-    def test_for_a_folder_of_frames_the_names_must_match(self, folder: Path) -> None:
-        (folder / "late_00120.png").unlink()
-        masks = parse_mask_options([str(folder)], frame_names=["000", "00000", "007"])
-        assert {frame: path.name for frame, path in masks.items()} == {1: "00000.png", 2: "007.png"}
-        with pytest.raises(MaskError, match=r"00000\.png: there is no frame named 00000"):
-            parse_mask_options([str(folder)], frame_names=["007"])
-
-    @pytest.mark.parametrize("spec", ["missing.png", "12:missing.png"])
-    def test_a_missing_mask_is_refused(self, spec: str) -> None:
-        with pytest.raises(MaskError, match=r"missing\.png: no such mask file"):
-            parse_mask_options([spec])
-
-    @pytest.mark.parametrize("spec", ["n" * 300 + ".png", "12:" + "n" * 300 + ".png"])
-    def test_a_name_that_no_file_can_have_is_refused(self, spec: str) -> None:
-        with pytest.raises(MaskError, match=r"n\.png: no such mask file"):
-            parse_mask_options([spec])
-
-    def test_an_empty_name_is_not_the_working_directory(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(folder)
-        with pytest.raises(UsageError, match="found an empty name"):
-            parse_mask_options([""])
-
-    def test_a_number_of_thousands_of_digits_is_refused(self, folder: Path) -> None:
-        with pytest.raises(UsageError, match="expected a frame number, found one of 5000 digits"):
-            parse_mask_options([f"{'9' * 5000}:{folder / '007.png'}"])
-
-    def test_a_folder_is_read_without_what_systems_leave_in_it(self, folder: Path) -> None:
-        for name in ("._00000.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
-            (folder / name).write_bytes(b"\0")
-        (folder / "00003.PNG").touch()
-        assert list(parse_mask_options([str(folder)])) == [0, 3, 7, 120]
-
-    def test_two_masks_for_a_frame_are_refused(self, folder: Path) -> None:
-        with pytest.raises(UsageError, match=r"frame 7 has two masks: .*007\.png and .*007\.png"):
-            parse_mask_options([str(folder), f"7:{folder / '007.png'}"])
-
-    def test_a_folder_for_one_frame_is_refused(self, folder: Path) -> None:
-        with pytest.raises(UsageError, match="found a folder"):
-            parse_mask_options([f"7:{folder}"])
-
-    def test_a_folder_without_masks_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "notes.txt").touch()
-        with pytest.raises(MaskError, match="expected masks such as"):
-            parse_mask_options([str(tmp_path)])
-
-    def test_a_name_without_number_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "mask.png").touch()
-        with pytest.raises(MaskError, match="ends in a frame number"):
-            parse_mask_options([str(tmp_path)])
 
 
 class TestValuesForEvaluation:

@@ -115,6 +115,13 @@ class TestTimes:
         write(tmp_path / "o.mp4", [Fraction(0), Fraction(1), Fraction(3, 2)])
         assert probe(tmp_path / "o.mp4").seconds == pytest.approx(1.54)
 
+    def test_end_after_the_last_step_if_the_rate_is_the_mean_over_a_pause(
+        self, tmp_path: Path
+    ) -> None:
+        times = [Fraction(0), Fraction(1, 25), Fraction(60), Fraction(60) + Fraction(1, 25)]
+        write(tmp_path / "pause.mp4", times, Fraction(1, 15))
+        assert probe(tmp_path / "pause.mp4").seconds == pytest.approx(60.08)
+
     def test_end_after_the_last_step_if_the_rate_is_unknown(self, tmp_path: Path) -> None:
         write(tmp_path / "o.mp4", [Fraction(0), Fraction(1), Fraction(3, 2)], rate=None)
         assert probe(tmp_path / "o.mp4").seconds == pytest.approx(2)

@@ -117,6 +117,11 @@ class TestRefusals:
             {"backbone": "vgg"},
             {"key_channels": -1},
             {"short_side": 20_000},
+            {"value_channels": 2**63},
+            {"decoder_channels": [16, 8, 10**30]},
+            {"decoder_channels": [16, 8, 0]},
+            {"top_k": 2**31},
+            {"kernel_sigma": float("inf")},
             {"unheard_of": 1},
             [],
             None,
@@ -176,8 +181,8 @@ class TestRefusals:
         assert "size mismatch" in refusal(path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000  # kB
 
-    @pytest.mark.parametrize("kind", [torch.int16, torch.complex64])
-    def test_weights_that_are_no_floating_point_numbers(
+    @pytest.mark.parametrize("kind", [torch.int16, torch.complex64, torch.float8_e4m3fn])
+    def test_weights_that_are_no_plain_floating_point_numbers(
         self, kind: torch.dtype, saved: Path, tmp_path: Path
     ) -> None:
         def convert(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:

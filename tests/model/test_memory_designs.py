@@ -156,4 +156,4 @@ def test_an_unknown_design_in_a_recipe_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_help_lists_the_designs(vostool: Call) -> None:  # noqa: F811
     words = vostool("segment", "-h").out.replace("│", " ").split()
-    assert f"memory bank: {', '.join(MEMORIES)}." in " ".join(words)
+    assert f"built-in network: {', '.join(MEMORIES)} (" in " ".join(words)

@@ -10,15 +10,8 @@ from vostool.model.interface import Segmenter
 from vostool.model.memory import StackedMemory
 from vostool.model.stm import Stm, StmMemory
 from vostool.propagation.correction import Goal, GradientCorrection
-from vostool.propagation.frame_loop import (
-    REFERENCE_SETS,
-    Annotation,
-    FrameLoop,
-    Prediction,
-    References,
-    Track,
-    propagate,
-)
+from vostool.propagation.frame_loop import REFERENCE_SETS, FrameLoop, References, Track, propagate
+from vostool.propagation.frames import Annotation, Prediction
 
 Shape = tuple[int, int]
 Seen = tuple[int, Tensor]  # a frame's number, and the masks it was remembered with

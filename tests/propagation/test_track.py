@@ -14,13 +14,13 @@ from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import (
     REFERENCE_SETS,
-    Annotation,
     FrameLoop,
     References,
     Track,
     propagate,
     replay,
 )
+from vostool.propagation.frames import Annotation
 
 CAPACITY = 3
 Loop = FrameLoop[Any, Any]

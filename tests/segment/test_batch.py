@@ -45,6 +45,7 @@ class TestTheTable:
             ((), "expected a header such as video,mask"),
             (("video,mask",), "a line for each video"),
             (("video,mask,colour", "a,b,red"), "found 'colour'"),
+            (("video;mask", "a;b"), "with commas between them, found 'video;mask'"),
             (("video,mask", "a.mp4,"), ":2: expected a mask, found none"),
             (("mask,start", "a.png,1"), ":2: expected a video, found none"),
             (("video,mask,end", "a,b,soon"), "expected a frame number as end, found soon"),
@@ -186,7 +187,7 @@ class TestABatch:
                 raise cause
             return media_probe(path)
 
-        monkeypatch.setattr("vostool.segment.job.probe", probe)
+        monkeypatch.setattr("vostool.segment.run.probe", probe)
         model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
         outcome = vostool("segment", "--batch", table, "-o", "all", *model)
         assert outcome.code == (3 if isinstance(cause, OSError) else 1)

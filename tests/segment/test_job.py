@@ -35,8 +35,10 @@ from vostool.media.writer import VideoWriter
 from vostool.model.stm import Stm
 from vostool.model.weights import sha256
 from vostool.propagation.frame_loop import References
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
 from vostool.segment.output import default_output
+from vostool.segment.report import RunReport
+from vostool.segment.run import segment
 from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
@@ -61,9 +63,9 @@ def job(video: Footage, tmp_path: Path) -> Job:
     return Job(video.path, (str(video.mask),), tmp_path / "out")
 
 
-def messages(report: dict[str, Any]) -> list[str]:
+def messages(report: RunReport) -> list[str]:
     """Return the warnings of a report, without their codes."""
-    return [warning["message"] for warning in report["warnings"]]
+    return [warning.message for warning in report.warnings]
 
 
 def masks_of(job: Job) -> dict[str, Picture]:
@@ -74,7 +76,8 @@ def masks_of(job: Job) -> dict[str, Picture]:
 
 def content(folder: Path) -> set[str]:
     """Return the names of all files in a folder, however deep."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {str(path) for path in found if path.parts[0] != ".state"}
 
 
 def report_of(job: Job) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class TestMasks:
     def test_keep_the_ids_given(self, job: Job, predictor: Predictor, video: Footage) -> None:
         write_mask(video.mask, video.labels[0] * 200)
         report = segment(job, predictor)
-        assert report["objects"] == [200]
+        assert report.objects == [200]
         assert all(np.unique(labels).tolist() == [0, 200] for labels in masks_of(job).values())
 
     def test_on_the_annotated_frame_are_those_given(
@@ -123,7 +126,7 @@ class TestMasks:
         write_mask(tmp_path / "late.png", late)
         masks = (str(two.mask), f"{ARRIVAL}:{tmp_path / 'late.png'}")
         job = Job(two.path, masks, tmp_path / "out")
-        assert segment(job, predictor)["objects"] == [1, 2]
+        assert segment(job, predictor).objects == [1, 2]
         for index, (labels, truth) in enumerate(
             zip(masks_of(job).values(), two.labels, strict=True)
         ):
@@ -153,7 +156,7 @@ class TestRanges:
         assert list(found) == [f"{index:05d}.png" for index in range(2, 6)]
         for labels, truth in zip(found.values(), video.labels[2:], strict=False):
             assert jaccard(truth == 1, labels == 1) > RIGHT
-        assert report["frames"] == 4
+        assert report.frames == 4
         assert len(list(read_frames(job.output / "overlay.mp4"))) == 4
 
     def test_count_late_masks_from_the_beginning_of_the_video(
@@ -202,7 +205,7 @@ class TestFolders:
         assert list(masks_of(job)) == ["img_0.png", "img_10.png", "img_20.png", "img_30.png"]
         for index, labels in enumerate(masks_of(job).values()):
             assert (labels == draw(index)[1]).all()
-        assert report["input"]["codec"] == "png"
+        assert report.input.codec == "png"
 
     def test_find_their_masks_by_the_names_of_the_frames(
         self, frames: Path, job: Job, predictor: Predictor, tmp_path: Path
@@ -226,7 +229,7 @@ class TestFolders:
         self, frames: Path, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         report = segment(replace(job, video=frames, start=1, masks=(f"1:{video.mask}",)), predictor)
-        assert report["frame_names"] == ["img_10", "img_20", "img_30"]
+        assert report.frame_names == ["img_10", "img_20", "img_30"]
         (job.output / "masks" / "mine.png").write_bytes(b"precious")
         segment(replace(job, end=2, overwrite=True), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1), "masks/mine.png"}
@@ -248,6 +251,17 @@ class TestFolders:
         assert "1 pictures are passed over, as their kinds cannot be read: raw.tga" in passed
         assert "beside 4 png files, these are taken for frames too: preview.jpg" in kinds
 
+    def test_whose_frames_hold_several_pictures_are_told_by_a_warning(
+        self, tmp_path: Path, job: Job, predictor: Predictor
+    ) -> None:
+        (tmp_path / "animated").mkdir()
+        first, *others = (Image.fromarray(draw(index)[0]) for index in range(3))
+        first.save(tmp_path / "animated" / "0.gif", save_all=True, append_images=others)
+        report = segment(replace(job, video=tmp_path / "animated"), predictor)
+        assert report.frames == 1
+        (warning,) = messages(report)
+        assert "0.gif: holds 3 pictures, the first is taken" in warning
+
 
 class TestGivenMasks:
     def folder(self, tmp_path: Path, masks: dict[str, Picture]) -> str:
@@ -266,7 +280,7 @@ class TestGivenMasks:
         report = segment(replace(job, masks=(given,)), predictor)
         found = [labels.any() for labels in masks_of(job).values()]
         assert found == [False, False, True, True, True, False, True, True]
-        assert report["warnings"] == []
+        assert report.warnings == []
 
     def test_all_black_everywhere_are_refused(
         self, job: Job, predictor: Predictor, tmp_path: Path
@@ -300,6 +314,21 @@ class TestGivenMasks:
         assert len(warnings) == 6
         assert "0.png: object 1 covers " in warnings[0]
         assert warnings[-1] == "3 more warnings of this kind about masks"
+
+    def test_of_single_objects_are_followed_as_one_of_all_is(
+        self, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        two = film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
+        truth = two.labels[ARRIVAL]
+        for id_ in (1, 2):
+            write_mask(tmp_path / f"{id_}.png", np.where(truth == id_, np.uint8(1), np.uint8(0)))
+        write_mask(two.mask, truth)
+        both = Job(two.path, (str(two.mask),), tmp_path / "both", start=ARRIVAL)
+        masks = tuple(f"{id_}@{tmp_path / f'{id_}.png'}" for id_ in (1, 2))
+        each = replace(both, masks=masks, output=tmp_path / "each")
+        assert segment(both, predictor).objects == segment(each, predictor).objects == [1, 2]
+        pairs = zip(masks_of(both).values(), masks_of(each).values(), strict=True)
+        assert all((one == other).all() for one, other in pairs)
 
     def test_with_soft_edges_are_taken_with_a_threshold(
         self, job: Job, predictor: Predictor, tmp_path: Path
@@ -342,7 +371,7 @@ class TestTheOverlay:
     def test_may_be_left_out(self, job: Job, predictor: Predictor) -> None:
         report = segment(replace(job, outputs=("masks",)), predictor)
         assert content(job.output) == {"run.json", *names(*range(FRAMES))}
-        assert report["overlay"] is None
+        assert report.outputs["overlay"] is None
 
     def test_may_be_joined_by_cut_outs(
         self, job: Job, predictor: Predictor, video: Footage
@@ -350,7 +379,7 @@ class TestTheOverlay:
         report = segment(replace(job, outputs=tuple(WRITERS)), predictor)
         cuts = sorted((job.output / "cutouts").iterdir())
         assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
-        assert report["cutouts"] == str(job.output / "cutouts")
+        assert report.outputs["cutouts"] == str(job.output / "cutouts")
         for cut, frame, labels in zip(
             cuts, read_frames(video.path), masks_of(job).values(), strict=True
         ):
@@ -373,13 +402,13 @@ class TestTheOverlay:
         report = segment(replace(job, outputs=("overlay",)), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4"}
         assert not (job.output / "masks").exists()
-        assert report["masks"] is None
+        assert report.outputs["masks"] is None
 
 
 class TestTheReport:
     def test_is_returned_and_written_alike(self, job: Job, predictor: Predictor) -> None:
         report = segment(job, predictor)
-        assert json.loads(json.dumps(report, default=str)) == report_of(job)
+        assert json.loads(report.model_dump_json()) == report_of(job)
 
     def test_tells_all_that_is_needed_to_repeat_the_run(
         self, job: Job, predictor: Predictor, weights: Path, video: Footage
@@ -406,21 +435,19 @@ class TestTheReport:
 
     def test_tells_how_fast_it_was(self, job: Job, predictor: Predictor) -> None:
         report = segment(job, predictor)
-        seconds, speed = report["seconds"], report["fps"]
-        assert 0 < seconds["network"] <= seconds["total"]
-        assert speed["network"] >= speed["end_to_end"] > 0
-        assert speed["end_to_end"] == pytest.approx(FRAMES / seconds["total"], rel=0.1)
+        seconds, speed = report.seconds, report.fps
+        assert 0 < seconds.network <= seconds.total
+        assert speed.network is not None and speed.end_to_end is not None
+        assert speed.network >= speed.end_to_end > 0
+        assert speed.end_to_end == pytest.approx(FRAMES / seconds.total, rel=0.1)
 
     def test_warns_of_a_mask_that_the_video_never_reached(
         self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
         report = segment(replace(job, masks=(*job.masks, f"99:{video.mask}")), predictor)
-        assert report["warnings"] == [
-            {
-                "code": "mask_not_reached",
-                "message": "the video ended before frame 99, which has a mask",
-            }
-        ]
+        (warning,) = report.warnings
+        assert warning.code == "mask_not_reached"
+        assert warning.message == "the video ended before frame 99, which has a mask"
 
 
 def test_progress_is_told_frame_by_frame(job: Job, predictor: Predictor) -> None:
@@ -436,7 +463,9 @@ class TestAnOlderResult:
     def test_is_not_overwritten(self, name: str, job: Job, predictor: Predictor) -> None:
         (job.output / name).parent.mkdir(parents=True, exist_ok=True)
         (job.output / name).write_bytes(b"precious")
-        with pytest.raises(OutputError, match="exists already; choose another -o or give --over"):
+        with pytest.raises(
+            OutputError, match="exists already; --resume goes on with it; else choose"
+        ):
             segment(job, predictor)
         assert content(job.output) == {name}
         assert (job.output / name).read_bytes() == b"precious"
@@ -453,7 +482,7 @@ class TestAnOlderResult:
         for name in ("overlay.part.mp4", "overlay.mp4.part", "masks/00001.png.part"):
             (job.output / name).write_bytes(b"half")
         report = segment(replace(job, overwrite=True), predictor)
-        assert content(job.output) == {"run.json", "overlay.mp4", *names(*range(report["frames"]))}
+        assert content(job.output) == {"run.json", "overlay.mp4", *names(*range(report.frames))}
 
     def test_stays_if_there_is_nothing_to_put_in_its_place(
         self, job: Job, predictor: Predictor

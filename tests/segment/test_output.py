@@ -1,19 +1,24 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import FRAMES, Footage
+from tests.segment.test_report import OLD
 from vostool.errors import OutputError
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.states import States
 from vostool.media.video import probe, read_frames
-from vostool.segment.output import Output, read_report, results_in
+from vostool.segment.output import Output, results_in
+from vostool.segment.report import RunReport, read_report
 from vostool.segment.writers import WRITERS, Source
 
-RUNNING: dict[str, Any] = {"status": "running"}
+RUNNING = RunReport.model_validate({**OLD, "status": "running"})
 
 
 def output_of(video: Footage, folder: Path, *names: str) -> Output:
-    return Output(folder, names or tuple(WRITERS), Source(video.path, probe(video.path)))
+    info = probe(video.path)
+    states = States(folder, video.path, 0, GivenMasks({0: video.mask}, info))
+    return Output(folder, names or tuple(WRITERS), Source(video.path, info), states)
 
 
 def write(output: Output, video: Footage, count: int = FRAMES, resume: int = 0) -> None:
@@ -77,13 +82,6 @@ def test_a_folder_lost_to_another_run_is_written_no_more(video: Footage, tmp_pat
         output._claim._lost.set()
         output.add(next(read_frames(video.path)), video.labels[0])
     assert not (tmp_path / "masks").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 10**5])
-def test_what_is_no_report_is_none(tmp_path: Path, content: bytes) -> None:
-    assert read_report(tmp_path) is None
-    (tmp_path / "run.json").write_bytes(content)
-    assert read_report(tmp_path) is None
 
 
 def test_a_report_and_every_output_are_results(tmp_path: Path) -> None:

@@ -31,25 +31,25 @@ from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import REFERENCE_SETS, Annotation, References, propagate
+from vostool.propagation.frame_loop import REFERENCE_SETS, References, propagate
+from vostool.propagation.frames import Annotation
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.loop import (
     forward,
-    learning_rate,
     remembered_frames,
     take_step,
     train,
     unroll,
 )
+from vostool.train.optimizer import learning_rate, make_optimizer
 from vostool.train.recipe import Recipe
 from vostool.train.sampler import draw_batch
 from vostool.train.state import (
     Run,
     export_run,
-    make_optimizer,
     read_checkpoint,
     run_with,
     start_run,

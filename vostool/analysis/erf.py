@@ -37,7 +37,7 @@ from vostool.files import output_folder
 from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, annotation_of
-from vostool.inference.reports import Network
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -132,7 +132,7 @@ def read_inputs(plan: ErfPlan, predictor: Predictor, given: GivenMasks) -> ErfIn
     if set(plan.frames) <= set(plan.truth):
         labelled = ((frame, None) for frame in pictures)
     else:
-        labelled = iter(follow(pictures, given, predictor, Stopwatch()))
+        labelled = iter(follow(pictures, given, Tracker(predictor=predictor), Stopwatch()))
     wanted = {plan.mask_frame, *plan.frames}
     taken = {frame.index: (frame, labels) for frame, labels in labelled if frame.index in wanted}
     missing = wanted - set(taken)
@@ -193,7 +193,7 @@ def describe(
     output, first = plan.job.output, predictors[0]
     return ErfReport(
         versions={"vostool": __version__, "torch": torch.__version__},
-        networks=[Network(**predictor.identity) for predictor in predictors],
+        networks=[predictor.identity for predictor in predictors],
         options={
             **asdict(replace(plan.job, frame=plan.main)),
             "device": str(first.device),

@@ -10,7 +10,7 @@ from vostool import defaults
 from vostool.errors import UsageError
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
-from vostool.media.masks import parse_mask_options
+from vostool.media.mask_options import parse_mask_options
 from vostool.media.video import probe
 
 

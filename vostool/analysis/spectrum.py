@@ -29,10 +29,10 @@ from vostool.files import output_folder
 from vostool.files.claims import refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.reports import Network
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import list_files
-from vostool.media.masks import parse_mask_options
+from vostool.media.mask_options import parse_mask_options
 from vostool.media.video import probe, read_undamaged
 from vostool.progress import ProgressCallback, no_progress
 
@@ -123,7 +123,7 @@ def measure(
     given = GivenMasks(parse_mask_options([mask]), probe(video))
     warnings += given.warnings
     frames = read_undamaged(video, 0, end, warnings)
-    with closing(predict(frames, given, predictor, Stopwatch())) as predictions:
+    with closing(predict(frames, given, Tracker(predictor=predictor), Stopwatch())) as predictions:
         for frame, prediction in predictions:  # noqa: B007
             if prediction.uncorrected is not None:
                 yield from (
@@ -184,7 +184,7 @@ def describe(
     assert predictor.correction is not None
     return SpectrumReport(
         versions={"vostool": __version__, "torch": torch.__version__},
-        network=Network(**predictor.identity),
+        network=predictor.identity,
         options={
             **asdict(job),
             "device": str(predictor.device),

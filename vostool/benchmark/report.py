@@ -6,7 +6,7 @@ Speeds are in frames per second, stages in milliseconds per frame, memory in MB 
 from typing import Any
 
 from vostool.files.documents import Document
-from vostool.inference.reports import Network
+from vostool.inference.reports import LimitsReached, Network
 
 
 class BenchDevice(Document):
@@ -72,7 +72,7 @@ class BenchReport(Document):
     threads: int
     network: Network
     options: dict[str, Any]
-    limits: dict[str, Any]  # lower than the options where memory ran out
+    limits: LimitsReached  # lower than the options where memory ran out
     clip: BenchClip
     fps: Rates
     stages: dict[str, float]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,14 +35,15 @@ from vostool.device import (
 )
 from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
-from vostool.inference.reports import Network
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.preprocess import Size
 from vostool.progress import ProgressCallback, no_progress
 from vostool.propagation.frame_loop import References
 from vostool.segment.demo import render_demo
-from vostool.segment.job import Job, segment
+from vostool.segment.job import Job
+from vostool.segment.report import RunReport
+from vostool.segment.run import segment
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def bench(
 
 def run_passes(
     job: BenchJob, passes: Sequence[tuple[str, Predictor]], progress: ProgressCallback
-) -> list[dict[str, Any]]:
+) -> list[RunReport]:
     """Return the reports of segmenting a job's clip with one predictor after another."""
     reports = []
     device = passes[0][1].device
@@ -102,7 +102,7 @@ def run_passes(
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         for number, (words, each) in enumerate(passes):
-            run = Job(video, masks, Path(folder) / f"pass-{number}", end=job.frames)
+            run = Job(video, masks, Path(folder) / f"pass-{number}", end=job.frames, states=False)
             shown = counted(progress, number, len(passes), words)
             reports.append(segment(run, each, shown))
     return reports
@@ -111,7 +111,7 @@ def run_passes(
 def describe(
     job: BenchJob,
     predictor: Predictor,
-    reports: Sequence[dict[str, Any]],
+    reports: Sequence[RunReport],
     clock: StageClock,
     memory: PeakMemory,
 ) -> BenchReport:
@@ -119,10 +119,10 @@ def describe(
     *runs, last = reports
     clip = BenchClip(
         video=str(job.video) if job.video else None,
-        width=last["input"]["width"],
-        height=last["input"]["height"],
-        frames=last["frames"],
-        objects=len(last["objects"]),
+        width=last.input.width,
+        height=last.input.height,
+        frames=last.frames,
+        objects=len(last.objects),
     )
     rates, stages = speeds(runs), stage_times(clock, last)
     frame = frame_cost(predictor, clip)
@@ -131,17 +131,17 @@ def describe(
     ceilings = ceilings_of(predictor)
     convolution = ceilings[precision_name(predictor.precision)].convolution
     return BenchReport(
-        versions=last["versions"],
+        versions=last.versions,
         device=BenchDevice(name=str(predictor.device), hardware=hardware_name(predictor.device)),
         threads=torch.get_num_threads(),
-        network=Network(**predictor.identity),
+        network=predictor.identity,
         options=predictor.options,
-        limits=last["limits"],
+        limits=last.limits,
         clip=clip,
         fps=rates,
         stages=stages,
         memory=memory,
-        warnings=[warning["message"] for warning in last["warnings"]],
+        warnings=[warning.message for warning in last.warnings],
         frame=frame,
         gflop_per_second=round(reached, 1),
         ceiling={name: each.rounded() for name, each in ceilings.items()},
@@ -183,11 +183,11 @@ def counted(progress: ProgressCallback, number: int, passes: int, words: str) ->
     return report
 
 
-def speeds(runs: Sequence[dict[str, Any]]) -> Rates:
+def speeds(runs: Sequence[RunReport]) -> Rates:
     """Return the frames per second of passes: the medians, their ratio, and all of them."""
     each = {
-        "network": [run["frames"] / run["seconds"]["network"] for run in runs],
-        "end_to_end": [run["frames"] / run["seconds"]["total"] for run in runs],
+        "network": [run.frames / run.seconds.network for run in runs],
+        "end_to_end": [run.frames / run.seconds.total for run in runs],
     }
     network, end_to_end = (median(rates) for rates in each.values())
     return Rates(
@@ -198,18 +198,18 @@ def speeds(runs: Sequence[dict[str, Any]]) -> Rates:
     )
 
 
-def stage_times(clock: StageClock, report: dict[str, Any]) -> dict[str, float]:
+def stage_times(clock: StageClock, report: RunReport) -> dict[str, float]:
     """Return milliseconds per frame of a timed pass, by stage.
 
     The network's are those of the clock and "other" (aggregation, reading the given masks);
     "media" is what decoding, upsampling to labels and writing add, as far as no thread hides it.
     """
-    network, total = report["seconds"]["network"], report["seconds"]["total"]
+    network, total = report.seconds.network, report.seconds.total
     # the report rounds to milliseconds, so that a short rest may come out below 0
     other = max(0.0, network - sum(clock.seconds.values()))
     media = max(0.0, total - network)
     seconds = {**clock.seconds, "other": other, "network": network, "media": media, "total": total}
-    return {name: round(1000 * each / report["frames"], 3) for name, each in seconds.items()}
+    return {name: round(1000 * each / report.frames, 3) for name, each in seconds.items()}
 
 
 def peak_memory(device: torch.device) -> PeakMemory:

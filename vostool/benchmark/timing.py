@@ -7,6 +7,7 @@ unchanged, and so are the masks.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from vostool.device import synchronize
 from vostool.inference.predictor import Predictor
-from vostool.model.interface import Segmenter
+from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
 from vostool.propagation.correction import Goal, GradientCorrection
 
 STAGES = ("encode", "memorize", "segment", "correct")  # the calls that are timed
@@ -52,6 +53,18 @@ class TimedSegmenter:
     def __init__(self, segmenter: Segmenter[Any, Any], clock: StageClock) -> None:
         self._segmenter, self._clock = segmenter, clock
         self.stride = segmenter.stride
+
+    @property
+    def memory_frames(self) -> int | None:
+        """The limit of its memory bank, if it has one; see `LimitedMemory`."""
+        return memory_limit(self._segmenter)
+
+    @memory_frames.setter
+    def memory_frames(self, most: int | None) -> None:
+        limited = copy(self._segmenter)  # others may share it
+        if isinstance(limited, LimitedMemory):
+            limited.memory_frames = most
+        self._segmenter = limited
 
     def encode(self, image: Tensor) -> Any:
         """See `Segmenter.encode`."""

@@ -4,19 +4,22 @@ stdout carries the result only; messages and progress go to stderr. Nothing heav
 before a command runs, so that --help and shell completion answer at once.
 """
 
+import re
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
 
 from vostool.cli.bench import bench
+from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.options import MASK_REMEDY
 from vostool.cli.printing import (
     error_document,
-    escape_unencodable,
+    guarded_streams,
     is_given,
     library_warnings,
     one_line,
@@ -26,7 +29,7 @@ from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
 from vostool.cli.weights import weights
-from vostool.errors import EXIT_CODES, InputError, UsageError, VostoolError
+from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, VostoolError
 
 # whatever Typer raises for a wrong command line; each release has its own module for it
 TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -40,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, train, erf, spectrum, bench):
+for command in (segment, train, erf, spectrum, bench, doctor):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 app.add_typer(weights, name="weights")
@@ -73,10 +76,17 @@ def main() -> None:
     With --json a command that fails prints a JSON document too. Unforeseen exceptions keep
     their traceback (1).
     """
-    escape_unencodable()
+    with guarded_streams():
+        run()
+
+
+def run() -> None:
+    """Run the command line with streams that are guarded."""
     try:
+        refuse_empty_arguments()
         with library_warnings():
             code = app(prog_name="vostool", standalone_mode=False)
+        sys.stdout.flush()  # or Python does so at its end, when it is too late to report
     except TyperUsageError as error:
         refuse(error)
     except VostoolError as error:
@@ -95,6 +105,18 @@ def main() -> None:
         sys.exit(code)
 
 
+def refuse_empty_arguments() -> None:
+    """Raise UsageError for an empty argument, as of an unset variable of a shell.
+
+    As a path it would be the working directory.
+    """
+    before = "vostool"
+    for argument in sys.argv[1:]:
+        if argument == "" or re.fullmatch(r"--[\w-]+=", argument):
+            raise UsageError(f"{argument or before}: expected a value, found an empty one")
+        before = argument
+
+
 def refuse(error: Exception) -> NoReturn:
     """Report a command line that Typer refuses, and exit."""
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -111,6 +133,8 @@ def refuse(error: Exception) -> NoReturn:
 def fail(message: str, code: int, kind: str) -> NoReturn:
     """Print an error as one line, and as a JSON document if requested, and exit."""
     print(f"vostool: {one_line(message)}", file=sys.stderr)
-    if is_given("--json"):
-        print_json(error_document(message, code, kind))
+    with suppress(OutputError):  # this error came first
+        if is_given("--json"):
+            print_json(error_document(message, code, kind))
+        sys.stdout.flush()
     sys.exit(code)

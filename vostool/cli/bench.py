@@ -25,7 +25,7 @@ def bench(
     mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="MASK.png for the first frame of VIDEO, as segment takes it. Repeatable.",
+            help="Mask of the first frame of VIDEO, as for segment. Repeatable.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -33,25 +33,25 @@ def bench(
     objects: Annotated[
         int | None,
         typer.Option(
-            help="Cut the demo clip's mask into N objects: horizontal bands of the same area.",
+            help="Split the demo clip's mask into N objects, horizontal bands of equal area; "
+            "1 unless given.",
             rich_help_panel="Input",
-            show_default="1",
+            show_default=False,
         ),
     ] = None,
     frames: Annotated[
         int, typer.Option(min=2, help="Use at most N frames.", rich_help_panel="Input")
     ] = 50,
-    repeat: Annotated[
-        int, typer.Option(min=1, help="Measure N times, and report the medians.")
-    ] = 3,
+    repeat: Annotated[int, typer.Option(min=1, help="Measure N times and report the medians.")] = 3,
     as_json: AsJson = False,
     quiet: Quiet = False,
     *,
     model: "ModelOptions",
 ) -> None:
-    """Measure how fast this machine runs the tool, and what it could reach.
+    """Measure how fast this machine runs the tool, and the peak speed of its hardware.
 
-    Prints frames per second, of the network alone and from end to end. Writes nothing.
+    Prints frames per second, of the network alone and from end to end, on stdout and a table
+    of all figures on stderr. Writes nothing.
     """
     if video is not None:
         require_mask(video, mask)

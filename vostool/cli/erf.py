@@ -24,7 +24,7 @@ def erf(
     mask: Annotated[
         str,
         typer.Option(
-            help="MASK.png of the first frame, or 120:MASK.png: the object to explain.",
+            help="Mask of the object to explain, on the first frame; 120:MASK.png for frame 120.",
             rich_help_panel="Input",
         ),
     ],
@@ -32,7 +32,7 @@ def erf(
         int | None,
         typer.Option(
             min=1,
-            help="Frame to analyse, after the mask's.",
+            help="Frame to analyse, later than the mask's.",
             rich_help_panel="Input",
             show_default="the middle frame",
         ),
@@ -40,7 +40,7 @@ def erf(
     truth: Annotated[
         list[str] | None,
         typer.Option(
-            help="True mask of that frame, or a folder of masks. Repeatable.",
+            help="Ground-truth mask of that frame, or a folder of masks. Repeatable.",
             rich_help_panel="Input",
             show_default="the network's prediction",
         ),
@@ -56,29 +56,40 @@ def erf(
         ),
     ] = None,
     iters: Annotated[
-        int, typer.Option(min=1, help="Steps (M, Eq. 12).", rich_help_panel="Model")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of steps (M in Eq. 12 of the journal paper).",
+            rich_help_panel="Model",
+        ),
     ] = defaults.ERF_ITERS,
     rate: Annotated[
-        float, typer.Option(min=0, help="Step size (alpha, Eq. 8).", rich_help_panel="Model")
+        float,
+        typer.Option(
+            min=0,
+            help="Step size (alpha in Eq. 8 of the journal paper).",
+            rich_help_panel="Model",
+        ),
     ] = defaults.GC_RATE,
     strip: Annotated[
-        int, typer.Option(min=0, help="Frames in strip.png.", rich_help_panel="Output")
+        int, typer.Option(min=0, help="Number of frames in strip.png.", rich_help_panel="Output")
     ] = 5,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="Folder to write.",
+            help="Output folder.",
             rich_help_panel="Output",
-            show_default="the video's name and -erf",
+            show_default="<video's name>-erf",
         ),
     ] = None,
     overwrite: Overwrite = False,
     weights: Annotated[
         list[str],
         typer.Option(
-            help="A weights file, or a name. Repeatable: shown side by side.",
+            help="A weights file, or the name of shipped weights. Repeatable: the results "
+            "are shown side by side.",
             rich_help_panel="Model",
         ),
     ] = [defaults.WEIGHTS],  # noqa: B006
@@ -89,7 +100,7 @@ def erf(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show which pixels of a frame explain the mask of another (cycle-ERF).
+    """Show which pixels of a frame explain the mask of another one (cycle-ERF).
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """

@@ -1,6 +1,5 @@
 """`vostool eval` on the command line."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
-from vostool.cli.options import AsJson, Overwrite, Quiet, takes_model
+from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
 from vostool.cli.printing import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
 
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
 
 evaluation = typer.Typer(
-    help="Predict and score a benchmark, score masks made elsewhere, compare two runs.",
+    short_help="Predict and score a benchmark, score existing masks, or compare two runs.",
+    help="Predict and score a benchmark, score existing masks, or compare two runs. DAVIS-2017 "
+    "(test-dev) and YouTube-VOS are scored by a server: --pack writes the zip that it accepts.",
     no_args_is_help=True,
 )
 
@@ -28,7 +29,7 @@ evaluation = typer.Typer(
 def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
     """Return the command of a benchmark; all take the same options."""
 
-    @takes_model()
+    @takes_model(DISTURBANCE)
     def command(
         root: Annotated[
             Path,
@@ -40,7 +41,9 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         ],
         split: Annotated[
             str,
-            typer.Option(help="A split, or a file that lists clips.", rich_help_panel="Input"),
+            typer.Option(
+                help="Name of a split, or a file that lists clips.", rich_help_panel="Input"
+            ),
         ] = default_split,
         predictions: Annotated[
             Path | None,
@@ -53,9 +56,10 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         train_meta: Annotated[
             Path | None,
             typer.Option(
-                help="YouTube-VOS: the training set's meta.json, for seen and unseen categories.",
+                help="The training set's meta.json, for seen and unseen categories.",
                 rich_help_panel="Input",
                 show_default=False,
+                hidden=benchmark != "youtube-vos",
             ),
         ] = None,
         output: Annotated[
@@ -63,15 +67,16 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
             typer.Option(
                 "-o",
                 "--output",
-                help="Folder to write.",
+                help="Output folder.",
                 rich_help_panel="Output",
-                show_default="benchmark-split; with --predictions none",
+                show_default="<benchmark>-<split>; none with --predictions",
             ),
         ] = None,
         pack: Annotated[
             Path | None,
             typer.Option(
-                help="Write the zip that the benchmark's server accepts.",
+                help="Write the zip for the benchmark's server, which DAVIS-2017 (test-dev) and "
+                "YouTube-VOS have.",
                 rich_help_panel="Output",
                 show_default=False,
             ),
@@ -79,7 +84,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         sweep: Annotated[
             list[str] | None,
             typer.Option(
-                help="size=240,480: one run for each value of an option below. Repeatable.",
+                help="size=240,480: run once per value of an option below. Repeatable: a grid.",
                 rich_help_panel="Output",
                 show_default=False,
             ),
@@ -123,9 +128,9 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
 
 
 for benchmark, default_split, words in (
-    ("davis16", "val", "DAVIS-2016: one object a clip, in black and white."),
-    ("davis17", "val", "DAVIS-2017: several objects a clip, by id."),
-    ("youtube-vos", "valid", "YouTube-VOS: objects that enter at any frame, by meta.json."),
+    ("davis16", "val", "DAVIS-2016: one object per clip; masks are black and white."),
+    ("davis17", "val", "DAVIS-2017: several objects per clip, each with its id."),
+    ("youtube-vos", "valid", "YouTube-VOS: objects may enter at any frame, as meta.json says."),
 ):
     evaluation.command(
         benchmark,
@@ -203,7 +208,7 @@ def run_sweep(
     same: dict[str, Results] = {}  # points whose options come to the same are run once
     for point, changed in points.items():
         model, place = load_model(changed, quiet or bool(results)), folder / point.folder
-        key = json.dumps(describe(benchmark, model))
+        key = describe(benchmark, model).model_dump_json()
         if key not in same:
             if not overwrite and holds(place, benchmark, model):
                 same[key] = read_results(place)
@@ -237,12 +242,13 @@ def tell_of_videos(benchmark: "Benchmark", results: "Results", quiet: bool) -> N
 
 
 def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: bool) -> None:
-    """Print the table on stderr, and the result on stdout."""
+    """Print the result on stdout: the scores, or the paths that hold them, the table on stderr."""
     from vostool.evaluate.results import summary
     from vostool.evaluate.tables import terminal_table
 
-    if results.clips and not quiet:
-        print_table(terminal_table(results))
+    is_result = folder is None and not as_json  # no file is written whose path would be it
+    if results.clips and (is_result or not quiet):
+        print_table(terminal_table(results), on_stdout=is_result)
     if as_json:
         scores = summary(results.objects.values()) if results.clips else {}
         print_json({"scores": scores, **results.model_dump(mode="json")})
@@ -254,10 +260,10 @@ def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: 
 @evaluation.command("compare")
 def compare_runs(
     first: Annotated[Path, typer.Argument(help="A run's folder, or its results.json.")],
-    second: Annotated[Path, typer.Argument(help="Another, on the same clips.")],
+    second: Annotated[Path, typer.Argument(help="Another run, on the same clips.")],
     as_json: AsJson = False,
 ) -> None:
-    """Print by how much the second run is better than the first, with confidence intervals.
+    """Print the score difference, second run minus first, with confidence intervals.
 
     The intervals are bootstrapped: clips are drawn 10,000 times with replacement.
     """

@@ -66,12 +66,12 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def way_on(words: str, *more: str) -> Iterator[None]:
-    """Add to an interruption the command that continues: the same one with some options added."""
+def way_on(words: str, *more: str, without: tuple[str, ...] = ()) -> Iterator[None]:
+    """Add to an interruption the command that continues: the same one with other options."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        given = sys.argv[1:]
+        given = [each for each in sys.argv[1:] if each not in without]
         command = shlex.join(["vostool", *given, *(each for each in more if each not in given)])
         stop.add_note(f"{words}: {command}")
         raise

@@ -2,8 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from vostool import defaults
 from vostool.errors import InputError, UsageError
 from vostool.model.memory_designs import MEMORIES
+from vostool.progress import ProgressForm
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
@@ -33,10 +35,16 @@ def by_weights(usual: object) -> str:
     return f"{usual}; published weights: their makers'"
 
 
-Weights = Annotated[str, typer.Option(help="A weights file, or a name.", rich_help_panel="Model")]
+Weights = Annotated[
+    str,
+    typer.Option(help="A weights file, or the name of shipped weights.", rich_help_panel="Model"),
+]
 ModelName = Annotated[
     str,
-    typer.Option(help="stm, or a plug-in model by its name.", rich_help_panel="Model"),
+    typer.Option(
+        help="stm for the built-in network, or the name of a plug-in model.",
+        rich_help_panel="Model",
+    ),
 ]
 Size = Annotated[
     int | None,
@@ -60,7 +68,7 @@ MemoryFrames = Annotated[
     int | None,
     typer.Option(
         min=2,
-        help="Keep at most N frames in the memory bank: those annotated, and the latest others.",
+        help="Keep at most N frames in the memory bank: annotated frames and the latest others.",
         rich_help_panel="Model",
         show_default=by_weights(defaults.MEMORY_FRAMES),
     ),
@@ -69,14 +77,15 @@ ObjectsAtOnce = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Process at most N objects at a time: less RAM or GPU memory, the same masks.",
+        help="Process at most N objects at a time: saves RAM or GPU memory, gives the same masks.",
         rich_help_panel="Compute",
     ),
 ]
 MemoryDesign = Annotated[
     str | None,
     typer.Option(
-        help=f"Design of the memory bank: {', '.join(MEMORIES)}.",
+        help=f"Memory design of the built-in network: {', '.join(MEMORIES)} "
+        "(this stm is a design, --model stm the network).",
         rich_help_panel="Model",
         show_default="set by the weights",
         autocompletion=offer(*MEMORIES),
@@ -96,7 +105,7 @@ KernelSigma = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Width of kmn's kernel, in feature positions (16 pixels at the working size).",
+        help="Width of kmn's kernel, in feature positions (16 pixels of the network's input).",
         rich_help_panel="Model",
         show_default="set by the weights",
     ),
@@ -131,7 +140,7 @@ GcEvery = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Apply gradient correction to every Kth frame before it is memorised.",
+        help="Apply gradient correction to every Nth frame before it is memorised.",
         rich_help_panel="Gradient correction",
         show_default=f"off; papers: {defaults.GC_EVERY}",
     ),
@@ -140,16 +149,16 @@ GcIters = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Steps on a frame, at most.",
+        help=f"Steps per frame, at most; {defaults.GC_ITERS} unless given.",
         rich_help_panel="Gradient correction",
-        show_default=f"{defaults.GC_ITERS}",
+        show_default=False,
     ),
 ]
 GcRate = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Step size (alpha, Eq. 8), independent of --size.",
+        help="Step size (alpha in Eq. 8 of the journal paper), independent of --size.",
         rich_help_panel="Gradient correction",
         show_default=f"set by the weights; papers: {defaults.GC_RATE:g}",
     ),
@@ -158,7 +167,7 @@ GcLength = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Step size as the root mean square change of a mask, in place of --gc-rate.",
+        help="Instead of --gc-rate: scale each step so that the mask changes by this much (RMS).",
         rich_help_panel="Gradient correction",
         show_default=False,
     ),
@@ -167,16 +176,16 @@ GcSmooth = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Weight of the smoothness term (lambda, Eq. 10).",
+        help="Weight of the smoothness term (lambda in Eq. 10 of the journal paper).",
         rich_help_panel="Gradient correction",
-        show_default=f"{defaults.GC_SMOOTH:g}; papers: {defaults.PAPER_SMOOTH:g}",
+        show_default=f"off; papers: {defaults.PAPER_SMOOTH:g}",
     ),
 ]
 GcStop = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Stop early once a step lowers the loss by less than this share.",
+        help="Stop once a step lowers the loss by less than this fraction.",
         rich_help_panel="Gradient correction",
         show_default="never",
     ),
@@ -189,8 +198,76 @@ GcMemoryOnly = Annotated[
         rich_help_panel="Gradient correction",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")]
+Disturb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="Disturb what frames are remembered by, to see how robust a model is: box, "
+        "masks:FOLDER (those of another run), fgsm or mi-fgsm; the correction starts from there.",
+        rich_help_panel="Disturbed memory",
+        show_default="off",
+        autocompletion=offer("box", "masks:", *defaults.ATTACKS),
+    ),
+]
+BoxDisturb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="box",
+        help="Remember frames by the boxes of their objects, to see how robust a model is; the "
+        "correction starts from there.",
+        rich_help_panel="Disturbed memory",
+        show_default="off",
+        autocompletion=offer("box"),
+    ),
+]
+DisturbEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Disturb every Nth frame, if it stays in memory; "
+        f"{defaults.DISTURB_EVERY} unless given.",
+        rich_help_panel="Disturbed memory",
+        show_default=False,
+    ),
+]
+Attacker = Annotated[
+    str | None,
+    typer.Option(
+        help="The weights whose gradient an attack follows (black box).",
+        rich_help_panel="Disturbed memory",
+        show_default="those attacked: white box",
+    ),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=255,
+        help="The most that an attack changes a pixel of a mask (epsilon), in 1/255; "
+        f"{defaults.STRENGTH:g} unless given.",
+        rich_help_panel="Disturbed memory",
+        show_default=False,
+    ),
+]
+AttackSteps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help=f"Steps of mi-fgsm (T); {defaults.ATTACK_STEPS} unless given.",
+        rich_help_panel="Disturbed memory",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Progress = Annotated[
+    ProgressForm,
+    typer.Option(
+        help="json: one JSON document per second on stderr, with done, total, per_second, "
+        "seconds_left.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing result.", rich_help_panel="Output")
 ]
@@ -218,21 +295,37 @@ MODEL: dict[str, tuple[Any, object]] = {
     "objects_at_once": (ObjectsAtOnce, defaults.OBJECTS_AT_ONCE),
 }
 
+# options that disturb the memory: all of them where the truth is known, else boxes alone
+DISTURBANCE: dict[str, tuple[Any, object]] = {
+    "disturb": (Disturb, None),
+    "disturb_every": (DisturbEvery, None),
+    "attacker": (Attacker, None),
+    "strength": (Strength, None),
+    "attack_steps": (AttackSteps, None),
+}
+BOXES: dict[str, tuple[Any, object]] = {
+    "disturb": (BoxDisturb, None),
+    "disturb_every": (DisturbEvery, None),
+}
+
 Command = Callable[..., None]
 
 
-def takes_model(**changes: object) -> Callable[[Command], Command]:
+def takes_model(
+    more: Mapping[str, tuple[Any, object]] = MappingProxyType({}), **changes: object
+) -> Callable[[Command], Command]:
     """Return a decorator that adds the model options to a command, which gets one value, `model`.
 
-    `changes` are the defaults that differ for this command.
+    `more` are further options of it that the command takes, `changes` defaults that differ.
     """
+    options = {**MODEL, **more}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_model(**arguments: Any) -> None:
             from vostool.inference.options import ModelOptions
 
-            chosen = {name: arguments.pop(name) for name in MODEL}
+            chosen = {name: arguments.pop(name) for name in options}
             command(model=ModelOptions().changed(chosen), **arguments)
 
         signature = inspect.signature(command)
@@ -244,7 +337,7 @@ def takes_model(**changes: object) -> Callable[[Command], Command]:
                 default=changes.get(name, default),
                 annotation=declared,
             )
-            for name, (declared, default) in MODEL.items()
+            for name, (declared, default) in options.items()
         ]
         with_model.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         with_model.__annotations__ = {each.name: each.annotation for each in (*own, *added)}

@@ -2,26 +2,76 @@
 
 import io
 import json
+import os
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from vostool.errors import VostoolError
+from vostool.errors import OutputError, VostoolError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.table import Table
 
 
-def escape_unencodable() -> None:
-    """Have stdout and stderr escape what their encoding lacks, rather than fail."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+class GuardedStream:
+    """A text stream whose first failed write is an OutputError, or with `ignore` is ignored.
+
+    From then on nothing is written: a reader that is gone must not end a run of hours, and what
+    is still buffered would have Python fail again at its end.
+    """
+
+    def __init__(self, stream: TextIO, name: str, *, ignore: bool = False) -> None:
+        """Take a stream's place; `name` is for the error."""
+        self._stream, self._name, self._ignore = stream, name, ignore
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._fail(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+        if not self._ignore:
+            raise OutputError(f"{self._name}: cannot be written: {error.strerror}") from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Raise OutputError where stdout cannot be written, and ignore where stderr cannot.
+
+    Both escape what their encoding lacks. One that the caller has closed goes nowhere.
+    """
+    before = sys.stdout, sys.stderr
+    with ExitStack() as stack:
+        streams = [each or stack.enter_context(Path(os.devnull).open("w")) for each in before]
+        for stream in streams:
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        sys.stdout = GuardedStream(streams[0], "stdout")
+        sys.stderr = GuardedStream(streams[1], "stderr", ignore=True)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 def print_message(message: str, quiet: bool = False) -> None:

@@ -1,5 +1,6 @@
 """`vostool segment` on the command line."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,17 +9,27 @@ import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
-from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
+from vostool.cli.options import (
+    BOXES,
+    AsJson,
+    Overwrite,
+    Progress,
+    Quiet,
+    require_mask,
+    takes_model,
+)
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
+from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
+    from vostool.segment.report import RunReport
 
 
-@takes_model()
+@takes_model(BOXES)
 def segment(
     video: Annotated[
         Path | None,
@@ -27,8 +38,9 @@ def segment(
     mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="MASK.png for the first frame; 120:LATE.png for frame 120; or a folder of "
-            "masks named by frame number. Repeatable.",
+            help="MASK.png for the first frame; 120:LATE.png for frame 120; 2@DOG.png for "
+            "object 2 alone; or a folder of masks named like the frames, 00120.png for frame "
+            "120. Repeatable.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -38,8 +50,8 @@ def segment(
         typer.Option(
             min=0,
             max=1,
-            help="Read the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
-            "at least this white, or this opaque, are the object.",
+            help="Treat the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
+            "at least this white, or this opaque, belong to the object.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -50,12 +62,12 @@ def segment(
     end: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="to the end"
         ),
     ] = None,
     demo: Annotated[
         bool,
-        typer.Option("--demo", help="Render a short clip and segment it.", rich_help_panel="Input"),
+        typer.Option("--demo", help="Segment a built-in demo clip.", rich_help_panel="Input"),
     ] = False,
     batch: Annotated[
         Path | None,
@@ -71,7 +83,7 @@ def segment(
         typer.Option(
             "-o",
             "--output",
-            help="Folder to write; with --batch the parent of the videos' folders.",
+            help="Output folder; with --batch the parent of the videos' folders.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -86,11 +98,28 @@ def segment(
         bool,
         typer.Option(
             "--cutouts",
-            help="Write cutouts/00000.png …: the objects on transparent ground.",
+            help="Write cutouts/00000.png …: the objects on a transparent background.",
             rich_help_panel="Output",
         ),
     ] = False,
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Do what is left of an interrupted run, or after a mask was added, changed or "
+            "taken away: from that frame on. A batch does so anyway.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--state/--no-state",
+            help="Keep what --resume needs (.state/, 256 MB at most).",
+            rich_help_panel="Output",
+        ),
+    ] = True,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -101,6 +130,7 @@ def segment(
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    progress: Progress = ProgressForm.AUTO,
     *,
     model: "ModelOptions",
 ) -> None:
@@ -109,6 +139,8 @@ def segment(
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
     check_segment_input(video, mask, demo, batch, start, end)
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
     if not any(wanted.values()):
         raise UsageError("--no-overlay --no-masks: nothing is left to write")
@@ -116,7 +148,7 @@ def segment(
         from vostool.segment.output import check_free, default_output
 
         output = output or (Path("vostool-demo") if video is None else default_output(video))
-        if not overwrite:  # before it takes seconds to load the model
+        if not overwrite and not resume:  # before it takes seconds to load the model
             check_free(output)
 
     from vostool.segment.job import Job
@@ -130,13 +162,17 @@ def segment(
         end=end,
         overwrite=overwrite,
         threshold=threshold,
+        resume=resume,
+        states=states,
     )
     if batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet)
+            reports = segment_batch(batch, template, model, as_json, quiet, progress)
     else:
-        with way_on(BEGIN_AGAIN, "--overwrite"):
-            reports = [segment_one(video, mask, template, model, as_json, quiet)]
+        kept = states and masks
+        words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
+        with way_on(words, more, without=("--overwrite", "--resume")):
+            reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]
     if fail_on_warning:
         refuse_warnings(reports)
 
@@ -148,38 +184,42 @@ def segment_one(
     options: "ModelOptions",
     as_json: bool,
     quiet: bool,
-) -> dict[str, Any]:
+    form: ProgressForm = ProgressForm.AUTO,
+) -> "RunReport":
     """Segment a video, or without one the demo clip, print the result and return its report."""
-    from vostool.progress import show_progress
     from vostool.segment.demo import render_demo
-    from vostool.segment.job import segment as run
+    from vostool.segment.run import segment as run
 
     model = load_model(options, quiet)
     if video is None:
         video, mask = render_demo(template.output)
     job = replace(template, video=video, masks=tuple(mask or ()))
-    with show_progress(f"{video.name} on {model.device}", quiet) as progress:
+    with show_progress(f"{video.name} on {model.device}", quiet, form=form) as progress:
         report = run(job, model, progress)
     print_summary(report, quiet)
-    print_result(report, as_json, results_of(report))
+    print_result(report, as_json, tuple(report.outputs))
     return report
 
 
 def segment_batch(
-    table: Path, template: "Job", options: "ModelOptions", as_json: bool, quiet: bool
-) -> list[dict[str, Any]]:
+    table: Path,
+    template: "Job",
+    options: "ModelOptions",
+    as_json: bool,
+    quiet: bool,
+    form: ProgressForm,
+) -> "list[RunReport]":
     """Segment the videos of a table, print the results and return the reports.
 
     With --json prints one array: of each video its report, or the document of its error. Exits
     with the code of the first error once all have been tried.
     """
-    from vostool.progress import show_progress
     from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, template)
     model = load_model(options, quiet)
     outcomes = []
-    with show_progress(f"{table.name} on {model.device}", quiet) as progress:
+    with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
         for outcome in segment_all(jobs, model, progress):
             outcomes.append(outcome)
             if outcome.error is not None:
@@ -195,7 +235,7 @@ def segment_batch(
         print_json([document_of_job(outcome) for outcome in outcomes])
     else:
         for report in reports:
-            print_result(report, as_json, results_of(report))
+            print_result(report, as_json, tuple(report.outputs))
     if errors:
         print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
@@ -206,40 +246,27 @@ def document_of_job(outcome: "Outcome") -> dict[str, Any]:
     """Return what --json prints for a job of a batch: its report, or its error."""
     if outcome.error is not None:
         return {"video": str(outcome.job.video), **document_of(outcome.error)}
-    return outcome.report or {}
+    return outcome.report.model_dump(mode="json") if outcome.report else {}
 
 
-def results_of(report: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names of the outputs whose paths a report holds."""
-    from vostool.segment.writers import WRITERS
-
-    return tuple(name for name in WRITERS if name in report)
-
-
-def refuse_warnings(reports: list[dict[str, Any]]) -> None:
+def refuse_warnings(reports: "Sequence[RunReport]") -> None:
     """Exit if there are warnings; the results are printed by then, and stay."""
-    found = [message_of(warning) for report in reports for warning in report["warnings"]]
+    found = [warning.message for report in reports for warning in report.warnings]
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         print_message(f"vostool: --fail-on-warning: {found[0]}{more}")
         raise typer.Exit(WarningsError.exit_code)
 
 
-def print_summary(report: dict[str, Any], quiet: bool) -> None:
+def print_summary(report: "RunReport", quiet: bool) -> None:
     """Print the warnings and the speed of a run."""
-    for warning in report["warnings"]:
-        print_message(f"warning: {message_of(warning)}", quiet)
-    speed = report["fps"]
+    for warning in report.warnings:
+        print_message(f"warning: {warning.message}", quiet)
     print_message(
-        f"{report['frames']} frames, {speed['end_to_end']} frames/s "
-        f"(network alone {speed['network']})",
+        f"{report.frames} frames, {report.fps.end_to_end} frames/s "
+        f"(network alone {report.fps.network})",
         quiet,
     )
-
-
-def message_of(warning: dict[str, str] | str) -> str:
-    """Return the message of a warning in a report; those of schema 1 had no code."""
-    return warning["message"] if isinstance(warning, dict) else warning
 
 
 def check_segment_input(

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 @takes_model(gc_every=defaults.GC_EVERY)
 def spectrum(
     source: Annotated[
-        Path, typer.Argument(help="A video, or a folder of clips with masks such as DAVIS.")
+        Path,
+        typer.Argument(help="A video, or a data set of clips and masks such as DAVIS."),
     ],
     mask: Annotated[
         str | None,
         typer.Option(
-            help="MASK.png of the first frame of a video.",
+            help="Mask of the first frame of a video.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -31,7 +32,7 @@ def spectrum(
         Path | None,
         typer.Option(
             "--list",
-            help="File that lists the clips of a folder to use.",
+            help="File that lists which clips of a data set to use.",
             rich_help_panel="Input",
             show_default="all",
         ),
@@ -39,7 +40,7 @@ def spectrum(
     end: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="the last"
+            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="to the end"
         ),
     ] = None,
     output: Annotated[
@@ -47,9 +48,9 @@ def spectrum(
         typer.Option(
             "-o",
             "--output",
-            help="Folder to write.",
+            help="Output folder.",
             rich_help_panel="Output",
-            show_default="the source's name and -spectrum",
+            show_default="<source's name>-spectrum",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -58,7 +59,7 @@ def spectrum(
     *,
     model: "ModelOptions",
 ) -> None:
-    """Show which frequencies of the masks the gradient correction raises.
+    """Show which spatial frequencies of the masks the gradient correction amplifies.
 
     Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
     the middle) and spectrum.json.

@@ -13,7 +13,7 @@ from vostool.cli.options import Device, Quiet
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="RECIPE.toml, or a shipped one's name.")],
+    recipe: Annotated[str, typer.Argument(help="RECIPE.toml, or the name of a bundled recipe.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -22,29 +22,33 @@ def train(
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one entry: seed=1. Repeatable.", show_default=False),
+        typer.Option(
+            "--set",
+            help="Change one entry of the recipe: seed=1. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Resume the run in the folder; the last phase of its recipe may be longer.",
+            help="Resume the run in the folder; you may increase the steps of the last phase.",
         ),
     ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
-            help="Train nothing; write the latest weights of the run in the folder to a new file "
-            "(its weights.safetensors has those with the best score on the held-out clips)."
+            help="Do not train; write the latest weights of the run in the folder to a new file "
+            "(its weights.safetensors holds those that score best on the held-out clips)."
         ),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train a network from a recipe, with the cycle or without.
+    """Train a network from a recipe, with or without the cyclic loss.
 
-    RECIPE is a TOML file, or the name of a shipped one: default, paper. Writes log.jsonl,
-    tensorboard/, checkpoint.pt and weights.safetensors. Several processes: torchrun
+    RECIPE is a TOML file, or the name of a bundled recipe: default, paper. Writes log.jsonl,
+    tensorboard/, checkpoint.pt and weights.safetensors. To train in several processes: torchrun
     --nproc-per-node 2 -m vostool train RECIPE.
     """
     from vostool.device import choose_device, oom_as_device_error

@@ -5,14 +5,12 @@ is recorded in the folder's run.json; an interrupted run is resumed from there, 
 options are the same: results of different runs are never mixed.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +18,18 @@ import torch
 from vostool import __version__
 from vostool.device import hardware_name, oom_as_device_error, precision_name
 from vostool.errors import InputError, VostoolError
+from vostool.evaluate.disturbed import check_known, known_objects
 from vostool.evaluate.protocols import Benchmark, BenchmarkClip
 from vostool.evaluate.results import FILE, ClipScores, Results, Speed
 from vostool.evaluate.results_writer import MASKS, STATE, make_results, write_results
 from vostool.evaluate.scoring import Scorer
-from vostool.evaluate.state import Done, RunFolder, read_state
+from vostool.evaluate.state import ClipDone, Description, RunFolder, read_state
 from vostool.files import make_folder
 from vostool.files.claims import claimed
-from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
 from vostool.media.labels import VOID, LabelMap
@@ -49,11 +48,12 @@ def evaluate(
 ) -> Results:
     """Predict all clips of a benchmark into `folder`/masks/<clip>, score and report them.
 
-    Raises OutputError if the folder holds a finished run or one with other options, and
-    what predicting and scoring raise; finished clips are not repeated, and
+    Raises OutputError if the folder holds a finished run or one with other options, what
+    `check_known`, predicting and scoring raise; finished clips are not repeated, and
     KeyboardInterrupt gets a note of how many there are.
     """
     total = count_frames(benchmark)
+    check_known(benchmark, predictor)
     run = RunFolder(folder, describe(benchmark, predictor))
     scores: dict[str, Future[ClipScores]] = {}
     with claimed(folder) as claim, run.at_work(claim, overwrite), Scorer() as scorer:
@@ -66,22 +66,22 @@ def evaluate(
 
             if clip.name not in run.done:
                 run.finish(clip.name, predict(clip, predictor, folder / MASKS / clip.name, report))
-            frames += int(run.done[clip.name]["frames"])
+            frames += run.done[clip.name].frames
             if clip.objects:
                 scores[clip.name] = scorer.submit(clip, folder / MASKS / clip.name)
         progress(frames, frames, "scoring")
         clips = [future.result() for future in scores.values()]
         speed = total_speed(run.done, predictor)
-        lowered = {name: done["lowered"] for name, done in run.done.items() if done["lowered"]}
+        lowered = {name: done.lowered for name, done in run.done.items() if done.lowered}
         results = make_results(
             benchmark,
             folder / MASKS,
             clips,
-            run.description,
+            run.description.options,
             speed,
             lowered,
             predictor.weights,
-            warnings=[line for done in run.done.values() for line in done["warnings"]],
+            warnings=[line for done in run.done.values() for line in done.warnings],
         )
         write_results(folder, results)
         run.close()
@@ -104,23 +104,22 @@ def count_frames(benchmark: Benchmark) -> int | None:
     return total
 
 
-def describe(benchmark: Benchmark, predictor: Predictor) -> dict[str, Any]:
-    """Return all settings that affect the masks of a run, JSON-serialisable."""
+def describe(benchmark: Benchmark, predictor: Predictor) -> Description:
+    """Return all settings that affect the masks of a run."""
     network = predictor.identity
-    description = {
-        "vostool": __version__,
-        "benchmark": benchmark.name,
-        "root": str(benchmark.root.resolve()),
-        "split": benchmark.split,
-        "clips": [clip.name for clip in benchmark.clips],
-        "options": {
+    return Description(
+        vostool=__version__,
+        benchmark=benchmark.name,
+        root=str(benchmark.root.resolve()),
+        split=benchmark.split,
+        clips=[clip.name for clip in benchmark.clips],
+        options={
             **predictor.options,
-            "model": network["model"],
-            "weights_sha256": network["sha256"],  # wherever the file lies
-            "settings": network["settings"],
+            "model": network.model,
+            "weights_sha256": network.sha256,  # wherever the file lies
+            "settings": network.settings,
         },
-    }
-    return json.loads(json.dumps(description))
+    )
 
 
 def holds(folder: Path, benchmark: Benchmark, predictor: Predictor) -> bool:
@@ -137,7 +136,7 @@ def predict(
     predictor: Predictor,
     folder: Path,
     report: Callable[[int], None] = lambda _: None,
-) -> Done:
+) -> ClipDone:
     """Write a mask for every frame of a clip; return its frames, seconds and limits."""
     if clip.source is None:
         raise VostoolError(f"{clip.name}: has no frames")
@@ -151,7 +150,9 @@ def predict(
         only={numbers[frame]: mask.ids for frame, mask in clip.given.items()},
         strict=False,
     )
-    watch, lowered = Stopwatch(), list[LimitChange]()
+    disturbance = predictor.disturbance
+    known = None if disturbance is None else known_objects(clip, disturbance)
+    watch, tracker = Stopwatch(), Tracker(predictor=predictor)
     warnings: list[str] = []
     frames, started = 0, time.perf_counter()
 
@@ -160,13 +161,17 @@ def predict(
 
     with oom_as_device_error(predictor.device), WriteBehind() as behind:
         pictures = read_undamaged(clip.source, notes=warnings)
-        for frame, labels in follow(pictures, given, predictor, watch, lowered):
+        for frame, labels in follow(pictures, given, tracker, watch, known):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             report(frames)
-    seconds = {"network": watch.network, "total": time.perf_counter() - started}
-    steps = [step.report for step in lowered]
-    return {"frames": frames, **seconds, "lowered": steps, "warnings": warnings}
+    return ClipDone(
+        frames=frames,
+        network=watch.network,
+        total=time.perf_counter() - started,
+        lowered=[step.report for step in tracker.lowered],
+        warnings=warnings,
+    )
 
 
 def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
@@ -181,12 +186,12 @@ def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
     return numbers
 
 
-def total_speed(done: dict[str, Done], predictor: Predictor) -> Speed:
+def total_speed(done: dict[str, ClipDone], predictor: Predictor) -> Speed:
     """Add up the clips of a run."""
     return Speed(
-        frames=sum(int(entry["frames"]) for entry in done.values()),
-        network_seconds=sum(entry["network"] for entry in done.values()),
-        total_seconds=sum(entry["total"] for entry in done.values()),
+        frames=sum(entry.frames for entry in done.values()),
+        network_seconds=sum(entry.network for entry in done.values()),
+        total_seconds=sum(entry.total for entry in done.values()),
         device=device_name(predictor.device),
         precision=precision_name(predictor.precision),
     )

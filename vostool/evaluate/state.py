@@ -1,14 +1,12 @@
 """The folder of an evaluation run: its description, its claim, and its finished clips."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from vostool.errors import InputError, OutputError
 from vostool.evaluate.results import FILE
@@ -18,7 +16,6 @@ from vostool.files.claims import Claim, refuse_to_replace
 from vostool.files.documents import Document, problem
 
 Status = Literal["running", "interrupted", "done"]
-Done = dict[str, Any]  # of a clip that is done, as `ClipDone` checks it
 
 
 class ClipDone(Document):
@@ -31,13 +28,49 @@ class ClipDone(Document):
     warnings: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class State:
+class Description(Document):
+    """All settings that affect the masks of a run."""
+
+    vostool: str  # the version
+    benchmark: str
+    root: str
+    split: str
+    clips: list[str]
+    options: dict[str, Any]  # of the network and its predictor, without the weights' place
+
+    def difference(self, other: "Description") -> str:
+        """Name the first thing in which another run differs from this one."""
+        ours, theirs = (
+            {**each.model_dump(exclude={"options"}), **each.options} for each in (self, other)
+        )
+        missing = object()
+        names = (n for n in {**ours, **theirs} if ours.get(n, missing) != theirs.get(n, missing))
+        return next(names, "set of options")
+
+
+class State(Document):
     """The content of run.json: the run's description, its status, and its finished clips."""
 
-    description: dict[str, Any]
+    description: Description
     status: Status
-    done: dict[str, Done]
+    done: dict[str, ClipDone]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unflatten(cls, found: Any) -> Any:
+        """Read the description's keys, which stand beside those of the state."""
+        if not isinstance(found, dict) or "description" in found:
+            return found
+        own = {name: found[name] for name in ("status", "done") if name in found}
+        return {**own, "description": {n: v for n, v in found.items() if n not in own}}
+
+    @model_serializer
+    def _flatten(self) -> dict[str, Any]:
+        return {
+            **self.description.model_dump(),
+            "status": self.status,
+            "done": {clip: done.model_dump() for clip, done in self.done.items()},
+        }
 
 
 def read_state(path: Path) -> State:
@@ -46,38 +79,25 @@ def read_state(path: Path) -> State:
     Raises OutputError if a file of that name is something else, InputError if it is damaged.
     """
     try:
-        found = json.loads(read_text(path))
-        status, done = found.pop("status"), found.pop("done")
-        if status not in get_args(Status) or not isinstance(found.get("options"), dict):
-            raise ValueError(status)
-        if not isinstance(done, dict):
-            raise TypeError(done)
-    except (
-        InputError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        RecursionError,
-    ) as error:
+        return State.model_validate_json(read_text(path))
+    except InputError as error:
         raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
-    for clip, entry in done.items():
-        try:
-            done[clip] = ClipDone.model_validate(entry).model_dump()
-        except ValidationError as error:
+    except ValidationError as error:
+        where = error.errors(include_url=False)[0]["loc"]
+        if len(where) > 1 and where[0] == "done":
             raise InputError(
-                f"{path}: damaged: done: {clip}: {problem(error)}; give --overwrite to start again"
+                f"{path}: damaged: {problem(error)}; give --overwrite to start again"
             ) from error
-    return State(found, status, done)
+        raise OutputError(f"{path}: not a run of vostool; choose another -o") from error
 
 
 class RunFolder:
     """The folder of a run and what is done in it: run.json, rewritten after every clip."""
 
-    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, description: Description) -> None:
         """Open the folder of a run with a description; reads nothing yet."""
         self.folder, self.description = folder, description
-        self.done: dict[str, Done] = {}
+        self.done: dict[str, ClipDone] = {}
         self.status: Status = "running"
         self._claim: Claim | None = None
 
@@ -91,7 +111,7 @@ class RunFolder:
         except KeyboardInterrupt as stop:
             if self.status == "running":
                 self.write("interrupted")
-            count = len(self.description["clips"])
+            count = len(self.description.clips)
             stop.add_note(f"{len(self.done)} of {count} clips are done in {self.folder}")
             raise
 
@@ -106,15 +126,16 @@ class RunFolder:
         make_folder(self.folder / MASKS)
         self.clear()
 
-    def unfinished(self) -> dict[str, Done]:
+    def unfinished(self) -> dict[str, ClipDone]:
         """Return the clips that are done of the run in the folder; raises OutputError.
 
         It must be this one, and not finished.
         """
         state = read_state(self.folder / STATE)
         if state.description != self.description:
+            what = self.description.difference(state.description)
             raise OutputError(
-                f"{self.folder}: holds a run with another {self.difference(state.description)}; "
+                f"{self.folder}: holds a run with another {what}; "
                 "choose another -o or give --overwrite"
             )
         if state.status == "done":
@@ -123,16 +144,7 @@ class RunFolder:
             )
         return state.done
 
-    def difference(self, found: dict[str, Any]) -> str:
-        """Name the first thing in which a run that was found differs from this one."""
-        ours = {**self.description, **self.description["options"]}
-        theirs = {**found, **found.get("options", {})}
-        names = (name for name in (*ours, *theirs) if name != "options")
-        missing = object()
-        different = (n for n in names if ours.get(n, missing) != theirs.get(n, missing))
-        return next(different, "set of options")
-
-    def finish(self, clip: str, done: Done) -> None:
+    def finish(self, clip: str, done: ClipDone) -> None:
         """Note that the masks of a clip are all there; raises OutputError."""
         if self._claim is not None:
             self._claim.check()
@@ -146,8 +158,8 @@ class RunFolder:
     def write(self, status: Status) -> None:
         """Write run.json."""
         self.status = status
-        content = {**self.description, "status": status, "done": self.done}
-        write_text(self.folder / STATE, json.dumps(content, indent=1) + "\n")
+        state = State(description=self.description, status=status, done=self.done)
+        write_text(self.folder / STATE, state.model_dump_json(indent=1) + "\n")
 
     def clear(self) -> None:
         """Remove all files of a run but its finished clips."""

@@ -82,6 +82,14 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; raises OutputError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
 @contextmanager
 def output_folder(folder: Path) -> Iterator[None]:
     """Make a folder before the work for it begins; if that leaves a new one empty, remove it.

@@ -10,6 +10,7 @@ clock of the file system, which all hosts share; lock files and the hosts' own c
 import json
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -25,6 +26,7 @@ from vostool.files import output_folder
 
 CLAIM = ".claim"
 HEARTBEAT, STALE = 5.0, 60.0  # seconds between signs of life, and without one until it is void
+MOST_CHARACTERS = 4096  # of a claim; a longer one is damaged
 OVERWRITE = "choose another -o or give --overwrite"
 
 
@@ -82,7 +84,7 @@ class Claim:
                     self._lost.set()
                     return
                 os.utime(self.path)  # without a time: the file system's own
-            except FileNotFoundError:
+            except (FileNotFoundError, OutputError):
                 self._lost.set()
                 return
             except OSError:
@@ -91,7 +93,7 @@ class Claim:
     def release(self) -> None:
         """Release the folder, if this claim still holds it."""
         self._stopped.set()
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             if read_holder(self.path)[0].token == self.holder.token:
                 self.path.unlink()
 
@@ -189,13 +191,16 @@ def take_over(path: Path, part: Path, void: Holder, holder: Holder) -> None:
 def read_holder(path: Path) -> tuple[Holder, float]:
     """Return whose a claim is, and when it was renewed, by the clock of its file system.
 
-    Raises FileNotFoundError if there is none; of a damaged one the holder is unknown.
+    Raises FileNotFoundError if there is none, OutputError if it is no regular file: a pipe would
+    keep its reader waiting. Of a damaged one the holder is unknown.
     """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OutputError(f"{path}: expected a file, found a link, a pipe or a folder; remove it")
     with path.open(encoding="utf-8", errors="replace") as file:
         renewed = os.fstat(file.fileno()).st_mtime
         try:
-            holder = Holder(**json.load(file))
-        except (ValueError, TypeError):
+            holder = Holder(**json.loads(file.read(MOST_CHARACTERS)))
+        except (ValueError, TypeError, RecursionError):
             holder = Holder()
     return (holder if isinstance(holder.pid, int) else Holder()), renewed
 

@@ -12,7 +12,7 @@ from vostool.errors import UsageError
 from vostool.inference import video
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
-from vostool.inference.tracker import choose_predictor
+from vostool.inference.tracker import Tracker, choose_predictor
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
@@ -34,10 +34,10 @@ def follow(
     """Yield the frames of a video with their objects, from `start` up to but not including `end`.
 
     `source` is a file or a folder of images. `masks` are by the number of their frame, each an
-    array (H, W) of ids or the path of a mask file; where one is given, its objects are returned
-    exactly as given. A frame has its number as `index`, its picture as `rgb`, (H, W, 3) uint8, and
-    its `time` in seconds; its objects are (H, W) uint8, 0 for the background.
-    `predictor` and `options` as for `Tracker`.
+    array (H, W) of ids, the path of a mask file, or by id such masks of single objects; where one
+    is given, its objects are returned exactly as given. A frame has its number as `index`, its
+    picture as `rgb`, (H, W, 3) uint8, and its `time` in seconds; its objects are (H, W) uint8, 0
+    for the background. `predictor` and `options` as for `Tracker`.
 
     Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
     iteration InputError where the video breaks off, DeviceError if even the lowest limits run
@@ -53,14 +53,17 @@ def follow(
     given = GivenMasks(masks, probe(path))
     warnings: list[str] = []
     frames = read_frames(path, start, end, warnings)
-    return _follow(given, frames, warnings, choose_predictor(predictor, options))
+    chosen = choose_predictor(predictor, options)
+    if chosen.disturbance is not None:
+        chosen.disturbance.check_without_truth()
+    return _follow(given, frames, warnings, chosen)
 
 
 def _follow(
     given: GivenMasks, frames: Iterable[Frame], warnings: list[str], predictor: Predictor
 ) -> Followed:
     count = 0
-    found = video.follow(frames, given, predictor, video.Stopwatch())
+    found = video.follow(frames, given, Tracker(predictor=predictor), video.Stopwatch())
     with oom_as_device_error(predictor.device), closing(found):
         for frame, labels in found:
             count = frame.index + 1

@@ -18,8 +18,8 @@ from vostool.inference.prefetch import read_ahead
 from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
-from vostool.preprocess import place_objects, resize
-from vostool.propagation.frame_loop import Annotation, MaskedFrame, Track, overwrite
+from vostool.propagation.frame_loop import Track, overwrite
+from vostool.propagation.frames import Annotation, MaskedFrame
 
 MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames most objects are lost
 
@@ -105,26 +105,44 @@ def offload(track: Track[Any, Any]) -> Track[Any, Any]:
 
 def in_ram(frame: MaskedFrame) -> MaskedFrame:
     """Return a frame whose image and masks lie in RAM."""
-    return replace(frame, image=frame.image.detach().cpu(), masks=frame.masks.detach().cpu())
+    staying = None if frame.staying is None else frame.staying.detach().cpu()
+    image, masks = frame.image.detach().cpu(), frame.masks.detach().cpu()
+    return replace(frame, image=image, masks=masks, staying=staying)
 
 
 def fit(
-    frame: MaskedFrame, place: Placement, device: torch.device, given: LabelMap | None = None
+    frame: MaskedFrame,
+    place: Placement,
+    device: torch.device,
+    given: LabelMap | None = None,
+    before: Placement | None = None,
 ) -> MaskedFrame:
-    """Return a frame at the size of a placement, on a device; what has the size is not changed.
+    """Return a frame placed otherwise, on a device; what is placed so already is not changed.
 
-    What is annotated stays 0 or 1, and comes from the `given` mask (H, W), where that is at hand.
-    A border is resized with the frame.
+    `before` is the placement that it has; None: without a border. What is annotated stays 0 or 1,
+    and comes from the `given` mask (H, W), where that is at hand.
     """
-    size = place.size
-    image, masks = (each.to(device) for each in (frame.image, frame.masks))
-    image = image if image.shape[2:] == size else resize(image, size)
-    if masks.shape[2:] == size:
-        return replace(frame, image=image, masks=masks)
-    masks = resize(masks, size)
-    if given is not None and not any(place.padding):
-        _, masks = overwrite(frame.ids, masks, annotation_of(given, place, device))
+    image = place.image_from(frame.image.to(device), before)
+    return fit_masks(replace(frame, image=image), place, device, given, before)
+
+
+def fit_masks(
+    frame: MaskedFrame,
+    place: Placement,
+    device: torch.device,
+    given: LabelMap | None = None,
+    before: Placement | None = None,
+) -> MaskedFrame:
+    """Return a frame with its masks placed otherwise, on a device; as `fit`."""
+    if frame.staying is not None:
+        frame = replace(frame, staying=place.masks_from(frame.staying.to(device), before))
+    masks = frame.masks.to(device)
+    placed = place.masks_from(masks, before)
+    if placed is masks:
+        return replace(frame, masks=masks)
+    if given is not None:
+        _, placed = overwrite(frame.ids, placed, annotation_of(given, place, device))
     elif frame.annotated:
-        objects = place_objects(resize(frame.truth.objects.to(device), size))
-        _, masks = overwrite(frame.ids, masks, Annotation(frame.annotated, objects))
-    return replace(frame, image=image, masks=masks)
+        objects = place.objects_from(frame.truth.objects.to(device), before)
+        _, placed = overwrite(frame.ids, placed, Annotation(frame.annotated, objects))
+    return replace(frame, masks=placed)

@@ -20,6 +20,13 @@ from vostool.model.memory_designs import known_design
 OWN_MODEL = defaults.MODEL  # vostool's own network; any other name is a plug-in model
 
 
+def known_disturbance(value: str) -> str:
+    """Return the value of --disturb as it is; raises ValueError for one that is unknown."""
+    if value in ("box", *defaults.ATTACKS) or (value.startswith("masks:") and value != "masks:"):
+        return value
+    raise ValueError("expected box, masks:FOLDER, fgsm or mi-fgsm")
+
+
 class ModelOptions(BaseModel):
     """The options of every command that runs a model."""
 
@@ -46,15 +53,41 @@ class ModelOptions(BaseModel):
     gc_smooth: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     gc_stop: float | None = Field(default=None, ge=0, lt=1)
     gc_memory_only: bool = False
+    disturb: Annotated[str, AfterValidator(known_disturbance)] | None = None
+    disturb_every: int | None = Field(default=None, ge=1)
+    attacker: str | None = None  # weights of an attack; None: those attacked
+    strength: float | None = Field(default=None, ge=0, le=255, allow_inf_nan=False)
+    attack_steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def check_correction(self) -> Self:
         """Raise UsageError for correction options that are invalid together."""
         given = self.of_correction()
         if self.gc_every is None and given:
-            raise UsageError("a --gc option: expected --gc-every K with it, how often to correct")
+            raise UsageError("a --gc option: expected --gc-every N with it, how often to correct")
         if self.gc_rate is not None and self.gc_length is not None:
             raise UsageError("--gc-rate --gc-length: each sets the step size; give one")
+        return self
+
+    @model_validator(mode="after")
+    def check_disturbance(self) -> Self:
+        """Raise UsageError for options of a disturbance that are invalid together."""
+        if self.disturb is None and self.disturb_every is not None:
+            raise UsageError("--disturb-every: expected --disturb with it")
+        attacks = {
+            "attacker": defaults.ATTACKS,
+            "strength": defaults.ATTACKS,
+            "attack_steps": ("mi-fgsm",),
+        }
+        for name, kinds in attacks.items():
+            if getattr(self, name) is not None and self.disturb not in kinds:
+                expected = " or ".join(kinds)
+                raise UsageError(f"{option_name(name)}: expected --disturb {expected} with it")
+        if self.disturb is not None and self.reference not in (None, defaults.REFERENCE, "every"):
+            raise UsageError(
+                f"--disturb --reference {self.reference}: no predicted frame stays in memory; "
+                f"expected --reference {defaults.REFERENCE}"
+            )
         return self
 
     def of_correction(self) -> dict[str, Any]:

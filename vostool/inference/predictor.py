@@ -1,7 +1,7 @@
 """A loaded network and its inference settings."""
 
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,9 +18,11 @@ from vostool.device import (
     precision_name,
 )
 from vostool.errors import UsageError
+from vostool.inference.disturbance import MemoryDisturbance, disturbance_of
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
 from vostool.inference.placement import Placement
+from vostool.inference.reports import Network
 from vostool.model.borders import NO_PADDING, Bordered, to_multiples
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_settings
@@ -63,6 +65,7 @@ class Predictor:
     objects_at_once: int | None = None  # the most that the network processes at a time
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
+    disturbance: MemoryDisturbance | None = None
     border: Border = "stretch"  # see `Policy`
     box: Size | None = None  # that frames are placed in, at the size of its height
 
@@ -73,7 +76,12 @@ class Predictor:
 
     def within(self, limits: Limits) -> Self:
         """Return this predictor with other limits."""
-        other = replace(self, size=limits.size, objects_at_once=limits.objects_at_once)
+        other = replace(
+            self,
+            size=limits.size,
+            objects_at_once=limits.objects_at_once,
+            disturbance=self.disturbance and self.disturbance.within(limits.objects_at_once),
+        )
         if limits.memory_frames == memory_limit(self.network):
             return other
         network = copy(self.network)  # the weights are shared
@@ -108,25 +116,24 @@ class Predictor:
     def loop(self) -> FrameLoop[Any, Any]:
         """The frame loop that runs it; always the same object, which tells its tracks apart."""
         most = memory_limit(self.network) or self.memory_frames
-        return FrameLoop(self.segmenter, self.references, self.correction, most)
+        disturbance = None if self.disturbance is None else self.disturbance.method
+        return FrameLoop(self.segmenter, self.references, self.correction, most, disturbance)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Model, weights file and settings, JSON-serialisable.
+    def identity(self) -> Network:
+        """Model, weights file and settings.
 
         Cached, as the whole file is read for its hash.
         """
         settings = getattr(self.network, "settings", None)
-        return {
-            "model": self.name,
-            "file": self.weights and str(self.weights),
-            "sha256": self.weights and sha256(self.weights),
-            "settings": settings.model_dump(mode="json")
-            if isinstance(settings, BaseModel)
-            else None,
-            "published": self.published,
-            "licence": self.licence,
-        }
+        return Network(
+            model=self.name,
+            file=str(self.weights) if self.weights else None,
+            sha256=sha256(self.weights) if self.weights else None,
+            settings=settings.model_dump(mode="json") if isinstance(settings, BaseModel) else None,
+            published=self.published,
+            licence=self.licence,
+        )
 
     @property
     def licence(self) -> str | None:
@@ -146,18 +153,24 @@ class Predictor:
     @property
     def options(self) -> dict[str, Any]:
         """All settings but the weights that affect the masks, JSON-serialisable."""
-        correction = self.correction
+        # without what a subclass adds, such as a clock
+        names = [field.name for field in fields(GradientCorrection)]
+        moving = self.correction if self.correction and self.correction.moves else None
+        disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
+        box = None if self.box is None else list(self.box)  # as JSON has it
+        placed = {"border": self.border, "box": box} if self.border != "stretch" else {}
+        kept = {} if self.memory_every is None else {"memory_every": self.memory_every}
         return {
             "device": str(self.device),
             "precision": precision_name(self.precision),
             "size": self.size,
-            "border": self.border,
-            "box": self.box,
             "references": asdict(self.references),
-            "memory_every": self.memory_every,
             "memory_frames": self.memory_frames,
             "objects_at_once": self.objects_at_once,
-            "correction": asdict(correction) if correction and correction.moves else None,
+            "correction": moving and {name: getattr(moving, name) for name in names},
+            **placed,
+            **kept,
+            **disturbed,
         }
 
 
@@ -194,6 +207,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         objects_at_once=options.objects_at_once,
         correction=correction_of(options, policy.correction_rate),
         name=getattr(network, "name", OWN_MODEL) if options.model == OWN_MODEL else options.model,
+        disturbance=disturbance_of(options, load_predictor),
         border=policy.border,
         box=policy.box if options.size is None else None,
     )

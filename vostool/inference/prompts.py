@@ -1,7 +1,9 @@
 """The masks that the user gives, by frame: paths or arrays in, label maps and annotations out."""
 
+import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,12 +15,14 @@ from PIL import Image
 from vostool.errors import MaskError
 from vostool.inference.placement import Placement
 from vostool.media.frame import VideoInfo
-from vostool.media.labels import VOID, LabelMap, to_labels
+from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, to_labels
 from vostool.media.masks import read_mask
-from vostool.propagation.frame_loop import Annotation
+from vostool.propagation.frames import Annotation
 
 # the path of a mask file, or an array (H, W) of ids, 0 for the background
-Mask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
+OneMask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
+# or by id such masks of single objects, the later ones in front
+Mask: TypeAlias = OneMask | Mapping[int, OneMask]
 
 
 MAX_WARNINGS = 5  # about masks that are listed one by one
@@ -47,7 +51,16 @@ class GivenMasks:
         self._info, self._only = info, only or {}
         self._strict, self._threshold = strict, threshold
         found: list[str] = []
-        self.ids = {frame: ids_in(self.labels(frame, found)) for frame in masks}
+        self.ids: dict[int, tuple[int, ...]] = {}
+        self.digests: dict[int, str] = {}  # of what each mask shows
+        self._absent: dict[int, frozenset[int]] = {}  # objects whose own mask is empty
+        for frame, mask in masks.items():
+            labels = self.labels(frame, found)
+            self.ids[frame] = ids_in(labels)
+            self.digests[frame] = digest(labels)
+            if isinstance(mask, Mapping):
+                self._absent[frame] = frozenset(mask) - set(self.ids[frame])
+        found += self._never_shown()
         self.warnings = found[:MAX_WARNINGS]
         if more := len(found) - len(self.warnings):
             self.warnings.append(f"{more} more warnings of this kind about masks")
@@ -61,13 +74,10 @@ class GivenMasks:
             )
 
     @property
-    def paths(self) -> dict[int, Path]:
+    def files(self) -> set[Path]:
         """The masks that are files."""
-        return {
-            frame: Path(mask)
-            for frame, mask in self._masks.items()
-            if not isinstance(mask, np.ndarray)
-        }
+        masks = [each for mask in self._masks.values() for each in parts_of(mask)]
+        return {Path(mask) for mask in masks if not isinstance(mask, np.ndarray)}
 
     def check_reached(self, frames: int) -> None:
         """Raise MaskError if the video ended before the first of the masks."""
@@ -81,9 +91,21 @@ class GivenMasks:
         """The first frame whose mask holds an object."""
         return min(self._frames)
 
-    def is_empty(self, frame: int) -> bool:
-        """Return whether the mask of a frame says that no object is there."""
-        return frame in self._masks and not self.ids[frame] and frame not in self._only
+    def _never_shown(self) -> list[str]:
+        """Return a warning for each object that has masks, all of which are empty."""
+        shown = {id_ for ids in self.ids.values() for id_ in ids}
+        never = {id_ for ids in self._absent.values() for id_ in ids} - shown
+        return [f"object {id_}: no mask shows it" for id_ in sorted(never)]
+
+    def visible(self, frame: int, labels: LabelMap) -> LabelMap:
+        """Return labels without the objects that the mask of the frame says are not there.
+
+        An empty mask says so of all objects, an empty mask of a single object of that one.
+        """
+        if frame in self._absent:
+            return np.where(np.isin(labels, list(self._absent[frame])), np.uint8(0), labels)
+        nothing = frame in self._masks and not self.ids[frame] and frame not in self._only
+        return np.zeros_like(labels) if nothing else labels
 
     def labels(self, frame: int, warnings: list[str] | None = None) -> LabelMap:
         """Return the mask of a frame; adds to `warnings`."""
@@ -102,11 +124,27 @@ class GivenMasks:
         return labels
 
     def get(self, frame: int) -> LabelMap | None:
-        """Return the mask of a frame, None if it has none, or none with an object."""
-        return self.labels(frame) if self.ids.get(frame) else None
+        """Return the mask of a frame, None if it has none, or none with an object.
+
+        Raises MaskError if it is no longer what it was.
+        """
+        if not self.ids.get(frame):
+            return None
+        labels = self.labels(frame)
+        if digest(labels) != self.digests[frame]:
+            raise MaskError(f"{self._name(frame)}: has changed since it was first read")
+        return labels
+
+    def name(self, frame: int) -> str:
+        """Return what the mask of a frame is called, without its folder."""
+        parts = parts_of(self._masks[frame])
+        names = [Path(each).name for each in parts if not isinstance(each, np.ndarray)]
+        return ", ".join(names) or f"mask of frame {frame}"
 
     def _name(self, frame: int) -> str:
-        return str(self.paths.get(frame, f"mask of frame {frame}"))
+        mask = self._masks[frame]
+        path = not isinstance(mask, (np.ndarray, Mapping))
+        return str(mask) if path else f"mask of frame {frame}"
 
 
 def read_given(
@@ -127,6 +165,20 @@ def read_given(
     or True. Where it has none but `known` objects, it is not suspected of being smoothed.
     Raises MaskError, with `name` for an array, if it does not fit or shows no object.
     """
+    if isinstance(mask, Mapping):
+        read = partial(read_given, height=height, width=width, strict=strict, threshold=threshold)
+        names = {
+            id_: f"{name}, object {id_}" if isinstance(each, np.ndarray) else str(each)
+            for id_, each in mask.items()
+        }
+        objects = (
+            (id_, names[id_], read(each, name=names[id_], allow_empty=True, warnings=warnings))
+            for id_, each in mask.items()
+        )
+        whole = put_together(objects, np.zeros((height, width), np.uint8), warnings)
+        if not allow_empty and not whole.any():
+            raise MaskError(f"{name}: expected at least one object, all is background")
+        return whole
     if not isinstance(mask, np.ndarray):
         return read_mask(Path(mask), width, height, allow_empty, strict, threshold, warnings)
     if mask.shape != (height, width):
@@ -147,6 +199,36 @@ def read_given(
     if not allow_empty and not labels.any():
         raise MaskError(f"{name}: expected at least one object, all is background")
     return labels
+
+
+def parts_of(mask: Mask) -> tuple[OneMask, ...]:
+    """Return the masks of single objects that make up one, or the one."""
+    return tuple(mask.values()) if isinstance(mask, Mapping) else (mask,)
+
+
+def put_together(
+    objects: Iterable[tuple[int, str, LabelMap]], whole: LabelMap, warnings: list[str] | None
+) -> LabelMap:
+    """Paint the masks (H, W) of single objects, by id and name, over a label map; return that.
+
+    Later ones are in front. Raises MaskError for a mask that shows several objects, and for an id
+    that cannot be.
+    """
+    for id_, name, labels in objects:
+        if not 1 <= id_ <= MAX_OBJECTS:
+            raise MaskError(f"{name}: object {id_}: expected an id from 1 to {MAX_OBJECTS}")
+        if len(found := ids_in(labels)) > 1:
+            raise MaskError(f"{name}: expected object {id_} alone, found {len(found)} objects")
+        hidden = np.count_nonzero(whole[labels > 0])
+        if hidden and warnings is not None:
+            warnings.append(f"{name}: object {id_} covers {hidden} pixels of the others")
+        whole[labels > 0] = id_
+    return whole
+
+
+def digest(labels: LabelMap) -> str:
+    """Return a hash of a label map."""
+    return hashlib.sha256(labels.tobytes()).hexdigest()
 
 
 def ids_in(labels: LabelMap) -> tuple[int, ...]:

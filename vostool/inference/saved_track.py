@@ -10,7 +10,9 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from torch import Tensor
 
 from vostool.errors import InputError, UsageError
 from vostool.files import atomic_write
-from vostool.inference.oom import fit
+from vostool.inference.oom import Limits, fit_masks
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
 from vostool.media.video import read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
-from vostool.propagation.frame_loop import Group, MaskedFrame, Track, replay
+from vostool.propagation.frame_loop import Group, Track, replay
+from vostool.propagation.frames import MaskedFrame
 
 FORMAT = 1
 KEY = "vostool"
@@ -46,6 +50,8 @@ class SavedFrame(BaseModel):
     annotated: tuple[int, ...]
     shape: tuple[int, ...]  # of the masks
     checksum: int  # of the image as the network took it
+    # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
+    places: tuple[Placement, ...] = ()
 
 
 class Header(BaseModel):
@@ -56,6 +62,7 @@ class Header(BaseModel):
     track_format: int = FORMAT
     settings: dict[str, Any]  # all that affects the masks that follow
     frames: tuple[SavedFrame, ...]
+    notes: str = ""  # of whoever wrote it
 
 
 @dataclass(frozen=True)
@@ -86,12 +93,25 @@ class SavedTrack:
             raise InputError(f"{video}: ends before frame {min(missing) + start} of {self.path}")
         return found
 
+    def changes(self, predictor: Predictor) -> list[str]:
+        """Return in what a predictor's settings differ from those that the track was made with."""
+        return list(differences(self.header.settings, settings_of(predictor)))
+
+    def places(self, predictor: Predictor) -> dict[int, tuple[Placement, ...]]:
+        """Return the placements that images had and have as restored, by frame; see `SavedFrame`.
+
+        Without those that are made as the predictor places them.
+        """
+        if self.changes(predictor):
+            return {}
+        return {frame.index: frame.places for frame in self.header.frames if frame.places}
+
     def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
         """Return the track, its frames memorized again; warns if what follows may differ.
 
         Raises InputError for another picture than the one remembered, where that shows.
         """
-        changes = list(differences(self.header.settings, settings_of(predictor)))
+        changes = self.changes(predictor)
         if changes:
             log.warning("%s: the masks that follow may differ: %s", self.path, "; ".join(changes))
         frames = [
@@ -107,12 +127,15 @@ class SavedTrack:
 
     def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
         place = predictor.placement(*rgb.shape[:2])
-        image = place.image(rgb, predictor.device)
+        places = saved.places if exact and saved.places else (place,)
+        image = places[0].image(rgb, predictor.device)
+        for before, after in pairwise(places):
+            image = after.image_from(image, before)
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
         frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
-        return fit(frame, place, predictor.device)
+        return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
         """Return a group with the memory that was written, if it was."""
@@ -128,51 +151,84 @@ class SavedTrack:
         return replace(group, bank=tuple(bank), recent=tuple(bank)) if bank else group
 
 
-def write_track(path: Path, track: Track[Any, Any], predictor: Predictor) -> None:
-    """Write a track that the predictor made; atomic.
+@dataclass(frozen=True)
+class Snapshot:
+    """What is written of a track; a value, and without the memory that is made of frames."""
 
-    Raises OutputError, and UsageError for a memory that cannot be written or is another's.
+    frames: tuple[MaskedFrame, ...]
+    # of the frames, see `SavedFrame`; by default as they are, without borders
+    places: Mapping[int, tuple[Placement, ...]]
+    memories: dict[str, Tensor]
+    settings: dict[str, Any]
+
+    def write(self, path: Path, notes: str = "") -> None:
+        """Write a track's file, with any notes; atomic. Raises OutputError."""
+        masks = {f"masks.{frame.index}": pack(frame.masks) for frame in self.frames}
+        saved = tuple(self._saved(frame) for frame in self.frames)
+        header = Header(settings=self.settings, frames=saved, notes=notes)
+        with atomic_write(path, SafetensorError) as part:
+            save_file(self.memories | masks, part, metadata={KEY: header.model_dump_json()})
+            part.chmod(0o644)  # it comes out readable by its owner alone
+
+    def _saved(self, frame: MaskedFrame) -> SavedFrame:
+        height, width = frame.image.shape[2:]
+        places = self.places.get(frame.index, (Placement((height, width)),))
+        return SavedFrame(
+            index=frame.index,
+            ids=frame.ids,
+            annotated=frame.annotated,
+            shape=tuple(frame.masks.shape),
+            places=places,
+            checksum=checksum(frame.image),
+        )
+
+
+def snapshot(
+    track: Track[Any, Any], predictor: Predictor, places: Mapping[int, tuple[Placement, ...]]
+) -> Snapshot:
+    """Return what is to be written of a track that the predictor made.
+
+    Raises UsageError for a memory that cannot be written or is another's.
     """
     if track.loop is not predictor.loop:
-        raise UsageError(f"{path}: expected a track of this network; go on with it for a frame")
-    tensors = dict(memory_tensors(track, predictor))
-    saved = []
-    for frame in track.frames:
-        tensors[f"masks.{frame.index}"] = pack(frame.masks)
-        saved.append(
-            SavedFrame(
-                index=frame.index,
-                ids=frame.ids,
-                annotated=frame.annotated,
-                shape=tuple(frame.masks.shape),
-                checksum=checksum(frame.image),
-            )
-        )
-    header = Header(settings=settings_of(predictor), frames=tuple(saved))
-    with atomic_write(path, SafetensorError) as part:
-        save_file(tensors, part, metadata={KEY: header.model_dump_json()})
-        part.chmod(0o644)  # it comes out readable by its owner alone
+        raise UsageError("expected a track of this network; go on with it for a frame")
+    memories = dict(memory_tensors(track, predictor))
+    return Snapshot(track.frames, dict(places), memories, settings_of(predictor))
 
 
 def read_track(path: Path) -> SavedTrack:
     """Read a track; raises InputError if the file is missing, damaged or none."""
+    with opened(path) as (file, header):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        masks = {
+            frame.index: unpack(tensors.pop(f"masks.{frame.index}"), frame.shape)
+            for frame in header.frames
+        }
+    return SavedTrack(path, header, masks, tensors)
+
+
+def read_header(path: Path) -> Header:
+    """Read what a track's file says of it; raises InputError as `read_track` does."""
+    with opened(path) as (_, header):
+        return header
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, Header]]:
+    """Open a track's file, and read its header; raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             header = Header.model_validate_json((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        masks = {
-            frame.index: unpack(tensors.pop(f"masks.{frame.index}"), frame.shape)
-            for frame in header.frames
-        }
+            if header.track_format != FORMAT:
+                raise InputError(
+                    f"{path}: a track of format {header.track_format}, this vostool reads format "
+                    f"{FORMAT}"
+                )
+            yield file, header
     except (SafetensorError, OSError, KeyError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: not a track that vostool wrote, or damaged") from error
-    if header.track_format != FORMAT:
-        raise InputError(
-            f"{path}: a track of format {header.track_format}, this vostool reads format {FORMAT}"
-        )
-    return SavedTrack(path, header, masks, tensors)
 
 
 def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tuple[str, Tensor]]:
@@ -191,18 +247,20 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
                 )
 
 
-def settings_of(predictor: Predictor) -> dict[str, Any]:
-    """Return all settings that affect the masks, JSON-serialisable."""
-    network = {key: value for key, value in predictor.identity.items() if key != "file"}
-    settings = {**network, **predictor.options, "torch": torch.__version__}
+def settings_of(predictor: Predictor, limits: Limits | None = None) -> dict[str, Any]:
+    """Return all settings that affect the masks, within other limits perhaps; JSON-serialisable."""
+    # by the given predictor, which reads its weights for that but once
+    network = predictor.identity.effective
+    options = predictor.options if limits is None else predictor.within(limits).options
+    settings = {**network, **options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each setting that differs."""
-    for name, value in now.items():
-        if before.get(name) != value:
-            yield f"{name} {before.get(name)}, now {value}"
+    """Yield a description of each setting that differs; one that is missing is None."""
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            yield f"{name} {before.get(name)}, now {now.get(name)}"
 
 
 def pack(masks: Tensor) -> Tensor:
@@ -212,7 +270,7 @@ def pack(masks: Tensor) -> Tensor:
     """
     values = masks.detach().cpu().contiguous().numpy().astype("<f4", copy=False)
     planes = np.ascontiguousarray(values.reshape(-1, 1).view(np.uint8).T)
-    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes())), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(zlib.compress(planes.tobytes(), level=1)), dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, shape: tuple[int, ...]) -> Tensor:

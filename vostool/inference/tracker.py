@@ -7,7 +7,7 @@ Shapes: a frame is H x W pixels, the network's input is h x w.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
-from vostool.inference.saved_track import read_track, write_track
+from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
 from vostool.preprocess import Size, label_map
-from vostool.propagation.frame_loop import MaskedFrame, Prediction, Track, replay
+from vostool.propagation.frame_loop import Track, replay
+from vostool.propagation.frames import KnownFrame, MaskedFrame, Prediction
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Tracker:
         self._track: Track[Any, Any] | None = Track(self.predictor.loop)
         self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
+        self._places: dict[int, tuple[Placement, ...]] = {}  # of its images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
 
     def step(self, rgb: Rgb, mask: Mask | None = None) -> LabelMap:
@@ -64,8 +66,10 @@ class Tracker:
         are returned exactly as given. Before the first mask all is background.
         Raises UsageError for another frame than that, MaskError for a mask that does not fit it
         or shows no object, and DeviceError if even the lowest limits run out of memory; the track
-        is then unchanged.
+        is then unchanged. UsageError also with a disturbance, which must know what follows.
         """
+        if self.predictor.disturbance is not None:
+            raise UsageError("disturb: expected a whole video, as for vostool.follow")
         number, given = self.frames, None
         size = check_frame(rgb, number, self._size)
         if mask is not None:
@@ -106,7 +110,7 @@ class Tracker:
 
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
-        self._track, self._frames, self._given = track, (), {}
+        self._track, self._frames, self._given, self._places = track, (), {}, {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -114,7 +118,11 @@ class Tracker:
         The pictures of the frames it remembers are not in it: `load` takes them again.
         Raises OutputError, and UsageError for a model whose memory cannot be written.
         """
-        write_track(Path(path), self.track, self.predictor)
+        self.snapshot().write(Path(path))
+
+    def snapshot(self) -> Snapshot:
+        """Return what `save` writes, a value; raises UsageError as it does."""
+        return snapshot(self.track, self.predictor, self._places)
 
     def load(
         self,
@@ -136,8 +144,23 @@ class Tracker:
         for number in saved.numbers:
             size = check_frame(pictures.get(number), number, size)
         with oom_as_device_error(self.predictor.device):
-            self.track = saved.restore(self.predictor, pictures)
+            self.resume(saved, pictures)
         self._size = size
+
+    def resume(
+        self,
+        saved: SavedTrack,
+        pictures: Mapping[int, Rgb],
+        given: Mapping[int, LabelMap] | None = None,
+    ) -> None:
+        """Go on from a track that was read, as `load` does; its pictures are not checked.
+
+        `given` are the masks that were given for frames that it remembers, (H, W): in other sizes
+        the frames get theirs from these.
+        """
+        self.track = saved.restore(self.predictor, pictures)
+        self._given = dict(given or {})
+        self._places = saved.places(self.predictor)
 
     @property
     def frames(self) -> int:
@@ -147,17 +170,23 @@ class Tracker:
 
     @torch.no_grad()
     def advance(
-        self, rgb: Rgb, given: LabelMap | None = None, image: Tensor | None = None, number: int = 0
+        self,
+        rgb: Rgb,
+        given: LabelMap | None = None,
+        image: Tensor | None = None,
+        number: int = 0,
+        window_at: Callable[[Placement], Sequence[KnownFrame]] | None = None,
     ) -> Prediction[Any]:
         """Return the network's prediction for the next frame, at its input size without a border.
 
         As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
-        prefetched, and `number` the frame's number in messages. Raises PyTorch's error if even the
+        prefetched, and `number` the frame's number in messages. `window_at` returns the frame and
+        those to come, as they are placed, if it is disturbed. Raises PyTorch's error if even the
         lowest limits run out of memory.
         """
         while True:
             try:
-                return self._advance(rgb, given, image)
+                return self._advance(rgb, given, image, window_at)
             except (RuntimeError, MemoryError) as error:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
@@ -165,13 +194,22 @@ class Tracker:
             # outside of the block, where the error no longer holds tensors
             self._go_on_within(limits, number)
 
-    def _advance(self, rgb: Rgb, given: LabelMap | None, image: Tensor | None) -> Prediction[Any]:
+    def _advance(
+        self,
+        rgb: Rgb,
+        given: LabelMap | None,
+        image: Tensor | None,
+        window_at: Callable[[Placement], Sequence[KnownFrame]] | None,
+    ) -> Prediction[Any]:
         device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
         image = image_at(rgb, image, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
-        track, prediction = self._track_at(place).advance(image, annotation)
+        disturbed = self.predictor.loop.disturbs(self.frames)
+        window = window_at(place) if disturbed and window_at is not None else ()
+        track, prediction = self._track_at(place).advance(image, annotation, window)
         self._track = offload(track)
         self._keep_given(given)
+        self._places = {each.index: self._places_of(each, place) for each in self._track.frames}
         return place.crop(prediction)
 
     @property
@@ -205,8 +243,21 @@ class Tracker:
     def _replay(self, place: Placement) -> Track[Any, Any]:
         """Make the track again from its frames."""
         device, given = self.predictor.device, self._given.get
-        frames = (fit(each, place, device, given(each.index)) for each in self._frames)
-        return replay(self.predictor.loop, frames)
+        before = {each.index: self._places_of(each, place) for each in self._frames}
+        frames = (
+            fit(each, place, device, given(each.index), before[each.index][-1])
+            for each in self._frames
+        )
+        track = replay(self.predictor.loop, frames)
+        for index, places in before.items():
+            self._places[index] = places if places[-1] == place else (*places, place)
+        return track
+
+    def _places_of(self, frame: MaskedFrame, place: Placement) -> tuple[Placement, ...]:
+        """Return the placements of a frame's image; one not known of is as it was made."""
+        height, width = frame.image.shape[2:]
+        made = place if place.size == (height, width) else Placement((height, width))
+        return self._places.get(frame.index, (made,))
 
     def _forget_memory(self) -> None:
         """Keep nothing but the frames from which the track can be made again, in RAM."""

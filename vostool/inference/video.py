@@ -8,18 +8,17 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from vostool.device import synchronize
-from vostool.inference.oom import LimitChange, images_ahead
-from vostool.inference.predictor import Predictor
+from vostool.inference.disturbance import KnownObjects, known_frames
+from vostool.inference.oom import images_ahead
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.propagation.frame_loop import Prediction
+from vostool.propagation.frames import Prediction, windows
 
 
 @dataclass
@@ -42,26 +41,29 @@ class Stopwatch:
 def predict(
     frames: Iterable[Frame],
     given: GivenMasks,
-    predictor: Predictor,
+    tracker: Tracker,
     watch: Stopwatch,
-    lowered: list[LimitChange] | None = None,
+    known: KnownObjects | None = None,
 ) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
     """Yield every frame with the network's prediction, at its input size.
 
-    If the device runs out of memory, the limits are lowered, which is logged and added to
-    `lowered`. Raises PyTorch's error once nothing is left to lower.
+    The frames are those that follow upon the tracker's latest one. If the device runs out of
+    memory, the limits are lowered, which is logged and noted in `Tracker.lowered`. Raises
+    PyTorch's error once nothing is left to lower. `known` is for a disturbance.
     """
-    tracker = Tracker(predictor=predictor)
-    if lowered is not None:
-        tracker.lowered = lowered
-    ahead = images_ahead(
-        frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), predictor.device
-    )
+    predictor, device = tracker.predictor, tracker.predictor.device
+    if predictor.disturbance is not None and known is None:
+        predictor.disturbance.check_without_truth()
+    ahead = images_ahead(frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), device)
     with closing(ahead):
-        for frame, image in ahead:
+        for window in windows(ahead, predictor.loop.look_ahead):
+            frame, image = window[0]
+            window_at = partial(known_frames, window, known, predictor.device)
             watch.start()
-            prediction = tracker.advance(frame.rgb, given.get(frame.index), image, frame.index)
-            synchronize(predictor.device)
+            prediction = tracker.advance(
+                frame.rgb, given.get(frame.index), image, frame.index, window_at
+            )
+            synchronize(device)
             watch.stop()
             yield frame, prediction
 
@@ -69,15 +71,15 @@ def predict(
 def follow(
     frames: Iterable[Frame],
     given: GivenMasks,
-    predictor: Predictor,
+    tracker: Tracker,
     watch: Stopwatch,
-    lowered: list[LimitChange] | None = None,
+    known: KnownObjects | None = None,
 ) -> Generator[tuple[Frame, LabelMap], None, None]:
-    """Yield every frame with its label map, at the frame's own size; `lowered` as for `predict`.
+    """Yield every frame with its label map, at the frame's own size; else as `predict`.
 
     Objects of a given mask are returned exactly as given.
     """
-    with closing(predict(frames, given, predictor, watch, lowered)) as predictions:
+    with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
             labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
-            yield frame, np.zeros_like(labels) if given.is_empty(frame.index) else labels
+            yield frame, given.visible(frame.index, labels)

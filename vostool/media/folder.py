@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vostool.errors import InputError
 from vostool.media.frame import Frame, Rgb, VideoInfo
-from vostool.media.image import read_image, stored_mode
+from vostool.media.image import count_pictures, open_image, read_image, stored_mode
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
@@ -74,6 +74,7 @@ def list_images(folder: Path) -> list[Path]:
 def folder_warnings(folder: Path) -> list[str]:
     """Return warnings about a folder of frames: of several kinds, or not all read.
 
+    Only the first image is opened to see whether it holds several pictures.
     Raises InputError as `list_images` does.
     """
     found = []
@@ -82,6 +83,11 @@ def folder_warnings(folder: Path) -> list[str]:
         found.append(
             f"{folder}: {len(others)} pictures are passed over, as their kinds cannot be read: "
             f"{_names(others)}"
+        )
+    if (count := _pictures_in(images[0])) > 1:
+        found.append(
+            f"{images[0]}: holds {count} pictures, the first is taken, so of every frame; give an "
+            "animated picture as the video instead of its folder"
         )
     kinds = Counter(_kind(path) for path in images)
     if len(kinds) > 1:
@@ -130,6 +136,14 @@ def read_folder(folder: Path, start: int = 0, end: int | None = None) -> Iterato
                 f"{path}: image is {_size(rgb)}, expected {_size(first)} like {images[0].name}"
             )
         yield Frame(index, index / FOLDER_RATE, rgb, path.stem)
+
+
+def _pictures_in(path: Path) -> int:
+    try:
+        with open_image(path) as image:
+            return count_pictures(image)
+    except InputError:  # EXR and DPX; of a damaged one its reader tells
+        return 1
 
 
 def _kind(path: Path) -> str:

@@ -44,6 +44,7 @@ class Presenter:
         self._crop = crop
         self._scaler = VideoReformatter()
         self._size: tuple[int, int] | None = None  # of the first picture as shown, uncropped
+        self._scales = False  # whether a picture was of another
         self._rotation: int | None = None
         self._orientation = Orientation()
 
@@ -59,7 +60,14 @@ class Presenter:
         Raises InputError if its pixel format cannot be converted.
         """
         turn = self.orientation(picture)
-        self._size = self._size or turn.apply(picture.width, picture.height)
+        size = turn.apply(picture.width, picture.height)
+        self._size = self._size or size
+        if size != self._size and not self._scales:
+            self._scales = True
+            self._warn(
+                "its pictures change from {}x{} to {}x{}; all are scaled to the first one's "
+                "size".format(*self._size, *size)
+            )
         width, height = turn.apply(*self._size)
         rgb = self._convert(picture, width, height)[self._window(width, height)]
         if turn.transposed:

@@ -70,6 +70,21 @@ def turn_upright(image: Image.Image) -> None:
     ImageOps.exif_transpose(image, in_place=True)
 
 
+def without_alpha(image: Image.Image) -> Image.Image:
+    """Return the colours of an image, also of transparent pixels, as RGB."""
+    if isinstance(image.info.get("transparency"), bytes):  # Pillow warns of dropping these
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def count_pictures(image: Image.Image) -> int:
+    """Return how many pictures an image file holds, as an animated GIF or a TIFF may.
+
+    The preview in a photograph does not count.
+    """
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
 def read_image(path: Path) -> Rgb:
     """Return the pixels of an image file as a viewer shows them, (H, W, 3).
 
@@ -90,7 +105,7 @@ def read_image(path: Path) -> Rgb:
             turn_upright(image)
             if image.mode == "F" or image.mode.startswith("I"):  # convert() would clip these
                 return to_rgb(path, np.asarray(image))
-            return np.array(image.convert("RGB"))
+            return np.array(without_alpha(image))
     except InputError as error:
         if not _is_unknown_tiff(kind, error):
             raise

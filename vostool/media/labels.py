@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vostool.errors import MaskError
+from vostool.media.image import without_alpha
 from vostool.media.mask_checks import (
     ADVICE,
     HIGHEST_BESIDE_VOID,
@@ -61,8 +62,8 @@ def to_labels(
     """Return the objects in a mask image, (H, W).
 
     - white on black, in whatever mode (also 1 bit, RGB): one object, number 1
-    - indexed: the index is the object; but if black is in use, and not as index 0, the colours
-      count
+    - indexed: the index is the object; but the colours count if index 0 is not the background:
+      if black is in use and has another index, or transparent pixels have, and 0 is a colour
     - grey, also grey stored as RGB: the value is the object, of 8 or 16 bits, or a float that
       is whole
     - colours: black is background; if all are DAVIS colours their palette index is the object,
@@ -102,7 +103,7 @@ def threshold_labels(image: Image.Image, threshold: float) -> LabelMap:
     elif image.mode.startswith("I"):
         values, white = np.asarray(image), float(WHITE_16)
     else:
-        values, white = np.asarray(image.convert("RGB")).max(axis=2), float(VOID)
+        values, white = np.asarray(without_alpha(image)).max(axis=2), float(VOID)
     if not (np.isfinite(values).all() and values.min() >= -SLACK and values.max() <= white + SLACK):
         raise MaskError(f"values {values.min():.5g} to {values.max():.5g}, expected 0 to {white:g}")
     return (values >= threshold * white).astype(np.uint8)
@@ -159,12 +160,12 @@ def _values(image: Image.Image, warnings: list[str]) -> tuple[Values, Kind]:
         return np.asarray(image).astype(np.uint8) * VOID, "grey"
     if image.mode == "F":
         return _whole(np.asarray(image)), "grey"
-    if image.mode == "L" or image.mode.startswith("I") or _indexed(image):
+    if image.mode == "L" or image.mode.startswith("I") or _indexed(image, visible):
         kind: Kind = "indexed" if _coloured(image) else "grey"
         if kind == "grey" or not _is_cut_out(image, visible, warnings):
             return np.where(visible, np.asarray(image), 0), kind
         return visible.astype(np.uint8), "grey"
-    colours = np.where(visible[..., np.newaxis], np.asarray(image.convert("RGB")), 0)
+    colours = np.where(visible[..., np.newaxis], np.asarray(without_alpha(image)), 0)
     if not visible.all() and (not colours.any() or _is_cut_out(image, visible, warnings)):
         return visible.astype(np.uint8), "grey"
     if (colours == colours[..., :1]).all():
@@ -199,7 +200,7 @@ def _is_cut_out(image: Image.Image, visible: NDArray[np.bool_], warnings: list[s
     """Return whether what is visible is a picture and not paint, one colour for each object."""
     if visible.all() or not visible.any():
         return False
-    colours = np.unique(np.asarray(image.convert("RGB"))[visible], axis=0).astype(np.int16)
+    colours = np.unique(np.asarray(without_alpha(image))[visible], axis=0).astype(np.int16)
     if len(colours) > VOID:
         return True
     grey = (colours == colours[:, :1]).all()
@@ -226,11 +227,16 @@ def _present(values: Values) -> Values:
     return np.unique(values)
 
 
-def _indexed(image: Image.Image) -> bool:
+def _indexed(image: Image.Image, visible: NDArray[np.bool_]) -> bool:
     """Return whether the pixels are indices, with 0 for the background."""
+    if image.mode != "P":
+        return False
     palette = _used_palette(image)
     black = [index for index, colour in palette.items() if colour and not any(colour)]
-    return image.mode == "P" and (not black or 0 in black)
+    if black:
+        return 0 in black
+    # beside transparent pixels a visible 0 is an object's colour
+    return bool(visible.all() or not visible[np.asarray(image) == 0].any())
 
 
 def _coloured(image: Image.Image) -> bool:

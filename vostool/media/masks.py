@@ -4,19 +4,15 @@ How an image becomes objects is documented in `vostool.media.labels`.
 """
 
 import io
-import re
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from vostool.errors import MaskError, UsageError
-from vostool.files import is_file, write_bytes
-from vostool.media.folder import IMAGE_SUFFIXES, list_files
-from vostool.media.image import open_image, turn_upright
+from vostool.errors import MaskError
+from vostool.files import write_bytes
+from vostool.media.image import count_pictures, open_image, turn_upright
 from vostool.media.labels import (
     PALETTE,
     LabelMap,
@@ -29,13 +25,10 @@ __all__ = [
     "PALETTE",
     "LabelMap",
     "encode_mask",
-    "parse_mask_options",
     "read_mask",
     "read_values",
     "write_mask",
 ]
-
-MOST_DIGITS = 18  # of a frame number; Python reads no more than 4300
 
 
 def read_mask(
@@ -60,8 +53,8 @@ def read_mask(
         raise MaskError(f"{path}: no such mask file")
     found: list[str] = []
     with open_image(path, MaskError) as image:
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            found.append(f"holds {image.n_frames} pictures, the first is taken")  # type: ignore[attr-defined]
+        if (count := count_pictures(image)) > 1:
+            found.append(f"holds {count} pictures, the first is taken")
         if (problem := _refusal_of_size(image, width, height)) is None:
             turn_upright(image)
             problem = _refusal_of_size(image, width, height, turned=True)
@@ -130,68 +123,3 @@ def write_mask(path: Path, labels: LabelMap) -> None:
     Raises OutputError if the file cannot be written.
     """
     write_bytes(path, encode_mask(labels), sync=False)
-
-
-def parse_mask_options(
-    specs: Sequence[str], start: int = 0, frame_names: Sequence[str] | None = None
-) -> dict[int, Path]:
-    """Return which mask file belongs to which frame, in order of frames.
-
-    - "MASK.png" belongs to frame `start`
-    - "120:MASK.png" belongs to frame 120 (a file of that very name would need "./" before it)
-    - "FOLDER" gives each of its images to the frame its name ends in: 00120.png to frame 120;
-      for a folder of frames (`frame_names` given) to the frame of the same name instead
-
-    Raises UsageError if a frame gets two masks, MaskError if a mask is missing or names no frame.
-    """
-    masks: dict[int, Path] = {}
-    for spec in specs:
-        for frame, path in _masks_of(spec, start, frame_names):
-            if frame in masks:
-                raise UsageError(f"frame {frame} has two masks: {masks[frame]} and {path}")
-            masks[frame] = path
-    return dict(sorted(masks.items()))
-
-
-def _masks_of(spec: str, start: int, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
-    if not spec:
-        raise UsageError("--mask: expected a file or folder, found an empty name")
-    if match := re.fullmatch(r"(\d+):(.+)", spec):
-        frame, path = _frame_number(match[1]), Path(match[2])
-    else:
-        frame, path = start, Path(spec)
-    if is_file(path):
-        return [(frame, path)]
-    with suppress(OSError):  # it cannot even be looked at
-        if match and path.is_dir():
-            raise UsageError(f"{spec}: expected a mask file after the frame number, found a folder")
-        if path.is_dir():
-            return _masks_in(path, frame_names)
-    raise MaskError(f"{path}: no such mask file")
-
-
-def _frame_number(digits: str) -> int:
-    """Return the number of a frame; raises UsageError for one that no video reaches."""
-    if len(digits) > MOST_DIGITS:
-        raise UsageError(f"--mask: expected a frame number, found one of {len(digits)} digits")
-    return int(digits)
-
-
-def _masks_in(folder: Path, frame_names: Sequence[str] | None) -> list[tuple[int, Path]]:
-    masks = list_files(folder, IMAGE_SUFFIXES)
-    if not masks:
-        raise MaskError(f"{folder}: expected masks such as 00000.png, found none")
-    if frame_names is None:
-        return [(_number_in(path), path) for path in masks]
-    frames = {name: frame for frame, name in enumerate(frame_names)}
-    for path in masks:
-        if path.stem not in frames:
-            raise MaskError(f"{path}: there is no frame named {path.stem}")
-    return [(frames[path.stem], path) for path in masks]
-
-
-def _number_in(path: Path) -> int:
-    digits = re.search(r"\d+$", path.stem)
-    if digits is None:
-        raise MaskError(f"{path}: expected a name that ends in a frame number, such as 00120.png")
-    return _frame_number(digits[0])

@@ -50,7 +50,7 @@ def write_cutout(path: Path, rgb: Rgb, labels: LabelMap) -> None:
 
 
 def cut_out(rgb: Rgb, labels: LabelMap) -> NDArray[np.uint8]:
-    """Return the objects of a frame on transparent ground, (H, W, 4).
+    """Return the objects of a frame on a transparent background, (H, W, 4).
 
     What is transparent is black too, so that nothing of the background is left in the file.
     """

@@ -59,10 +59,10 @@ class VideoWriter:
     ) -> None:
         """Claim the file.
 
-        `width` and `height` of the pictures in pixels; `rate` in frames per second says how long
-        the last one is shown; `pixel_aspect` is width / height of a pixel; `audio_from` is the
-        video whose sound to carry over, on the same clock as the pictures' times; `quality` is
-        x264's constant rate factor, from 0 (lossless) to 51.
+        `width` and `height` of the pictures in pixels; the last one is shown as long as the one
+        before, but no longer than `rate` in frames per second says; `pixel_aspect` is width /
+        height of a pixel; `audio_from` is the video whose sound to carry over, on the same clock
+        as the pictures' times; `quality` is x264's constant rate factor, from 0 (lossless) to 51.
         Raises OutputError if the file cannot be created, or the pictures are too large.
         """
         self.path = Path(path)
@@ -150,9 +150,9 @@ class _Movie:
         self._warnings = warnings
         self._audio_from = audio_from
         self._start = start
-        self._rate = format.rate
         self._ticks = -1  # when the latest picture is shown
         self._duration = round(CLOCK / (format.rate or FALLBACK_RATE))  # of that picture, ticks
+        self._period = self._duration if format.rate else LONGEST  # at most
         self._latest: VideoFrame | None = None
         self._audio: AudioTrack | None = None
         self._scaler = VideoReformatter()
@@ -165,8 +165,9 @@ class _Movie:
     def add(self, rgb: Rgb, time: Fraction) -> None:
         """Encode a picture, and the sound up to it."""
         ticks = max(round((time - self._start) * CLOCK), self._ticks + 1)
-        if not self._rate and self._ticks >= 0:
-            self._duration = ticks - self._ticks
+        if self._ticks >= 0:
+            # a rate may be the mean over a pause, far longer than a picture is shown
+            self._duration = min(self._period, ticks - self._ticks)
         self._carry_audio(time)
         while self._latest and ticks - self._ticks > LONGEST:
             self._encode(self._latest, self._ticks + LONGEST)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -89,6 +89,17 @@ class StmSettings(BaseModel):
     published: Annotated[str, AfterValidator(known_kind)] | None = Field(
         default=None, description="the kind of published weights that these are or come from"
     )
+
+    @model_validator(mode="after")
+    def possible(self) -> Self:
+        """Refuse numbers that no network can have, as untrusted weights may state them."""
+        if min(self.decoder_channels) < 1:
+            raise ValueError(f"decoder_channels {self.decoder_channels}: expected 1 or more")
+        for name, value in self:
+            largest = max(value) if isinstance(value, tuple) else value
+            if isinstance(largest, int | float) and not largest < 2**31:
+                raise ValueError(f"{name} {largest:g}: expected less than 2^31")
+        return self
 
 
 @dataclass(frozen=True)

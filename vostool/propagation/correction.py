@@ -114,7 +114,7 @@ def explain(
         yield cycle_loss(segmenter, features, masks, goal.reference)
 
 
-Pace = Callable[[Tensor], Tensor]  # from the gradient of the loss, summed over pixels, to a step
+Pace = Callable[[Tensor], Tensor]  # from a direction to a step; the loss is summed over pixels
 
 
 def at_rate(rate: float) -> Pace:
@@ -132,6 +132,15 @@ def of_length(length: float) -> Pace:
     return step
 
 
+# from the direction of the step before, 0 at first, and the gradient to the direction of a step
+Heading = Callable[[Tensor, Tensor], Tensor]
+
+
+def steepest(before: Tensor, gradient: Tensor) -> Tensor:
+    """Return the direction of plain gradient descent."""
+    return gradient
+
+
 class Step(NamedTuple):
     """A step of gradient descent."""
 
@@ -145,13 +154,16 @@ def descend(
     objects: Tensor,
     pace: Pace,
     project: Callable[[Tensor], Tensor] = lambda objects: objects,
+    heading: Heading = steepest,
 ) -> Iterator[Step]:
     """Yield the steps of Eq. 8, endlessly; `project` brings the objects back into their domain.
 
-    The loss is the sum of `losses_of` the objects, (B,) each. The graph of one is freed before
-    the next is built. Callers need no gradients, and the weights accumulate none.
+    `pace` makes a step of the direction that `heading` takes, by default the gradient. The loss is
+    the sum of `losses_of` the objects, (B,) each. The graph of one is freed before the next is
+    built. Callers need no gradients, and the weights accumulate none.
     """
     pixels = objects.shape[2] * objects.shape[3]
+    direction = torch.zeros_like(objects)
     while True:
         leaf = objects.detach().requires_grad_()
         total, gradient = torch.zeros(len(leaf), device=leaf.device), torch.zeros_like(leaf)
@@ -161,7 +173,8 @@ def descend(
                 # size, and large enough for 16 bits
                 (part,) = torch.autograd.grad(pixels * loss.sum(), leaf)
                 total, gradient = total + loss.detach(), gradient + part
-        before, objects = objects, project(leaf.detach() - pace(gradient))
+        direction = heading(direction, gradient)
+        before, objects = objects, project(leaf.detach() - pace(direction))
         yield Step(total, before, objects)
 
 

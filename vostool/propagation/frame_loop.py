@@ -9,19 +9,27 @@ Objects that are annotated on the same frame form a group, with a memory of its 
 groups meet in the aggregation, so that objects may enter at any frame. A group also knows
 its reference, the frame it was annotated on, toward which a correction moves the masks.
 
+To study how robust a model is, a `Disturbance` replaces the masks by which some predicted frames
+stay in memory. Those that are yielded, and the previous frame's, are never disturbed.
+
 Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import lcm
+from types import MappingProxyType
 from typing import Generic, Self
 
 import torch
 from torch import Tensor
 
+from vostool import defaults
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Features, Memory, Reference, Segmenter, memory_limit
 from vostool.propagation.correction import Goal, GradientCorrection
+from vostool.propagation.disturbance import Disturbance
+from vostool.propagation.frames import Annotation, KnownFrame, MaskedFrame, Prediction, windows
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class References:
 
     annotated: bool = True
     previous: bool = True
-    every: int | None = 5  # frames from one that stays to the next; None: only annotated ones
+    # frames from one that stays to the next; None: only annotated ones
+    every: int | None = defaults.MEMORY_EVERY
 
     def keep(self, index: int, annotated: bool) -> bool:
         """Return whether a frame stays in memory."""
@@ -50,61 +59,6 @@ REFERENCE_SETS = {  # the rows of Table 3, and STCN's
 
 
 @dataclass(frozen=True)
-class Annotation:
-    """The ground truth of some objects on one frame; other objects are unknown."""
-
-    ids: tuple[int, ...]
-    objects: Tensor  # (B, len(ids), H, W), 0 or 1
-
-    def masks(self, ids: Sequence[int]) -> Tensor:
-        """Return the masks of some of the objects, (B, len(ids) + 1, H, W); all else is
-        background."""
-        objects = self.objects[:, [self.ids.index(id_) for id_ in ids]]
-        return torch.cat([1 - objects.sum(dim=1, keepdim=True), objects], dim=1)
-
-
-@dataclass(frozen=True)
-class Prediction(Generic[Features]):
-    """One frame of the result."""
-
-    ids: tuple[int, ...]  # of the objects, in the order of the mask channels
-    masks: Tensor  # (B, len(ids) + 1, H, W)
-    features: Features
-    uncorrected: Tensor | None = None  # the masks before the correction, where there was one
-    corrected: Tensor | None = None  # those after it, where they are not the result
-
-    @property
-    def remembered(self) -> Tensor:
-        """The masks that go into memory."""
-        return self.masks if self.corrected is None else self.corrected
-
-
-@dataclass(frozen=True)
-class MaskedFrame:
-    """A frame with the masks to memorise it by: enough to memorise it again."""
-
-    index: int  # counted from 0
-    image: Tensor  # (B, 3, H, W)
-    ids: tuple[int, ...]
-    masks: Tensor  # (B, len(ids) + 1, H, W)
-    annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
-
-    def channels(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """Return which of the masks are the background and these objects'."""
-        return (0, *(1 + self.ids.index(id_) for id_ in ids))
-
-    def masks_of(self, ids: Sequence[int]) -> Tensor:
-        """Return the masks of these objects, (B, len(ids) + 1, H, W); the background is where
-        none of all objects is."""
-        return self.masks if len(ids) == len(self.ids) else self.masks[:, self.channels(ids)]
-
-    @property
-    def truth(self) -> Annotation:
-        """The annotation of this frame."""
-        return Annotation(self.annotated, self.masks[:, self.channels(self.annotated)[1:]])
-
-
-@dataclass(frozen=True)
 class FrameLoop(Generic[Features, Memory]):
     """What stays the same from frame to frame: the model, and how it is used."""
 
@@ -112,6 +66,28 @@ class FrameLoop(Generic[Features, Memory]):
     references: References = MEMORY
     correction: GradientCorrection | None = None
     memory_frames: int | None = None  # the most that the memory holds; None: no limit
+    disturbance: Disturbance | None = None
+
+    def disturbs(self, index: int) -> bool:
+        """Return whether a frame is disturbed, if it is predicted and another one follows."""
+        if self.disturbance is None or index % self.disturbance.every:
+            return False
+        return index > 0 and self.references.keep(index, annotated=False)
+
+    @property
+    def look_ahead(self) -> int:
+        """How many frames to come must be known at each frame."""
+        if self.disturbance is None or self.references.every is None:
+            return 0
+        period = lcm(self.disturbance.every, self.references.every)
+        return period if self.disturbance.foresees else 1
+
+    def corrects(self, index: int) -> bool:
+        """Return whether a frame is corrected, if it is predicted."""
+        if self.correction is None or not self.correction.due(index):
+            return False
+        # in a disturbed run it matters only to frames that stay
+        return self.disturbance is None or self.references.keep(index, annotated=False)
 
 
 @dataclass(frozen=True)
@@ -127,12 +103,17 @@ class Group(Generic[Features, Memory]):
         self, loop: FrameLoop[Features, Memory], frame: MaskedFrame, features: Features
     ) -> Self:
         """Return this group with a frame in its memory, to stay or until the next one."""
-        keep = self.keeps(loop.references, frame)
-        if not keep and not loop.references.previous:
-            return self
-        masks = frame.masks_of(self.ids)
-        recent = loop.segmenter.memorize(features, masks, self.bank, self.is_truth(frame))
-        return replace(self, recent=recent, bank=recent if keep else self.bank)
+        keep, previous = self.keeps(loop.references, frame), loop.references.previous
+
+        def memory_with(frame: MaskedFrame) -> Memory:
+            masks = frame.masks_of(self.ids)
+            return loop.segmenter.memorize(features, masks, self.bank, self.is_truth(frame))
+
+        if not keep:
+            return replace(self, recent=memory_with(frame)) if previous else self
+        bank = memory_with(frame.settled)
+        recent = memory_with(frame) if previous and frame.staying is not None else bank
+        return replace(self, recent=recent, bank=bank)
 
     def is_truth(self, frame: MaskedFrame) -> bool:
         """Return whether all of the group's masks on a frame are annotated."""
@@ -184,12 +165,17 @@ class Track(Generic[Features, Memory]):
         return self.history if self.latest is None else (*self.history, self.latest)
 
     def advance(
-        self, image: Tensor, annotation: Annotation | None = None
+        self,
+        image: Tensor,
+        annotation: Annotation | None = None,
+        window: Sequence[KnownFrame] = (),
     ) -> tuple[Self, Prediction[Features]]:
         """Return the track after the next frame, and the masks of that frame.
 
         The objects of an annotation are as given there, new ones enter, and the others are
-        predicted. Without one the correction, if it is due, moves the masks.
+        predicted. Without one the frame is disturbed, if that is due and its `window`, itself and
+        frames to come, shows that another one follows; and the correction, if it is due, moves
+        the masks.
         """
         track, loop = self.remember(), self.loop
         index = 0 if self.latest is None else self.latest.index + 1
@@ -198,10 +184,14 @@ class Track(Generic[Features, Memory]):
         if annotation is not None:
             ids, masks = overwrite(ids, masks, annotation)
         prediction = Prediction(ids, masks, features)
-        if annotation is None and loop.correction is not None and loop.correction.due(index):
-            prediction = correct(loop.segmenter, loop.correction, prediction, track.groups)
+        if annotation is None and track.groups:
+            if len(window) > 1 and loop.disturbance is not None and loop.disturbs(index):
+                staying = loop.disturbance(loop.segmenter, window, ids, masks)
+                prediction = replace(prediction, staying=staying)
+            if loop.correction is not None and loop.corrects(index):
+                prediction = correct(loop, loop.correction, prediction, track.groups)
         annotated = () if annotation is None else annotation.ids
-        frame = MaskedFrame(index, image, prediction.ids, prediction.remembered, annotated)
+        frame = MaskedFrame(index, image, ids, prediction.remembered, annotated, prediction.staying)
         return track.after(frame, prediction), prediction
 
     def remember(self) -> Self:
@@ -213,7 +203,7 @@ class Track(Generic[Features, Memory]):
             for group in self.groups
         )
         wanted = {i for group in groups for i in group.sources(self.loop, self.frames)}
-        history = tuple(frame for frame in self.frames if frame.index in wanted)
+        history = tuple(frame.settled for frame in self.frames if frame.index in wanted)
         return replace(self, groups=groups, history=history)
 
     def after(self, frame: MaskedFrame, prediction: Prediction[Features]) -> Self:
@@ -232,6 +222,8 @@ def propagate(
     segmenter: Segmenter[Features, Memory],
     references: References = MEMORY,
     correction: GradientCorrection | None = None,
+    disturbance: Disturbance | None = None,
+    known: Mapping[int, Annotation] = MappingProxyType({}),
 ) -> Iterator[Prediction[Features]]:
     """Yield the masks of every image, in order.
 
@@ -239,11 +231,15 @@ def propagate(
     is annotated again is corrected to that truth; the others go on being followed.
     Before the first annotation all is background. `correction` moves the masks of frames
     without annotation before they are remembered, and unless it is for memory only, before
-    they are yielded.
+    they are yielded. With a `disturbance`, to which the objects of the frames in `known` are
+    known, it is for memory only, and starts from the disturbed masks.
     """
-    track = Track(FrameLoop(segmenter, references, correction, memory_limit(segmenter)))
-    for index, image in enumerate(images):
-        track, prediction = track.advance(image, annotations.get(index))
+    limit = memory_limit(segmenter)
+    loop = FrameLoop(segmenter, references, correction, limit, disturbance)
+    track = Track(loop)
+    for index, shown in enumerate(windows(images, loop.look_ahead)):
+        window = [KnownFrame(image, known.get(index + n)) for n, image in enumerate(shown)]
+        track, prediction = track.advance(shown[0], annotations.get(index), window)
         yield prediction
 
 
@@ -297,19 +293,23 @@ def overwrite(
 
 
 def correct(
-    segmenter: Segmenter[Features, Memory],
+    loop: FrameLoop[Features, Memory],
     correction: GradientCorrection,
     prediction: Prediction[Features],
     groups: Sequence[Group[Features, Memory]],
 ) -> Prediction[Features]:
-    """Move a frame's masks so that each group's explain its reference better."""
-    if not groups:
-        return prediction
+    """Move a frame's masks so that each group's explain its reference better.
+
+    In a disturbed run these are the masks by which it stays in memory.
+    """
     goals = [
         Goal((0, *(1 + prediction.ids.index(id_) for id_ in group.ids)), group.reference)
         for group in groups
     ]
-    masks = correction(segmenter, prediction.features, prediction.masks, goals)
+    start = prediction.masks if prediction.staying is None else prediction.staying
+    masks = correction(loop.segmenter, prediction.features, start, goals)
+    if loop.disturbance is not None:
+        return replace(prediction, staying=masks)
     if correction.memory_only:
         return replace(prediction, uncorrected=prediction.masks, corrected=masks)
     return replace(prediction, masks=masks, uncorrected=prediction.masks)

@@ -6,20 +6,20 @@ is not repeated.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
-from vostool.media.masks import MOST_DIGITS
+from vostool.inference.states import FOLDER
+from vostool.media.mask_options import MOST_DIGITS, MaskOption
 from vostool.progress import ProgressCallback, no_progress
-from vostool.segment.job import Job, options_of, segment
-from vostool.segment.output import read_report
+from vostool.segment.job import Job, options_of
+from vostool.segment.report import RunReport, read_report
+from vostool.segment.run import segment
 from vostool.segment.writers import WRITERS
 
 COLUMNS = ("video", "mask", "output", "start", "end")
@@ -32,7 +32,7 @@ class Outcome:
     """The outcome of a job: its report or its error."""
 
     job: Job
-    report: dict[str, Any] | None = None
+    report: RunReport | None = None
     error: VostoolError | None = None
     already: bool = False  # it was done before
 
@@ -93,7 +93,8 @@ def check_header(path: Path, header: Sequence[str]) -> None:
     """Raise InputError unless a header has the columns that are needed, and no other."""
     for number, column in enumerate(header):
         if column not in COLUMNS:
-            raise InputError(f"{path}:1: expected columns {', '.join(COLUMNS)}, found {column!r}")
+            expected = f"expected columns {', '.join(COLUMNS)} with commas between them"
+            raise InputError(f"{path}:1: {expected}, found {column!r}")
         if column in header[:number]:
             raise InputError(f"{path}:1: expected each column once, found {column} twice")
 
@@ -150,11 +151,9 @@ def read_number(where: str, name: str, text: str | None) -> int | None:
 
 
 def in_folder(spec: str, folder: Path) -> str:
-    """Return what is given to --mask with its path, "120:MASK.png" or "MASK.png", in a folder."""
-    number, colon, name = spec.strip().partition(":")
-    if colon and number.isdecimal():
-        return f"{number}:{folder / name}"
-    return str(folder / spec.strip())
+    """Return what is given to --mask, such as "120:1@MASK.png", with its path in a folder."""
+    option = MaskOption.parse(spec.strip())
+    return str(replace(option, path=folder / option.path))
 
 
 def segment_all(
@@ -187,9 +186,13 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
     """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
     try:
         before = None if job.overwrite else run_before(job, predictor)
-        if before and before["status"] == "done":
+        done = before is not None and before.status == "done"
+        # with states, --resume finds out whether the masks are still the same
+        if done and not (job.resume and (job.output / FOLDER).is_dir()):
             return Outcome(job, before, already=True)
-        return Outcome(job, segment(job, predictor, progress, redo=before is not None))
+        job = replace(job, resume=job.resume or before is not None)
+        report = segment(job, predictor, progress)
+        return Outcome(job, report, already=done and report == before)
     except VostoolError as error:
         return Outcome(job, error=error)
     except OSError as error:
@@ -200,22 +203,21 @@ def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Ou
         return Outcome(job, error=VostoolError(f"{words}; run it without --batch for a traceback"))
 
 
-def run_before(job: Job, predictor: Predictor) -> dict[str, Any] | None:
+def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     """Return the report of a run of the same job, by the same options, in the job's folder.
 
     It is finished and has all its outputs, or it is to be repeated: interrupted, killed or
     failed. None if there is no such run.
     """
-    report = read_report(job.output) or {}
-    options = report.get("options")
-    if not isinstance(options, dict) or not isinstance(report.get("warnings"), list):
+    report = read_report(job.output)
+    if report is None:
         return None
-    # reports of 0.1.0 know no threshold
-    found = {"threshold": None, **options, "overwrite": False}, report.get("network")
-    expected = {**options_of(job, predictor), "overwrite": False}, predictor.identity
-    if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True, default=str):
+    same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
+    found = {"threshold": None, **report.options, **same}  # 0.1.0 has no threshold
+    expected = {**options_of(job, predictor), **same}
+    if report.network != predictor.identity or found != expected:
         return None
-    if report.get("status") == "done":
-        paths = (job.output / WRITERS[name].file for name in job.outputs)
-        return report if all(path.exists() for path in paths) else {**report, "status": "lost"}
-    return report if report.get("status") in ("running", "interrupted", "failed") else None
+    paths = (job.output / WRITERS[name].file for name in job.outputs)
+    if report.status == "done" and not all(path.exists() for path in paths):
+        return report.model_copy(update={"status": "failed", "error": "outputs are missing"})
+    return report

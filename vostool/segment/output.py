@@ -1,21 +1,24 @@
 """The output folder of `vostool segment`: its outputs, its report, and its claim."""
 
-import json
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from vostool.errors import Caution, InputError, OutputError
-from vostool.files import read_text, write_text
+from vostool.errors import Caution, OutputError
+from vostool.files import write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
+from vostool.inference.states import States
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
+from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.segment.writers import WRITERS, Source
+from vostool.segment.writers.pictures import Masks
 
-REPORT = "run.json"
+REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
 
 
 class Output:
@@ -25,11 +28,14 @@ class Output:
     as it is. Everything else is whole or has "part" in its name.
     """
 
-    def __init__(self, folder: Path, names: Collection[str], source: Source) -> None:
+    def __init__(
+        self, folder: Path, names: Collection[str], source: Source, states: States
+    ) -> None:
         """Prepare to write the outputs of some names (see `WRITERS`) into a folder."""
         self.folder, self.report, self.source = folder, folder / REPORT, source
         self.every = {name: kind(folder, source) for name, kind in WRITERS.items()}
         self.wanted = {name: self.every[name] for name in WRITERS if name in names}
+        self.states = states
         self.frames = 0  # written so far
         self._done = dict.fromkeys(
             self.wanted, 0
@@ -47,7 +53,7 @@ class Output:
             check_free(self.folder)
         with claimed(self.folder) as self._claim:
             if not replace:
-                refuse_to_replace(results_in(self.folder))
+                refuse_to_replace(results_in(self.folder), REMEDY)
             self._refuse_inputs(inputs)
             yield
 
@@ -59,7 +65,7 @@ class Output:
                 raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
 
     @contextmanager
-    def writing(self, report: dict[str, Any], resume: int = 0) -> Iterator[None]:
+    def writing(self, report: RunReport, resume: int = 0) -> Iterator[None]:
         """Accept frames; `report` is run.json while it is running.
 
         `resume` says how many frames a run before has written that this one goes on with, see
@@ -75,6 +81,10 @@ class Output:
             self._claim.check()
         self._behind.submit(partial(self._write, frame, labels))
 
+    def then(self, call: Callable[[], None]) -> None:
+        """Call something in the background once all that was added is written."""
+        self._behind.submit(call)
+
     def _write(self, frame: Frame, labels: LabelMap) -> None:
         if self.frames == 0:
             self._begin()
@@ -85,9 +95,10 @@ class Output:
 
     def _begin(self) -> None:
         """Replace an older run, now that there is a frame to write."""
-        self.write_report(
-            self._running
-        )  # first: from here on the older run does not count as complete
+        # first, so that a kill leaves none beside the report of a run with other options
+        self.states.forget(after=self._resumed)
+        # before its outputs go: from here on the older run does not count as complete
+        self.write_report(self._running)
         if not self._resumed:
             self._clear()
         for name, writer in self.wanted.items():
@@ -109,9 +120,23 @@ class Output:
         except OSError as error:
             raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
 
-    def write_report(self, report: dict[str, Any]) -> None:
-        """Write run.json, all or nothing; paths and fractions as text."""
-        write_text(self.report, json.dumps(report, indent=2, default=str) + "\n")
+    def write_report(self, report: RunReport) -> None:
+        """Write run.json, all or nothing."""
+        write_text(self.report, report.model_dump_json(indent=2) + "\n")
+
+    @property
+    def labelled(self) -> int:
+        """How many frames have their masks on disk already, from the first on."""
+        masks = self.wanted.get("masks")
+        return masks.whole(sys.maxsize) if isinstance(masks, Masks) else 0
+
+    def labels(self, number: int) -> LabelMap:
+        """Return the labels of the video's frame of this number, whose mask is on disk."""
+        return cast(Masks, self.wanted["masks"]).read(number)
+
+    def is_complete(self, frames: int) -> bool:
+        """Return whether all that is wanted is there under its final name, of so many frames."""
+        return all(writer.is_complete(frames) for writer in self.wanted.values())
 
     @property
     def paths(self) -> dict[str, str | None]:
@@ -123,16 +148,19 @@ class Output:
     def warnings(self) -> list[Caution]:
         """The warnings about the outputs, once they are closed."""
         return [
-            Caution(name, warning)
-            for name, writer in self.wanted.items()
-            for warning in writer.warnings
+            *(
+                Caution(name, warning)
+                for name, writer in self.wanted.items()
+                for warning in writer.warnings
+            ),
+            *self.states.warnings,
         ]
 
 
 def check_free(folder: Path) -> None:
     """Raise OutputError if a folder is claimed or holds a run; claims nothing."""
     refuse_claimed(folder)
-    refuse_to_replace(results_in(folder))
+    refuse_to_replace(results_in(folder), REMEDY)
 
 
 def results_in(folder: Path) -> list[Path]:
@@ -140,19 +168,10 @@ def results_in(folder: Path) -> list[Path]:
     return [folder / name for name in (REPORT, *(kind.file for kind in WRITERS.values()))]
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """Return the report of the run that a folder holds; None if there is none that can be read."""
-    try:
-        report = json.loads(read_text(folder / REPORT))
-    except (InputError, ValueError, RecursionError):
-        return None
-    return report if isinstance(report, dict) else None
-
-
 def frame_names(folder: Path) -> frozenset[str]:
     """Return the names that the run in a folder gave its pictures, where these are no numbers."""
-    names = (read_report(folder) or {}).get("frame_names")
-    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
+    report = read_report(folder)
+    return frozenset((report and report.frame_names) or ())
 
 
 def default_output(video: Path) -> Path:

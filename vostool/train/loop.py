@@ -25,19 +25,14 @@ from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import (
-    EVERY_FRAME,
-    REFERENCE_SETS,
-    Annotation,
-    Prediction,
-    References,
-    propagate,
-)
+from vostool.propagation.frame_loop import EVERY_FRAME, REFERENCE_SETS, References, propagate
+from vostool.propagation.frames import Annotation, Prediction
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.metrics_log import Log, Report
+from vostool.train.optimizer import learning_rate
 from vostool.train.recipe import Recipe
 from vostool.train.sampler import Library, check_roots, draw_batch, load_library
 from vostool.train.state import (
@@ -113,19 +108,6 @@ def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
         tint = torch.cat([mask, torch.zeros_like(mask[:1])])
         frames.append(image[0] * (1 - 0.5 * mask.amax(dim=0)) + 0.5 * tint)
     return torch.cat(frames, dim=2)
-
-
-def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the learning rate as a share of its peak.
-
-    It warms up linearly, then stays or decays along a cosine to 1 %.
-    """
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    if recipe.schedule == "constant":
-        return 1.0
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def take_step(
@@ -214,17 +196,8 @@ def train(
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
     holds none to resume or one of other data, UsageError if it holds one of another recipe.
     """
-    most_objects = recipe.max_objects if recipe.multi_object_share else 1
-    fewest = recipe.clips or max(1, recipe.objects // most_objects)
-    if fewest < team.count:
-        raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
-    checkpoint = folder / CHECKPOINT
-    if resume:
-        run = resume_run(recipe, checkpoint, device)
-    else:
-        claim(folder)
-        check_roots(recipe)  # before anything is downloaded
-        run = start_run(recipe, device)
+    check_share(recipe, team)
+    run = open_run(recipe, folder, device, resume)
     recipe = run.recipe
     library = load_library(recipe, device)
     teacher = load_teacher(recipe, device)
@@ -236,7 +209,7 @@ def train(
     if team.first:
         write_text(folder / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
         if not resume:
-            run.save(checkpoint)
+            run.save(folder / CHECKPOINT)
     with Log(folder, report, team.first, run.step) as log:
         context = TrainContext(folder, library, log, team, device, teacher, run.step)
         # a draw depends on seed and step alone, so that it may be made ahead of its step
@@ -253,6 +226,23 @@ def train(
     if team.first and not library.held_out:
         export(run, weights)
     return weights
+
+
+def check_share(recipe: Recipe, team: Processes) -> None:
+    """Raise UsageError if a step may have fewer clips than there are processes."""
+    most_objects = recipe.max_objects if recipe.multi_object_share else 1
+    fewest = recipe.clips or max(1, recipe.objects // most_objects)
+    if fewest < team.count:
+        raise UsageError(f"a step may have {fewest} clips, too few for {team.count} processes")
+
+
+def open_run(recipe: Recipe, folder: Path, device: torch.device, resume: bool) -> Run[Stm]:
+    """Return the run that a folder holds, or a new one; raises what `train` does."""
+    if resume:
+        return resume_run(recipe, folder / CHECKPOINT, device)
+    claim(folder)
+    check_roots(recipe)  # before anything is downloaded
+    return start_run(recipe, device)
 
 
 @dataclass

@@ -188,18 +188,6 @@ class Recipe(Part):
     validate_size: int = Field(default=240, ge=32, le=MAX_SIDE, description="short side, pixels")
     validate_every: Count = Field(default=1000, description="steps; and after the last")
 
-    @field_validator("network")
-    @classmethod
-    def possible(cls, network: StmSettings) -> StmSettings:
-        """Refuse settings that no network can have."""
-        if min(network.decoder_channels) < 1:
-            raise ValueError(f"decoder_channels {network.decoder_channels}: expected 1 or more")
-        for name, value in network.model_dump().items():
-            largest = max(value) if isinstance(value, tuple) else value
-            if isinstance(largest, int | float) and not largest < 2**31:
-                raise ValueError(f"{name} {largest:g}: expected less than 2^31")
-        return network
-
     @model_validator(mode="after")
     def teacher_to_distill(self) -> Self:
         """Refuse distillation without a teacher."""

@@ -27,6 +27,7 @@ from vostool.model.interface import Segmenter
 from vostool.model.stm import Stm
 from vostool.model.weights import find_weights
 from vostool.train.metrics_log import LOG
+from vostool.train.optimizer import load_moments, make_optimizer
 from vostool.train.recipe import Recipe
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
@@ -119,22 +120,6 @@ class Checkpoint(BaseModel):
     data: dict[str, int]
 
 
-def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Restore the moments of each weight; the settings of an optimiser are its recipe's.
-
-    Raises ValueError for moments that are not of the shape of their weight.
-    """
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    names = {"step", "exp_avg", "exp_avg_sq"}
-    weights = {weight for group in optimizer.param_groups for weight in group["params"]}
-    for weight, moments in optimizer.state.items():
-        if weight not in weights or moments.keys() != names:
-            raise ValueError("moments of the optimiser are missing")
-        for name, value in moments.items():
-            if value.shape != (() if name == "step" else weight.shape):
-                raise ValueError(f"{name} of the optimiser is of another shape than its weight")
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
     """Return what `Run.save` wrote, on the CPU: Adam's step counters are to stay there.
 
@@ -222,35 +207,6 @@ def run_with(network: Stm, recipe: Recipe, device: torch.device) -> Run[Stm]:
     average = copy.deepcopy(network).requires_grad_(False).eval()
     average.memory_frames = defaults.MEMORY_FRAMES  # it is validated as `eval` would
     return Run(recipe, network, average, make_optimizer(network, network.pretrained, recipe))
-
-
-def make_optimizer(
-    network: nn.Module, pretrained: tuple[str, ...], recipe: Recipe
-) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser of a network, whose frozen weights no longer require gradients.
-
-    `pretrained` are the beginnings of the names of weights that learn at the encoders' rate.
-    Raises UsageError if the recipe freezes weights that the network lacks, or all of them.
-    """
-    names = [name for name, _ in network.named_parameters()]
-    for start in recipe.freeze:
-        if not any(name.startswith(start) for name in names):
-            raise UsageError(f"freeze: the network has no weights whose names begin with {start!r}")
-    encoders: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in network.named_parameters():
-        if name.startswith(tuple(recipe.freeze)):
-            parameter.requires_grad_(False)
-        else:
-            (encoders if name.startswith(pretrained) else others).append(parameter)
-    if not encoders and not others:
-        raise UsageError("freeze: nothing is left to train")
-    groups = [
-        {"params": others, "lr": recipe.learning_rate, "peak": recipe.learning_rate},
-        {"params": encoders, "lr": recipe.learning_rate, "peak": recipe.encoder_learning_rate},
-    ]
-    make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-    return make(groups, weight_decay=recipe.weight_decay)
 
 
 def first_network(recipe: Recipe) -> Stm:

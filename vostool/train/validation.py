@@ -12,7 +12,8 @@ from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
 from vostool.model.interface import Segmenter
 from vostool.preprocess import label_map, object_tensor, resize, working_size
-from vostool.propagation.frame_loop import Annotation, propagate
+from vostool.propagation.frame_loop import propagate
+from vostool.propagation.frames import Annotation
 
 
 @torch.no_grad()

@@ -28,7 +28,8 @@ from vostool.model.published.layout import Layout
 from vostool.model.published.stm import backbone_of
 from vostool.model.published.xmem import Xmem, XmemMemory
 from vostool.propagation.correction import Goal, GradientCorrection, receptive_field
-from vostool.propagation.frame_loop import EVERY_FRAME, Annotation, propagate
+from vostool.propagation.frame_loop import EVERY_FRAME, propagate
+from vostool.propagation.frames import Annotation
 
 KINDS = list(ALL)
 

@@ -14,6 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from vostool.errors import WeightsError
 
 EPSILON = 1e-5  # of every batch norm
+# PyTorch hardly computes with the others, of 8 bits and fewer
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 UNUSED = ("num_batches_tracked", "mean", "std")  # last parts of the names of buffers without use
 
 
@@ -138,10 +140,10 @@ def is_finite(value: Tensor) -> bool:
 
 
 def is_plain(value: Tensor) -> bool:
-    """Return whether a tensor is of floating-point numbers that are all there, on the CPU."""
+    """Return whether a tensor is of `FLOATS` that are all there, on the CPU."""
     plain = value.layout is torch.strided and value.device.type == "cpu"
     return (
         plain
-        and value.is_floating_point()
+        and value.dtype in FLOATS
         and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
     )

@@ -24,6 +24,12 @@ class Source:
         """Return the name of a frame, and of the files made from it."""
         return frame_name(number) if self.names is None else self.names[number]
 
+    def end(self, frames: int) -> int:
+        """Return the number after the last of so many frames, as far as there are names."""
+        return (
+            self.start + frames if self.names is None else min(self.start + frames, len(self.names))
+        )
+
     def is_frame(self, name: str) -> bool:
         """Return whether a picture of that name is of a frame, of this run or an older one."""
         return name.isdecimal() or name in self.older or name in (self.names or ())
@@ -47,6 +53,10 @@ class Writer(ABC):
     def written(self) -> Path:
         """The file or folder that holds what is written, whole or not."""
         return self.path
+
+    def is_complete(self, frames: int) -> bool:
+        """Return whether the output of so many frames is there under its final name."""
+        return self.path.exists()
 
     @property
     def warnings(self) -> list[str]:

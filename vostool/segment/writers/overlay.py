@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vostool.files import remove
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.overlay import paint
@@ -49,7 +50,12 @@ class Overlay(Writer):
         )
 
     def resume(self, frames: int) -> int:
-        """Start again: the encoded pictures depend on those before."""
+        """Start again: the encoded pictures depend on those before.
+
+        The older film goes at once: it need not show the masks that it would lie beside.
+        """
+        for path in self.replaced():
+            remove(path)
         self.begin()
         return 0
 

@@ -4,10 +4,12 @@ from abc import abstractmethod
 from itertools import takewhile
 from pathlib import Path
 
-from vostool.files import make_folder
+from vostool.errors import InputError
+from vostool.files import make_folder, remove
 from vostool.media.frame import Frame
+from vostool.media.image import open_image
 from vostool.media.labels import LabelMap
-from vostool.media.masks import write_mask
+from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import write_cutout
 from vostool.segment.writers.interface import Writer
 
@@ -35,9 +37,28 @@ class Pictures(Writer):
     def resume(self, frames: int) -> int:
         """Keep the pictures that are whole."""
         self.begin()
-        numbers = range(self.source.start, self.source.start + frames)
+        kept = self.whole(frames)
+        names = {self.source.name_of(self.source.start + number) for number in range(kept)}
+        for path in self.replaced():
+            if path.name.removesuffix(WHOLE) not in names:
+                remove(path)
+        return kept
+
+    def is_complete(self, frames: int) -> bool:
+        """Return whether the picture of every frame is there."""
+        return self.whole(frames) == frames
+
+    def whole(self, most: int) -> int:
+        """Return how many pictures are whole, from that of the first frame on, up to so many."""
+        numbers = range(self.source.start, self.source.end(most))
         places = (self.path / f"{self.source.name_of(number)}{WHOLE}" for number in numbers)
-        return sum(1 for _ in takewhile(Path.exists, places))
+        # after a power cut a file may be there with nothing in it
+        return sum(1 for _ in takewhile(is_whole, places))
+
+    def read(self, number: int) -> LabelMap:
+        """Return the label map of the video's frame of this number; raises MaskError."""
+        path = self.path / f"{self.source.name_of(number)}{WHOLE}"
+        return read_mask(path, allow_empty=True, strict=False)
 
     def add(self, frame: Frame, labels: LabelMap) -> None:
         """Write the picture of a frame."""
@@ -54,6 +75,16 @@ class Pictures(Writer):
         """Nothing is left to do, as in `finish`."""
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a PNG is there to its very end, and undamaged by its checksums."""
+    try:
+        with open_image(path, formats=("PNG",)) as image:
+            image.verify()
+    except InputError:
+        return False
+    return True
+
+
 class Masks(Pictures):
     """The masks as indexed PNG, one object a value."""
 
@@ -65,7 +96,7 @@ class Masks(Pictures):
 
 
 class Cutouts(Pictures):
-    """The objects on transparent ground."""
+    """The objects on a transparent background."""
 
     file = "cutouts"
 

@@ -1,0 +1,205 @@
+"""Tables 5 and 6 of the journal, and the curve over the strength of an attack, on DAVIS-2016.
+
+    python -m tests.bench.disturbances DAVIS-2016 -o OUT --cycle CYCLE --baseline BASELINE \
+        --attacker OTHER_CYCLE
+
+Every line is a run of `vostool eval --disturb` and one with the correction, in folders of OUT; runs
+that are there already are not repeated. Intervals are bootstrapped over clips, as those of
+`vostool eval compare`.
+
+Table 5   the memory of CYCLE disturbed by the masks of BASELINE (low quality), and by boxes
+Table 6   white box: CYCLE attacks itself; black box: OTHER_CYCLE, of another backbone, attacks
+          BASELINE
+curve     FGSM of CYCLE on itself, from strength 0, where only the correction acts
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vostool import defaults
+from vostool.analysis.figures import save_figure
+from vostool.evaluate.compare import Difference, bootstrap, compare, points, value_of
+from vostool.evaluate.protocols import DAVIS_16, Benchmark, open_benchmark
+from vostool.evaluate.results import Results, per_cent, read_results, summary
+from vostool.evaluate.run import evaluate, holds
+from vostool.files import write_text
+from vostool.inference.options import ModelOptions
+from vostool.inference.predictor import load_predictor
+
+MEASURES = ("J", "F", "J&F")
+WHITE = "fgsm-white"  # the run of Table 6 that is a point of the curve, too
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark, the options of all runs, and those of the correction."""
+
+    benchmark: Benchmark
+    folder: Path
+    options: ModelOptions
+    correction: dict[str, Any]
+
+    def run(self, name: str, weights: str, **changes: Any) -> Results:
+        """Return the results of a run, which is not repeated if it is there."""
+        predictor, folder = (
+            load_predictor(self.options.changed({"weights": weights, **changes})),
+            self.folder / name,
+        )
+        if holds(folder, self.benchmark, predictor):
+            return read_results(folder)
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        return evaluate(self.benchmark, predictor, folder)
+
+    def pair(self, name: str, clean: Results, **changes: Any) -> "Line":
+        """Return a disturbance with and without the correction."""
+        plain = self.run(name, **changes)
+        return Line(name, clean, plain, self.run(f"{name}-corrected", **changes, **self.correction))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: runs of one model, clean, disturbed, and corrected in addition."""
+
+    name: str
+    clean: Results
+    plain: Results
+    corrected: Results
+
+    @property
+    def cells(self) -> list[str]:
+        """Its cells, in per cent and percentage points."""
+        scores = [
+            per_cent(summary(run.objects.values())[f"{measure}-Mean"])
+            for run in (self.plain, self.corrected)
+            for measure in MEASURES
+        ]
+        harm, gain = (
+            interval(compare(*runs).measures["J&F"])
+            for runs in ((self.clean, self.plain), (self.plain, self.corrected))
+        )
+        return [self.name, *scores, harm, gain]
+
+
+HEADER = [
+    "",
+    *MEASURES,
+    *(f"{measure}, corrected" for measure in MEASURES),
+    "J&F less clean",
+    "gain in J&F by the correction",
+]
+
+
+def interval(difference: Difference) -> str:
+    """Return a difference with its interval, in percentage points."""
+    low, high = points(difference.low), points(difference.high)
+    return f"{points(difference.mean)} ({low} to {high})"
+
+
+def table(title: str, lines: Iterable[Line]) -> str:
+    """Return a table in Markdown."""
+    rows = [HEADER, ["---"] * len(HEADER), *(line.cells for line in lines)]
+    return "\n".join([f"### {title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""])
+
+
+def table_5(bench: Bench, cycle: str, baseline: str) -> str:
+    """Return Table 5: natural noise."""
+    clean = bench.run("clean", weights=cycle)
+    corrected = bench.run("clean-corrected", weights=cycle, **bench.correction)
+    masks = bench.run("baseline", weights=baseline).predictions
+    lines = [
+        Line("no noise", clean, clean, corrected),
+        bench.pair("low-quality", clean, weights=cycle, disturb=f"masks:{masks}"),
+        bench.pair("box", clean, weights=cycle, disturb="box"),
+    ]
+    return table("Table 5: natural noise", lines)
+
+
+def table_6(bench: Bench, cycle: str, baseline: str, attacker: str, steps: int | None) -> str:
+    """Return Table 6: attacks, white box and black box; `steps` are MI-FGSM's."""
+    clean, other_clean = (bench.run(*each) for each in (("clean", cycle), ("baseline", baseline)))
+    white: dict[str, Any] = {"clean": clean, "weights": cycle}
+    black: dict[str, Any] = {"clean": other_clean, "weights": baseline, "attacker": attacker}
+    iterative: dict[str, Any] = {"disturb": "mi-fgsm", "attack_steps": steps}
+    lines = [
+        bench.pair(WHITE, disturb="fgsm", **white),
+        bench.pair("mi-fgsm-white", **iterative, **white),
+        bench.pair("fgsm-black", disturb="fgsm", **black),
+        bench.pair("mi-fgsm-black", **iterative, **black),
+    ]
+    return table("Table 6: attacks", lines)
+
+
+def curve(bench: Bench, cycle: str, strengths: Sequence[float], picture: Path) -> str:
+    """Return a table over the strength of FGSM, white box, and draw it."""
+    from matplotlib.figure import Figure
+
+    clean = bench.run("clean", weights=cycle)
+    names = {each: f"fgsm-{each:g}" for each in strengths} | {defaults.STRENGTH: WHITE}
+    lines = [
+        bench.pair(names[each], clean, weights=cycle, disturb="fgsm", strength=each)
+        for each in strengths
+    ]
+    figure = Figure((6, 3.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for label, runs in (
+        ("disturbed", [line.plain for line in lines]),
+        ("and corrected", [line.corrected for line in lines]),
+    ):
+        means = [mean_of(run) for run in runs]
+        axes.plot(strengths, [100 * each.mean for each in means], "o-", label=label)
+        low, high = ([100 * getattr(each, side) for each in means] for side in ("low", "high"))
+        axes.fill_between(strengths, low, high, alpha=0.15)
+    axes.set(xlabel="strength of FGSM, 1/255", ylabel="J&F, per cent")
+    axes.legend()
+    save_figure(picture, figure)
+    return table("Strength of FGSM, white box", lines)
+
+
+def mean_of(run: Results) -> Difference:
+    """Return the mean J&F of a run with its interval over clips."""
+    return bootstrap(
+        {
+            clip.name: [value_of(scores, "J&F") for scores in clip.objects.values()]
+            for clip in run.clips
+        }
+    )
+
+
+def main() -> None:
+    """Run what is not there yet, print the tables, write them and the curve."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("root", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--cycle", required=True, help="weights trained with the cycle")
+    parser.add_argument("--baseline", required=True, help="weights trained without it")
+    parser.add_argument("--attacker", required=True, help="weights of the black box")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--gc-iters", type=int)
+    parser.add_argument("--gc-rate", type=float)
+    parser.add_argument("--attack-steps", type=int, help="of MI-FGSM")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0, 5, 10, 20, 40])
+    given = parser.parse_args()
+    bench = Bench(
+        open_benchmark(DAVIS_16, given.root, given.split),
+        given.output,
+        ModelOptions(size=given.size, device=given.device, precision=given.precision),
+        {"gc_every": 5, "gc_iters": given.gc_iters, "gc_rate": given.gc_rate},
+    )
+    tables = [
+        table_5(bench, given.cycle, given.baseline),
+        table_6(bench, given.cycle, given.baseline, given.attacker, given.attack_steps),
+        curve(bench, given.cycle, given.strengths, given.output / "strength.png"),
+    ]
+    write_text(given.output / "tables.md", "\n".join(tables))
+    print("\n".join(tables))
+
+
+if __name__ == "__main__":
+    main()

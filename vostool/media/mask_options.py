@@ -1,0 +1,174 @@
+"""What is given to --mask: which file is the mask of which frame, and of which object."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from vostool.errors import MaskError, UsageError
+from vostool.files import is_file
+from vostool.media.folder import IMAGE_SUFFIXES, list_files, natural_key
+from vostool.media.labels import MAX_OBJECTS
+
+MOST_DIGITS = 18  # of a frame number; Python reads no more than 4300
+
+# a mask of several objects, or the masks of single ones by id
+MaskFiles: TypeAlias = Path | dict[int, Path]
+
+
+@dataclass(frozen=True)
+class MaskOption:
+    """[FRAME:][ID@]PATH: a mask file, for a frame, of one object."""
+
+    path: Path
+    frame: int | None = None
+    id: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "MaskOption":
+        """Read it from text; raises UsageError for a number that cannot be."""
+        match = re.fullmatch(r"(?:(\d+):)?(?:(\d+)@)?(.+)", text, re.DOTALL)
+        if match is None:
+            raise UsageError("--mask: expected a file or folder, found an empty name")
+        frame, id_, path = match.groups()
+        return cls(
+            Path(path),
+            None if frame is None else _frame_number(frame),
+            None if id_ is None else _object_id(text, id_),
+        )
+
+    def __str__(self) -> str:
+        frame = "" if self.frame is None else f"{self.frame}:"
+        path = str(self.path)
+        if re.match(r"\d+[:@]", path):  # or it would be read as a number
+            path = f"./{path}"
+        return frame + ("" if self.id is None else f"{self.id}@") + path
+
+
+def parse_mask_options(
+    specs: Sequence[str], start: int = 0, frame_names: Sequence[str] | None = None
+) -> dict[int, Path]:
+    """Return which mask file belongs to which frame, as `parse_object_masks`.
+
+    Raises UsageError where objects have masks of their own.
+    """
+    masks: dict[int, Path] = {}
+    for frame, files in parse_object_masks(specs, start, frame_names).items():
+        if isinstance(files, dict):
+            id_, path = next(iter(files.items()))
+            raise UsageError(f"{id_}@{path}: expected one mask of all objects here")
+        masks[frame] = files
+    return masks
+
+
+def parse_object_masks(
+    specs: Sequence[str], start: int = 0, frame_names: Sequence[str] | None = None
+) -> dict[int, MaskFiles]:
+    """Return which mask files belong to which frame, in order of frames.
+
+    - "MASK.png" belongs to frame `start`
+    - "120:MASK.png" belongs to frame 120
+    - "3@MASK.png", "120:3@MASK.png" shows object 3 alone; several may be of one frame
+    - (a file of such a very name needs "./" before it)
+    - "FOLDER" gives each of its images to the frame its name ends in: 00120.png to frame 120;
+      for a folder of frames (`frame_names` given) to the frame of the same name instead
+    - "3@FOLDER" is such a folder of object 3; "FOLDER" may also hold a folder for each object,
+      named by its id, or counted from 0 as in SA-V: object 1 is then 000
+
+    Raises UsageError if a frame gets two masks, MaskError if a mask is missing or names no frame.
+    """
+    masks: dict[int, MaskFiles] = {}
+    for spec in specs:
+        for option in _files_of(MaskOption.parse(spec), frame_names):
+            frame = start if option.frame is None else option.frame
+            before = masks.get(frame)
+            if option.id is None and before is None:
+                masks[frame] = option.path
+            elif option.id is not None and not isinstance(before, Path):
+                masks[frame] = _with_object(frame, before or {}, option.id, option.path)
+            else:
+                first = before if isinstance(before, Path) else next(iter((before or {}).values()))
+                raise UsageError(
+                    f"frame {frame} has two masks: {first} and {option.path}; name the object of "
+                    "each: ID@FILE"
+                )
+    return dict(sorted(masks.items()))
+
+
+def _with_object(frame: int, masks: dict[int, Path], id_: int, path: Path) -> dict[int, Path]:
+    if id_ in masks:
+        raise UsageError(f"frame {frame} has two masks of object {id_}: {masks[id_]} and {path}")
+    return {**masks, id_: path}
+
+
+def _files_of(option: MaskOption, frame_names: Sequence[str] | None) -> Iterator[MaskOption]:
+    """Yield an option for each file that one names; raises MaskError, UsageError."""
+    path = option.path
+    if is_file(path):
+        yield option
+        return
+    folder = False
+    with suppress(OSError):  # it cannot even be looked at
+        folder = path.is_dir()
+        if not folder and path.exists():
+            raise MaskError(f"{path}: expected a mask file, found a pipe or a device")
+    if not folder:
+        raise MaskError(f"{path}: no such mask file")
+    if option.frame is not None:
+        raise UsageError(f"{option}: expected a mask file after the frame number, found a folder")
+    if list_files(path, IMAGE_SUFFIXES) or option.id is not None:
+        yield from _masks_in(option, frame_names)
+        return
+    yield from _objects_in(path, frame_names)
+
+
+def _objects_in(folder: Path, frame_names: Sequence[str] | None) -> Iterator[MaskOption]:
+    """Yield the masks of a folder that holds one for each object."""
+    folders = sorted(
+        (path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()),
+        key=natural_key,
+    )
+    if not folders:
+        raise MaskError(f"{folder}: expected masks such as 00000.png, found none")
+    from_zero = any(int(path.name) == 0 for path in folders)
+    for path in folders:
+        id_ = _object_id(str(path), str(int(path.name) + from_zero))
+        yield from _masks_in(MaskOption(path, id=id_), frame_names)
+
+
+def _masks_in(option: MaskOption, frame_names: Sequence[str] | None) -> Iterator[MaskOption]:
+    """Yield the masks of a folder, each with its frame."""
+    masks = list_files(option.path, IMAGE_SUFFIXES)
+    if not masks:
+        raise MaskError(f"{option.path}: expected masks such as 00000.png, found none")
+    frames = None if frame_names is None else {name: n for n, name in enumerate(frame_names)}
+    for path in masks:
+        if frames is None:
+            yield replace(option, path=path, frame=_number_in(path))
+        elif path.stem in frames:
+            yield replace(option, path=path, frame=frames[path.stem])
+        else:
+            raise MaskError(f"{path}: there is no frame named {path.stem}")
+
+
+def _number_in(path: Path) -> int:
+    digits = re.search(r"\d+$", path.stem)
+    if digits is None:
+        raise MaskError(f"{path}: expected a name that ends in a frame number, such as 00120.png")
+    return _frame_number(digits[0])
+
+
+def _frame_number(digits: str) -> int:
+    """Return the number of a frame; raises UsageError for one that no video reaches."""
+    if len(digits) > MOST_DIGITS:
+        raise UsageError(f"--mask: expected a frame number, found one of {len(digits)} digits")
+    return int(digits)
+
+
+def _object_id(where: str, digits: str) -> int:
+    """Return the id of an object; raises UsageError for one that no mask can hold."""
+    if len(digits) > MOST_DIGITS or not 1 <= int(digits) <= MAX_OBJECTS:
+        raise UsageError(f"--mask {where[:200]}: expected an id from 1 to {MAX_OBJECTS}")
+    return int(digits)

@@ -1,0 +1,147 @@
+"""What is known about a run of `vostool segment` while it runs, and its report."""
+
+import math
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+
+import torch
+
+from vostool import __version__
+from vostool.errors import Caution
+from vostool.inference.oom import LimitChange
+from vostool.inference.predictor import Predictor
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.reports import LimitsReached, Video
+from vostool.inference.states import BOUND, State, States
+from vostool.inference.tracker import Tracker
+from vostool.inference.video import Stopwatch
+from vostool.media.folder import folder_warnings
+from vostool.media.frame import VideoInfo
+from vostool.preprocess import is_capped
+from vostool.segment.job import Job, options_of
+from vostool.segment.output import Output
+from vostool.segment.report import (
+    FramesPerSecond,
+    RunReport,
+    Seconds,
+    StatesKept,
+    Status,
+    Warned,
+)
+
+
+@dataclass
+class RunRecord:
+    """What is known about a run so far, from which its report is made."""
+
+    job: Job
+    predictor: Predictor
+    given: GivenMasks
+    output: Output
+    state: State | None = None  # to go on from
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    damage: list[str] = field(default_factory=list)  # of the video, as its reader tells
+
+    def __post_init__(self) -> None:
+        """Look for what gives warnings before the first frame, and prepare the tracker."""
+        self.tracker = Tracker(predictor=self.predictor)
+        self.followed = 0  # frames, in this run
+        if self.state is not None and self.state.lowered:
+            self.tracker.lowered = self.state.lowered
+            self.tracker.predictor = self.predictor.within(self.state.lowered[-1].limits)
+        self.cautions = tuple(
+            input_cautions(self.job, self.output.source.info, self.given, self.predictor)
+        )
+
+    def report(self, status: Status, error: str | None = None) -> RunReport:
+        """Return the report: all that is needed to reproduce the run, and how far it came."""
+        names, watch, followed = self.output.source.names, self.watch, self.followed
+        late = cautions(self.job, self.given, self.output, self.damage, status)
+        return RunReport(
+            versions={
+                "vostool": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "av": version("av"),
+            },
+            network=self.predictor.identity,
+            options=options_of(self.job, self.predictor),
+            input=Video.of(self.output.source.info),
+            objects=sorted({id_ for ids in self.given.ids.values() for id_ in ids}),
+            frames=self.output.frames,
+            frame_names=None if names is None else list(names[self.job.start : self.job.end]),
+            seconds=Seconds(
+                network=round(watch.network, 3), total=round(watch.total, 3), frames=followed
+            ),
+            fps=FramesPerSecond(
+                network=round(followed / watch.network, 2) if watch.network > 0 else None,
+                end_to_end=round(followed / watch.total, 2) if watch.total > 0 else None,
+            ),
+            **self.output.paths,  # type: ignore[arg-type]
+            limits=describe_limits(self.predictor, self.tracker.lowered),
+            states=None
+            if self.states is None
+            else StatesKept(spacing=self.states.spacing, bound=BOUND),
+            status=status,
+            error=error,
+            warnings=[Warned.of(caution) for caution in (*self.cautions, *late)],
+        )
+
+    def keep_state(self, frames: int, last: bool = False) -> None:
+        """Write the state after so many frames, where that is due, once their masks are there."""
+        if self.states is not None and (last or self.states.due(frames)):
+            self.output.then(self.states.writing(self.tracker, frames))
+
+    @property
+    def states(self) -> States | None:
+        """The states of the run, if they are to be written: masks must be there to go on from."""
+        wanted = self.job.states and "masks" in self.job.outputs
+        return self.output.states if wanted else None
+
+
+def input_cautions(
+    job: Job, info: VideoInfo, given: GivenMasks, predictor: Predictor
+) -> Iterator[Caution]:
+    """Yield the warnings about a job that are known before its first frame."""
+    if job.video.is_dir():
+        yield from (Caution("frames", words) for words in folder_warnings(job.video))
+    yield from (Caution("mask", words) for words in given.warnings)
+    # without those whose masks are empty
+    unknown = given.first - job.start - sum(frame < given.first for frame in given.ids)
+    if unknown:
+        yield Caution(
+            "frames_before_mask",
+            f"frame {given.first} is the first with a mask ({given.name(given.first)}): the "
+            f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
+            "from 0, so that a mask of the first is named 00000.png",
+        )
+    if is_capped(info.height, info.width, predictor.size):
+        yield Caution(
+            "size_capped",
+            f"frames of {info.width}x{info.height} are too long for --size {predictor.size}: the "
+            "network's input is {1}x{0}".format(*predictor.placement(info.height, info.width).size),
+        )
+
+
+def cautions(
+    job: Job, given: GivenMasks, output: Output, damage: Iterable[str], status: str
+) -> list[Caution]:
+    """Return the warnings of a run: about its video, its masks, its outputs."""
+    end = job.start + output.frames if status == "done" else math.inf
+    late = [frame for frame in given.ids if frame >= end]
+    return [
+        *(Caution("video", warning) for warning in damage),
+        *(
+            Caution("mask_not_reached", f"the video ended before frame {frame}, which has a mask")
+            for frame in late
+        ),
+        *output.warnings,
+    ]
+
+
+def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> LimitsReached:
+    """Return the limits at the end of a run, and how running out of memory lowered them."""
+    limits = lowered[-1].limits if lowered else predictor.limits
+    return LimitsReached(**asdict(limits), lowered=[step.report for step in lowered])
