@@ -9,7 +9,7 @@ import torch
 
 from vostool.errors import WeightsError
 from vostool.evaluate.metrics import jaccard
-from vostool.model.checkpoint import load_checkpoint
+from vostool.model.checkpoint import load_stm
 from vostool.model.stm import Stm
 from vostool.model.weights import DEFAULT, find_weights, sha256, weights_folder
 from vostool.preprocess import image_tensor, label_map, object_tensor, working_size
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.weights
 @pytest.fixture(scope="module")
 def shipped() -> Stm:
     try:
-        return load_checkpoint(find_weights(DEFAULT))
+        return load_stm(find_weights(DEFAULT))
     except WeightsError as error:
         pytest.skip(str(error))
 

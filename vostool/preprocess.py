@@ -39,6 +39,12 @@ def working_size(height: int, width: int, short_side: int, stride: int) -> Size:
     return rounded[0], rounded[1]
 
 
+def size_in_box(height: int, width: int, box: Size) -> Size:
+    """Return the height and width of a frame scaled to fit into a box, as large as possible."""
+    scale = min(box[0] / height, box[1] / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def most_pixels(short_side: int) -> int:
     """Return the most pixels that the network's input may have."""
     return max(LONGEST * short_side**2, ALWAYS_AFFORDABLE)

@@ -1,6 +1,6 @@
 """Follow a video that never ends, and tell whether its frames get slower or take more.
 
-    python -m tests.bench.length VIDEO --mask MASK.png --frames 10000 --size 96
+    python -m tests.bench.length VIDEO --mask MASK.png --frames 10000 --size 96 [--weights FILE]
 
 The video is repeated, packet by packet, until it has so many frames, and goes through
 `vostool segment` from the first to the last, masks, overlay and all, in a temporary folder.
@@ -22,6 +22,7 @@ import av
 
 from vostool.allocator import bound_arenas
 from vostool.benchmark.speed import peak_ram
+from vostool.defaults import WEIGHTS
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job
@@ -117,9 +118,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--no-overlay", action="store_true")
+    parser.add_argument("--weights", default=WEIGHTS)
+    parser.add_argument("--memory-every", type=int)
     arguments = parser.parse_args()
     bound_arenas()
-    model, record = load_predictor(ModelOptions(size=arguments.size)), Record()
+    options = ModelOptions(
+        size=arguments.size, weights=arguments.weights, memory_every=arguments.memory_every
+    )
+    model, record = load_predictor(options), Record()
     with TemporaryDirectory(prefix="vostool-length-") as folder:
         video = Path(folder) / f"long{arguments.video.suffix}"
         repeat(arguments.video, video, arguments.frames)

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.conftest import TINY, draw
 from vostool.inference.oom import fit, in_ram
+from vostool.inference.placement import Placement
 from vostool.model.memory_designs import MEMORIES
 from vostool.model.stm import Stm, StmFeatures, StmMemory
 from vostool.preprocess import image_tensor
@@ -62,8 +63,8 @@ def follow(loop: FrameLoop[Any, Any]) -> list[Prediction[Any]]:
         if index == FRAMES // 2:
             kept = [in_ram(each) for each in track.frames]
             assert all(each.masks.device.type == "cpu" for each in kept)
-            fit(kept[0], SMALLER, GPU)
-            track = replay(loop, [fit(each, SIZE, GPU) for each in kept])
+            fit(kept[0], Placement(SMALLER), GPU)
+            track = replay(loop, [fit(each, Placement(SIZE), GPU) for each in kept])
         track, prediction = track.advance(
             frame.image, None if index else frame.objects, frames[index : index + 3]
         )
@@ -139,7 +140,7 @@ def test_a_frame_in_ram_leaves_nothing_on_the_gpu(fake: FakeTensorMode) -> None:
         frame = known(0)
         masks = torch.zeros(1, 3, *SIZE, device=GPU)
         kept = in_ram(MaskedFrame(5, frame.image, (1, 2), masks, staying=masks))
-        there = fit(kept, SMALLER, GPU)
+        there = fit(kept, Placement(SMALLER), GPU)
         for each, place in ((kept, torch.device("cpu")), (there, GPU)):
             assert each.staying is not None
             found = {tensor.device for tensor in (each.image, each.masks, each.staying)}

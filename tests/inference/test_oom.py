@@ -25,6 +25,7 @@ from tests.conftest import (
 from vostool.errors import DeviceError
 from vostool.evaluate.metrics import jaccard
 from vostool.inference.oom import MIN_SHORT_SIDE, LimitChange, Limits, fit
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
@@ -248,7 +249,9 @@ class TestWantOfMemory:
     @pytest.mark.parametrize(
         ("name", "make"),
         [
-            pytest.param("vostool.inference.oom.image_tensor", image_tensor, id="reading ahead"),
+            pytest.param(
+                "vostool.inference.placement.image_tensor", image_tensor, id="reading ahead"
+            ),
             pytest.param(
                 "vostool.inference.tracker.label_map", label_map, id="a label map, made in RAM"
             ),
@@ -346,13 +349,13 @@ class TestFit:
 
     def test_a_frame_of_the_right_size_keeps_its_values(self) -> None:
         frame = self.frame()
-        same = fit(frame, (8, 12), CPU)
+        same = fit(frame, Placement((8, 12)), CPU)
         assert torch.equal(same.image, frame.image)
         assert torch.equal(same.masks, frame.masks)
         assert (same.index, same.ids) == (3, (4, 7))
 
     def test_another_size_keeps_annotated_objects_hard_and_the_sum_at_1(self) -> None:
-        small = fit(self.frame(4), (5, 7), CPU)
+        small = fit(self.frame(4), Placement((5, 7)), CPU)
         assert small.image.shape == (1, 3, 5, 7)
         assert set(small.masks[:, 1].unique().tolist()) == {0.0, 1.0}
         assert len(small.masks[:, 2].unique()) > 2, "the other one is resized"
@@ -361,7 +364,7 @@ class TestFit:
     def test_another_size_takes_annotated_objects_from_the_mask_at_hand(self) -> None:
         given = np.zeros((80, 120), np.uint8)
         given[:40, :60] = 4
-        small = fit(self.frame(4), (4, 6), CPU, given)
+        small = fit(self.frame(4), Placement((4, 6)), CPU, given)
         assert small.masks[0, 1].sum() == small.masks[0, 1, :2, :3].sum() == 6
 
 

@@ -1,13 +1,22 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from tests.conftest import TINY
+from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, export, small, write
+from vostool.errors import UsageError
 from vostool.inference.options import ModelOptions
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.tracker import Tracker
+from vostool.model.borders import Padding
 from vostool.model.checkpoint import save_checkpoint
+from vostool.model.interface import memory_limit
 from vostool.model.stm import Stm
+from vostool.propagation.frame_loop import References
 
 
 class TestWhatTheWeightsSaySuitsThem:
@@ -40,3 +49,131 @@ class TestWhatTheWeightsSaySuitsThem:
         assert model.size == 240
         assert model.correction is not None
         assert model.correction.rate == 180.0
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("published")
+    kinds: dict[str, Any] = {"stm": STM, "cycle": STM_CYCLE, "stcn": STCN, "xmem": XMEM}
+    return {
+        name: str(write(folder / f"{name}.pth", export(small(settings))))
+        for name, settings in kinds.items()
+    }
+
+
+class TestPublishedWeights:
+    """A network of a kind is best used as its makers do, unless an option says otherwise."""
+
+    def load(self, weights: str, **options: Any) -> Predictor:
+        return load_predictor(ModelOptions(weights=weights, device="cpu", **options))
+
+    @pytest.mark.parametrize(
+        ("kind", "name", "size", "references", "frames", "precision"),
+        [
+            ("stm", "stm", 480, References(), 24, torch.float32),
+            ("cycle", "stm", 240, References(), 24, torch.float32),
+            ("stcn", "stcn", 480, References(previous=False), 24, None),
+            ("xmem", "xmem", 480, References(every=1), 10, None),
+        ],
+    )
+    def test_are_used_as_their_makers_do(
+        self,
+        kind: str,
+        name: str,
+        size: int,
+        references: References,
+        frames: int,
+        precision: torch.dtype | None,
+        files: dict[str, str],
+    ) -> None:
+        model = self.load(files[kind])
+        assert (model.name, model.size, model.references) == (name, size, references)
+        assert model.memory_frames == memory_limit(model.network) == frames
+        assert precision in (None, model.precision)
+        assert model.memory_every == (5 if kind == "xmem" else None)
+
+    @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn"])
+    def test_yield_to_the_options(self, kind: str, files: dict[str, str]) -> None:
+        given: dict[str, Any] = {"size": 96, "reference": "memory", "memory_every": 2}
+        model = self.load(files[kind], memory_frames=3, precision="bf16", top_k=7, **given)
+        assert (model.size, model.references) == (96, References(every=2))
+        assert model.memory_frames == memory_limit(model.network) == 3
+        assert model.precision == torch.bfloat16
+        assert (model.identity.settings or {})["top_k"] == 7
+
+    def test_of_a_recurrent_network_get_every_frame_and_an_interval_of_their_own(
+        self, files: dict[str, str]
+    ) -> None:
+        model = self.load(files["xmem"], memory_every=2, memory_frames=4)
+        assert model.references == References(every=1)
+        assert model.options["memory_every"] == model.memory_every == 2
+        assert memory_limit(model.network) == 4
+        with pytest.raises(UsageError, match=r"^--reference first: .* every frame"):
+            self.load(files["xmem"], reference="first")
+
+    @pytest.mark.parametrize("kind", ["stcn", "xmem"])
+    def test_of_another_network_refuse_a_design_of_memory_by_name(
+        self, kind: str, files: dict[str, str]
+    ) -> None:
+        with pytest.raises(UsageError, match=r"^--memory: .* of another network"):
+            self.load(files[kind], memory="kmn")
+
+    @pytest.mark.parametrize(
+        ("kind", "size", "frame", "expected"),
+        [
+            ("stm", None, (480, 854), Placement((480, 854))),
+            ("stm", 100, (100, 150), Placement((100, 150))),
+            ("cycle", None, (480, 854), Placement((240, 427))),
+            ("cycle", None, (480, 640), Placement((240, 320))),
+            ("cycle", None, (640, 360), Placement((240, 135))),
+            ("cycle", 100, (100, 150), Placement((100, 150))),
+            ("stcn", None, (480, 854), Placement((480, 854), Padding(5, 5, 0, 0))),
+            ("xmem", 100, (100, 150), Placement((100, 150), Padding(5, 5, 6, 6))),
+        ],
+    )
+    def test_get_frames_of_their_own_proportions(
+        self,
+        kind: str,
+        size: int | None,
+        frame: tuple[int, int],
+        expected: Placement,
+        files: dict[str, str],
+    ) -> None:
+        assert self.load(files[kind], size=size).placement(*frame) == expected
+
+    @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn", "xmem"])
+    @pytest.mark.parametrize("shape", [(33, 50), (32, 48), (47, 33)])
+    def test_give_masks_of_every_size_of_frames(
+        self, kind: str, shape: tuple[int, int], files: dict[str, str]
+    ) -> None:
+        tracker = Tracker(predictor=self.load(files[kind], size=32, gc_every=2, gc_iters=1))
+        random = np.random.default_rng(0)
+        mask = np.zeros(shape, np.uint8)
+        mask[4:20, 4:12], mask[8:28, 16:30] = 1, 2
+        labels = tracker.step(random.integers(0, 256, (*shape, 3), np.uint8), mask)
+        assert (labels == mask).all()
+        for _ in range(2):
+            labels = tracker.step(random.integers(0, 256, (*shape, 3), np.uint8))
+            assert labels.shape == shape
+            soft = tracker.soft_masks()
+            assert soft.shape == (3, *shape)
+            np.testing.assert_allclose(soft.sum(axis=0), 1, atol=1e-4)
+
+    @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn", "xmem"])
+    def test_go_on_from_a_saved_track_bit_for_bit(
+        self, kind: str, files: dict[str, str], tmp_path: Path
+    ) -> None:
+        random = np.random.default_rng(0)
+        frames = random.integers(0, 256, (9, 33, 50, 3), np.uint8)
+        mask = np.zeros((33, 50), np.uint8)
+        mask[4:20, 4:12], mask[8:28, 16:30] = 1, 2
+        options = {"size": 32, "memory_every": 2, "memory_frames": 3}
+        first, second = (Tracker(predictor=self.load(files[kind], **options)) for _ in range(2))
+        for index, rgb in enumerate(frames[:7]):
+            first.step(rgb, mask if index == 0 else None)
+        first.save(tmp_path / "track")
+        second.load(tmp_path / "track", dict(enumerate(frames)))
+        for rgb in frames[7:]:
+            first.step(rgb)
+            second.step(rgb)
+            assert (first.soft_masks() == second.soft_masks()).all()

@@ -277,7 +277,7 @@ def test_a_track_that_0_2_0_wrote_goes_on_bit_for_bit(
         header = json.loads(file.metadata()["vostool"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for frame in header["frames"]:
-        del frame["sizes"]
+        del frame["places"]
     save_file(tensors, saved, metadata={"vostool": json.dumps(header)})
     tracker, again = (vostool.Tracker(predictor=predictor_of(network)) for _ in range(2))
     list(steps(tracker, shots, 0, CUT))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import TINY, Scene
 from vostool.errors import WeightsError
-from vostool.model.checkpoint import begin_from, load_checkpoint, read_header, save_checkpoint
+from vostool.model.checkpoint import begin_from, load_stm, read_header, save_checkpoint
 from vostool.model.stm import Stm, StmSettings
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
@@ -24,7 +24,7 @@ def saved(untrained: Stm, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(WeightsError) as caught:
-        load_checkpoint(path)
+        load_stm(path)
     assert str(caught.value).startswith(f"{path}: ")
     return str(caught.value)
 
@@ -39,7 +39,7 @@ def altered(saved: Path, path: Path, change: Change) -> Path:
 
 class TestRoundTrip:
     def test_rebuilds_settings_and_answers(self, saved: Path, untrained: Stm, clip: Scene) -> None:
-        rebuilt = load_checkpoint(saved)
+        rebuilt = load_stm(saved)
         assert rebuilt.settings == untrained.settings
         assert not rebuilt.training
         with torch.no_grad():
@@ -53,7 +53,7 @@ class TestRoundTrip:
     def test_keeps_every_weight_to_16_bits_and_widens_it(self, saved: Path, untrained: Stm) -> None:
         for (name, weight), kept in zip(
             untrained.state_dict().items(),
-            load_checkpoint(saved).state_dict().values(),
+            load_stm(saved).state_dict().values(),
             strict=True,
         ):
             assert kept.dtype == torch.float32, name
@@ -135,6 +135,11 @@ class TestRefusals:
         )
         assert "network settings" in refusal(path)
 
+    @pytest.mark.parametrize("network", ["vgg", "", None, 3, [], {}])
+    def test_a_network_that_is_unknown(self, network: object, saved: Path, tmp_path: Path) -> None:
+        path = altered(saved, tmp_path / "w", lambda header, state: header.update(network=network))
+        assert "this vostool knows stm, stcn, xmem" in refusal(path)
+
     def test_wrong_settings_in_one_line(self, saved: Path, tmp_path: Path) -> None:
         path = altered(
             saved, tmp_path / "w", lambda header, state: header.update(settings={"backbone": "vgg"})
@@ -210,7 +215,7 @@ class TestBeginning:
         masks = torch.cat([clip.masks[0], clip.masks[2][:, 1:]], dim=1)[:, : count + 1]
         answers = []
         with torch.no_grad():
-            for network in (load_checkpoint(saved), begin_from(saved, settings)):
+            for network in (load_stm(saved), begin_from(saved, settings)):
                 network.eval().to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
                 memory = network.memorize(network.encode(clip.images[0]), masks, None, True)
                 answers.append(network.segment(network.encode(clip.images[1]), memory))
@@ -223,7 +228,7 @@ class TestBeginning:
         torch.nn.init.normal_(network.decoder.head_half.weight)
         save_checkpoint(tmp_path / "finer.safetensors", network, {})
         for again in (
-            load_checkpoint(tmp_path / "finer.safetensors"),
+            load_stm(tmp_path / "finer.safetensors"),
             begin_from(tmp_path / "finer.safetensors", self.finer),
         ):
             assert again.settings == self.finer
@@ -237,7 +242,7 @@ class TestBeginning:
         def change(header: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
             del header["settings"]["output_stride"], header["settings"]["location_cue"]
 
-        settings = load_checkpoint(altered(saved, tmp_path / "w", change)).settings
+        settings = load_stm(altered(saved, tmp_path / "w", change)).settings
         assert (settings.output_stride, settings.location_cue) == (4, False)
 
     @pytest.mark.parametrize("name", ["decoder.head.weight", "memory_value.bias"])

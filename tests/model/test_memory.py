@@ -180,6 +180,13 @@ class TestStackedMemory:
         every, best = (StackedMemory(MemoryOptions(top=top)).add(*frame(0)) for top in (0, 1))
         assert torch.equal(best.read(query), every.read(query))
 
+    def test_reads_the_best_of_a_frame_alone_where_the_design_asks_for_that(
+        self, query: Tensor
+    ) -> None:
+        alone = StackedMemory(MemoryOptions(top=1, top_alone=True)).add(*frame(0))
+        both = StackedMemory(MemoryOptions(top=1)).add(*frame(0)).add(*frame(0))
+        torch.testing.assert_close(alone.read(query), both.read(query))
+
     def test_reads_the_best_in_16_bits_too(self, query: Tensor) -> None:
         options = MemoryOptions(top=3)
         exact = StackedMemory(options).add(*frame(0)).add(*frame(1)).read(query)

@@ -17,7 +17,7 @@ from tests.test_cli import Call, vostool  # noqa: F401
 from vostool.errors import UsageError, WeightsError
 from vostool.inference.options import ModelOptions
 from vostool.model.check import check_segmenter
-from vostool.model.checkpoint import load_checkpoint, read_header, save_checkpoint
+from vostool.model.checkpoint import load_stm, read_header, save_checkpoint
 from vostool.model.memory import MemoryOptions, StackedMemory
 from vostool.model.memory_designs import MEMORIES
 from vostool.model.stm import Stm, StmSettings
@@ -88,7 +88,7 @@ def test_a_fourth_design_is_trained_saved_loaded_and_segments_a_video(
     assert not torch.equal(run.network.memory_value.weight, before)
     weights = tmp_path / "mine.safetensors"
     export(run, weights)
-    assert isinstance(load_checkpoint(weights).empty_memory(), LatestFrame)
+    assert isinstance(load_stm(weights).empty_memory(), LatestFrame)
     model = ("--weights", weights, "--memory", "mine", "--size", 32, "--device", "cpu")
     outcome = vostool(
         "segment", video.path, "--mask", video.mask, *model, "-o", tmp_path / "out", "--json"
@@ -136,7 +136,7 @@ def test_an_unknown_design_in_a_weights_file_is_a_weights_error(
     path = tmp_path / "mine.safetensors"
     save_file(load_file(stm_weights), path, metadata={"vostool": json.dumps(header)})
     with pytest.raises(WeightsError, match=f"network settings: memory: {EXPECTED}, found 'mine'"):
-        load_checkpoint(path)
+        load_stm(path)
 
 
 def test_an_unknown_design_among_the_options_is_a_usage_error() -> None:

@@ -87,7 +87,8 @@ def test_it_segments_with_the_correction(
     outcome = vostool(*given, *model, "-o", tmp_path / "out", "--json")
     report = json.loads(outcome.out)
     assert (outcome.code, report["frames"]) == (0, FRAMES)
-    assert report["network"] == {"model": "colours", "file": None, "sha256": None, "settings": None}
+    nothing = dict.fromkeys(("file", "sha256", "settings", "published", "licence"))
+    assert report["network"] == {"model": "colours", **nothing}
 
 
 def test_it_is_explained_and_evaluated(

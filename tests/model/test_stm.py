@@ -36,6 +36,43 @@ def variant(
     return TINY.model_copy(update=changes)
 
 
+def test_skip_blocks_refine_what_the_decoder_gets_of_the_frame(clip: Scene) -> None:
+    plain, refined = (
+        build(TINY.model_copy(update={"skip_blocks": wanted})) for wanted in (False, True)
+    )
+    names = {name for name, _ in refined.named_parameters()}
+    assert {f"decoder.skip_{size}.1.conv1.weight" for size in ("eighth", "quarter")} <= names
+    assert not any("skip_eighth.1" in name for name, _ in plain.named_parameters())
+    skip = refined.encode(clip.images[0]).skips[0]
+    with torch.no_grad():
+        refined.decoder.get_parameter("skip_eighth.1.conv2.weight").zero_()
+    assert not torch.equal(refined.encode(clip.images[0]).skips[0], skip)
+
+
+def test_the_memory_encoder_can_be_shown_the_other_objects(clip: Scene) -> None:
+    network = build(TINY.model_copy(update={"beside": "others"})).requires_grad_(False)
+    features = network.encode(clip.images[0])
+    own = clip.masks[0][:, 1:]
+    elsewhere = (1 - own) * 0.5
+    alone = torch.cat([1 - own, own], dim=1)
+    crowded = torch.cat([1 - own - elsewhere, own], dim=1)  # the other object is not a channel
+    one, other = (network.remembered(features, masks)[1] for masks in (alone, crowded))
+    assert not torch.allclose(one, other, atol=1e-3)
+    blind = build(TINY).requires_grad_(False)
+    features = blind.encode(clip.images[0])
+    one, other = (blind.remembered(features, masks)[1] for masks in (alone, crowded))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("size", [(33, 50), (47, 64)])
+def test_frames_need_not_be_multiples_of_the_stride(size: tuple[int, int]) -> None:
+    network = build(TINY.model_copy(update={"output_stride": 4})).requires_grad_(False)
+    image, masks = torch.rand(2, 3, *size), torch.rand(2, 3, *size).softmax(dim=1)
+    features = network.encode(image)
+    logits = network.segment(features, network.memorize(features, masks))
+    assert logits.shape == (2, 2, *size)
+
+
 def build(settings: StmSettings) -> Stm:
     """Return a network as it may be after training: no part of it is without effect."""
     torch.manual_seed(0)

@@ -46,7 +46,7 @@ from vostool.media.overlay import paint
 from vostool.media.video import read_undamaged
 from vostool.media.writer import VideoWriter
 from vostool.model.interface import Reference
-from vostool.preprocess import image_tensor, object_tensor
+from vostool.preprocess import object_tensor, resize
 from vostool.progress import ProgressCallback, no_progress
 from vostool.propagation.correction import receptive_field
 
@@ -160,23 +160,24 @@ def read_inputs(plan: ErfPlan, predictor: Predictor, given: GivenMasks) -> ErfIn
 @torch.no_grad()
 def compute_responses(plan: ErfPlan, predictor: Predictor, inputs: ErfInputs) -> Iterator[Response]:
     """Yield the cycle-ERF of frame after frame; raises UsageError if one diverges."""
-    size = predictor.working_size(*inputs.reference.rgb.shape[:2])
+    place = predictor.placement(*inputs.reference.rgb.shape[:2])
     rate = plan.job.rate
 
     def encode(frame: Frame) -> Any:
-        return predictor.segmenter.encode(image_tensor(frame.rgb, size, predictor.device))
+        return predictor.segmenter.encode(place.image(frame.rgb, predictor.device))
 
-    annotation = annotation_of(inputs.given, size, predictor.device)
+    annotation = annotation_of(inputs.given, place, predictor.device)
     reference = Reference(encode(inputs.reference), annotation.masks(annotation.ids))
     for index, frame in inputs.frames.items():
         steps = receptive_field(predictor.segmenter, encode(frame), reference, rate)
-        history = [field[0].amax(dim=0).cpu().numpy() for field in islice(steps, plan.job.steps)]
+        fields = (place.padding.crop(field) for field in islice(steps, plan.job.steps))
+        history = [field[0].amax(dim=0).cpu().numpy() for field in fields]
         total = float(history[-1].sum())
         if not math.isfinite(total):
             raise UsageError(f"--rate {rate:g}: the response diverges; expected a smaller rate")
         labels = inputs.objects[index]
-        inside = object_tensor((labels > 0).astype(np.uint8), [1], size, torch.device("cpu"))
-        covered = inside[0, 0].numpy() > 0 if labels.any() else np.zeros(size, bool)
+        inside = object_tensor((labels > 0).astype(np.uint8), [1], place.frame, torch.device("cpu"))
+        covered = inside[0, 0].numpy() > 0 if labels.any() else np.zeros(place.frame, bool)
         share = float(history[-1][covered].sum()) / total if total > 0 else None
         kept = history if index == plan.main else []
         yield Response(frame, history[-1], kept, share, float(covered.mean()))
@@ -251,8 +252,17 @@ def write(
     else:
         (output / "strip.png").unlink(missing_ok=True)
     animate(output / "steps.mp4", mains, highest)
-    save_array(output / "erf.npy", np.array([[each.field for each in row] for row in responses]))
+    shape = responses[0][0].field.shape  # weights with another border may have others
+    fields = [[resized(each.field, shape) for each in row] for row in responses]
+    save_array(output / "erf.npy", np.array(fields))
     save_json(output / "erf.json", report)
+
+
+def resized(field: Values, shape: Sequence[int]) -> Values:
+    """Return a response at another size."""
+    if field.shape == tuple(shape):
+        return field
+    return resize(torch.from_numpy(field)[None, None], (shape[0], shape[1]))[0, 0].numpy()
 
 
 def name_models(predictors: Sequence[Predictor]) -> list[str]:

@@ -21,6 +21,7 @@ from vostool.media.labels import LabelMap
 from vostool.media.video import read_frames
 from vostool.media.writer import VideoWriter
 from vostool.model.checkpoint import read_settings
+from vostool.model.stm import StmSettings
 from vostool.model.weights import find_weights, sha256
 from vostool.segment.demo import HEIGHT, RATE, WIDTH, render_frame
 
@@ -146,9 +147,10 @@ def weights() -> Iterator[Check]:
     """Yield the shipped weights; raises WeightsError."""
     path = find_weights("default")
     settings = read_settings(path)
+    network = settings.backbone if isinstance(settings, StmSettings) else settings.published
     yield Check(
         name="weights",
-        found=f"{path.name}, {settings.backbone}, {path.stat().st_size / 1e6:.0f} MB, "
+        found=f"{path.name}, {network}, {path.stat().st_size / 1e6:.0f} MB, "
         f"sha256 {sha256(path)[:12]}",
     )
 

@@ -37,7 +37,7 @@ from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
 from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
-from vostool.preprocess import Size, working_size
+from vostool.preprocess import Size
 from vostool.progress import ProgressCallback, no_progress
 from vostool.propagation.frame_loop import References
 from vostool.segment.demo import render_demo
@@ -235,7 +235,7 @@ def frame_cost(predictor: Predictor, clip: BenchClip) -> FrameCost:
     the memory bank is small at first: on a clip of few frames the share of the ceiling comes out
     too high, by 7 % on one of 8, by 1 % on one of 50 (measured).
     """
-    size = working_size(clip.height, clip.width, predictor.size, predictor.network.stride)
+    size = predictor.placement(clip.height, clip.width).size
     remembered = frames_remembered(predictor.references, clip.frames, predictor.memory_frames)
     flops = frame_flops(predictor, size, clip.objects, remembered)
     return FrameCost(gflop=round(flops / 1e9, 3), remembered=remembered, working_size=size)
@@ -261,7 +261,7 @@ def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int)
     masks = torch.full((1, objects + 1, *size), 1 / (objects + 1), device=predictor.device)
     features, memory = network.encode(image), None
     for _ in range(remembered):
-        memory = network.memorize(features, masks, memory)
+        memory = network.memorize(features, masks, memory, annotated=True)  # which all keep
     with FlopCounterMode(display=False) as counter:
         network.segment(network.encode(image), memory)
         network.memorize(features, masks)

@@ -16,7 +16,7 @@ from vostool.cli.bench import bench
 from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
-from vostool.cli.grouped_help import WIDTH, Command
+from vostool.cli.grouped_help import WIDTH, Commands
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
 from vostool.cli.options import MASK_REMEDY
 from vostool.cli.printing import (
@@ -30,24 +30,24 @@ from vostool.cli.printing import (
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
+from vostool.cli.weights import weights
 from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, VostoolError
 
 # whatever Typer raises for a wrong command line; each release has its own module for it
 TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-app = typer.Typer(
+app = Commands(
     name="vostool",
     cls=InterruptibleGroup,
     help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
     epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
 for command in (segment, train, erf, spectrum, bench, doctor):
-    app.command(cls=Command)(command)
+    app.command()(command)
 app.add_typer(evaluation, name="eval")
+app.add_typer(weights, name="weights")
 
 
 def print_version(wanted: bool) -> None:

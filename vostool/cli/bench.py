@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vostool.cli.loading import load_model
 from vostool.cli.options import AsJson, Quiet, require_mask, takes_model
 from vostool.cli.printing import print_message, print_result, print_table
 
@@ -56,11 +57,10 @@ def bench(
         require_mask(video, mask)
     from vostool.benchmark.speed import BenchJob
     from vostool.benchmark.speed import bench as run
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     job = BenchJob(video, tuple(mask or ()), objects, frames, repeat)
-    ready = load_predictor(model)
+    ready = load_model(model, quiet)
     with show_progress(f"bench on {ready.device}", quiet) as progress:
         report = run(job, ready, progress)
     for warning in report.warnings:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vostool import defaults
+from vostool.cli.loading import load_model
 from vostool.cli.options import (
     AsJson,
     Device,
@@ -106,13 +107,12 @@ def erf(
     from vostool.analysis.erf import erf as run
     from vostool.analysis.erf_plan import ErfJob
     from vostool.inference.options import ModelOptions
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
-    first = load_predictor(options.changed({"weights": weights[0]}))
+    first = load_model(options.changed({"weights": weights[0]}), quiet)
     same_size = options.changed({"size": first.size})  # they are shown side by side
-    others = [load_predictor(same_size.changed({"weights": each})) for each in weights[1:]]
+    others = [load_model(same_size.changed({"weights": each}), quiet) for each in weights[1:]]
     models = [first, *others]
     job = ErfJob(
         video=video,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vostool.cli.grouped_help import Command, Group
+from vostool.cli.grouped_help import Commands
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
+from vostool.cli.loading import load_model
 from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
 from vostool.cli.printing import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
@@ -18,13 +19,10 @@ if TYPE_CHECKING:
     from vostool.evaluate.sweep import Point
     from vostool.inference.options import ModelOptions
 
-evaluation = typer.Typer(
-    cls=Group,
+evaluation = Commands(
     short_help="Predict and score a benchmark, score existing masks, or compare two runs.",
     help="Predict and score a benchmark, score existing masks, or compare two runs. DAVIS-2017 "
     "(test-dev) and YouTube-VOS are scored by a server: --pack writes the zip that it accepts.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 
@@ -136,7 +134,6 @@ for benchmark, default_split, words in (
 ):
     evaluation.command(
         benchmark,
-        cls=Command,
         short_help=words,
         help=f"{words} Predict and score it, or score given masks. Writes masks/, results.json, "
         "CSV tables and report.html; an interrupted run is resumed at the next clip.",
@@ -179,10 +176,9 @@ def run_benchmark(
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.results_writer import MASKS
     from vostool.evaluate.run import evaluate
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
-    model = load_predictor(options)
+    model = load_model(options, quiet)
     with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
         results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
     tell_of_videos(benchmark, results, quiet)
@@ -205,14 +201,13 @@ def run_sweep(
     from vostool.evaluate.results import read_results, summary
     from vostool.evaluate.run import describe, evaluate, holds
     from vostool.evaluate.sweep import grid, write_sweep
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run
     results: dict[Point, Results] = {}
     same: dict[str, Results] = {}  # points whose options come to the same are run once
     for point, changed in points.items():
-        model, place = load_predictor(changed), folder / point.folder
+        model, place = load_model(changed, quiet or bool(results)), folder / point.folder
         key = describe(benchmark, model).model_dump_json()
         if key not in same:
             if not overwrite and holds(place, benchmark, model):
@@ -262,7 +257,7 @@ def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: 
             print(folder / name)
 
 
-@evaluation.command("compare", cls=Command)
+@evaluation.command("compare")
 def compare_runs(
     first: Annotated[Path, typer.Argument(help="A run's folder, or its results.json.")],
     second: Annotated[Path, typer.Argument(help="Another run, on the same clips.")],

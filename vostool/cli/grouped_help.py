@@ -6,6 +6,7 @@ command line; so its `rich_markup_mode` is None here.
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 GENERAL = "General"  # the group of what has none
@@ -37,3 +38,16 @@ class Command(GroupedOptions, TyperCommand):
 
 class Group(GroupedOptions, TyperGroup):
     """A group of commands with grouped help."""
+
+
+class Commands(typer.Typer):
+    """Commands with grouped help, which is also printed if none is given."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings of `typer.Typer`."""
+        usual = {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None}
+        super().__init__(**{**usual, **settings})
+
+    def command(self, name: str | None = None, **settings: Any) -> Any:
+        """Return the decorator of a command; takes the settings of `typer.Typer.command`."""
+        return super().command(name, **{"cls": Command, **settings})

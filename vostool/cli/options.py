@@ -30,6 +30,11 @@ def offer(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def by_weights(usual: object) -> str:
+    """Return the default that --help shows of an option that published weights may set."""
+    return f"{usual}; published weights: their makers'"
+
+
 Weights = Annotated[
     str,
     typer.Option(help="A weights file, or the name of shipped weights.", rich_help_panel="Model"),
@@ -51,14 +56,21 @@ Size = Annotated[
     ),
 ]
 MemoryEvery = Annotated[
-    int, typer.Option(min=1, help="Memorise every Nth frame.", rich_help_panel="Model")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Memorise every Nth frame.",
+        rich_help_panel="Model",
+        show_default=by_weights(defaults.MEMORY_EVERY),
+    ),
 ]
 MemoryFrames = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=2,
         help="Keep at most N frames in the memory bank: annotated frames and the latest others.",
         rich_help_panel="Model",
+        show_default=by_weights(defaults.MEMORY_FRAMES),
     ),
 ]
 ObjectsAtOnce = Annotated[
@@ -115,11 +127,13 @@ Precision = Annotated[
     ),
 ]
 Reference = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Frames to predict from: first, previous, first+previous or memory.",
+        help="Frames to predict from: first, previous, first+previous, memory, or every (memory "
+        "without the previous frame).",
         rich_help_panel="Model",
-        autocompletion=offer("first", "previous", "first+previous", "memory"),
+        show_default=by_weights(defaults.REFERENCE),
+        autocompletion=offer("first", "previous", "first+previous", "memory", "every"),
     ),
 ]
 GcEvery = Annotated[
@@ -263,9 +277,9 @@ MODEL: dict[str, tuple[Any, object]] = {
     "model": (ModelName, defaults.MODEL),
     "weights": (Weights, defaults.WEIGHTS),
     "size": (Size, None),
-    "reference": (Reference, defaults.REFERENCE),
-    "memory_every": (MemoryEvery, defaults.MEMORY_EVERY),
-    "memory_frames": (MemoryFrames, defaults.MEMORY_FRAMES),
+    "reference": (Reference, None),
+    "memory_every": (MemoryEvery, None),
+    "memory_frames": (MemoryFrames, None),
     "memory": (MemoryDesign, None),
     "top_k": (TopK, None),
     "kernel_sigma": (KernelSigma, None),

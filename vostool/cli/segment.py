@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
+from vostool.cli.loading import load_model
 from vostool.cli.options import (
     BOXES,
     AsJson,
@@ -186,11 +187,10 @@ def segment_one(
     form: ProgressForm = ProgressForm.AUTO,
 ) -> "RunReport":
     """Segment a video, or without one the demo clip, print the result and return its report."""
-    from vostool.inference.predictor import load_predictor
     from vostool.segment.demo import render_demo
     from vostool.segment.run import segment as run
 
-    model = load_predictor(options)
+    model = load_model(options, quiet)
     if video is None:
         video, mask = render_demo(template.output)
     job = replace(template, video=video, masks=tuple(mask or ()))
@@ -214,11 +214,10 @@ def segment_batch(
     With --json prints one array: of each video its report, or the document of its error. Exits
     with the code of the first error once all have been tried.
     """
-    from vostool.inference.predictor import load_predictor
     from vostool.segment.batch import read_batch, segment_all
 
     jobs = read_batch(table, template)
-    model = load_predictor(options)
+    model = load_model(options, quiet)
     outcomes = []
     with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
         for outcome in segment_all(jobs, model, progress):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool import defaults
+from vostool.cli.loading import load_model
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
 from vostool.cli.printing import print_message, print_result
 
@@ -67,10 +68,9 @@ def spectrum(
         require_mask(source, mask)
     from vostool.analysis.spectrum import SpectrumJob
     from vostool.analysis.spectrum import spectrum as run
-    from vostool.inference.predictor import load_predictor
     from vostool.progress import show_progress
 
-    ready = load_predictor(model)
+    ready = load_model(model, quiet)
     job = SpectrumJob(
         source=source,
         output=output or Path(f"{source.resolve().stem}-spectrum"),

@@ -12,10 +12,11 @@ from vostool import defaults
 from vostool.errors import InputError, UsageError
 from vostool.inference.oom import image_at
 from vostool.inference.options import ModelOptions
+from vostool.inference.placement import Placement
 from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.preprocess import Size
+from vostool.model.borders import Bordered
 from vostool.propagation.disturbance import Attack, Boxes, Disturbance, Replacement
 from vostool.propagation.frames import Annotation, KnownFrame
 
@@ -50,7 +51,8 @@ class MemoryDisturbance:
             strength=self.strength,
             steps=self.steps if iterative else 1,
             momentum=defaults.ATTACK_MOMENTUM if iterative else 0.0,
-            attacker=None if self.attacker is None else self.attacker.segmenter,
+            # it takes the frames of the model attacked, whose sizes may be none of its own
+            attacker=None if self.attacker is None else Bordered(self.attacker.segmenter),
         )
 
     @property
@@ -62,9 +64,7 @@ class MemoryDisturbance:
             found["masks"] = str(self.masks.resolve())
         if isinstance(method, Attack):
             found |= {name: getattr(method, name) for name in ("strength", "steps", "momentum")}
-            found["attacker"] = self.attacker and self.attacker.identity.model_dump(
-                mode="json", exclude={"file"}
-            )
+            found["attacker"] = self.attacker and self.attacker.identity.effective
         return found
 
     def within(self, objects_at_once: int | None) -> Self:
@@ -112,24 +112,24 @@ def known_frames(
     window: Sequence[tuple[Frame, Tensor | None]],
     known: KnownObjects | None,
     device: torch.device,
-    size: Size,
+    place: Placement,
 ) -> list[KnownFrame]:
     """Return frames, each with its image if that was made ahead, as a disturbance takes them."""
     return [
         KnownFrame(
-            image_at(frame.rgb, image, size, device),
-            None if known is None else known_annotation(known(frame), size, device),
+            image_at(frame.rgb, image, place, device),
+            None if known is None else known_annotation(known(frame), place, device),
         )
         for frame, image in window
     ]
 
 
 def known_annotation(
-    labels: LabelMap | None, size: Size, device: torch.device
+    labels: LabelMap | None, place: Placement, device: torch.device
 ) -> Annotation | None:
-    """Return known objects at the network's input size; there may be none on the frame."""
+    """Return known objects in the network's input; there may be none on the frame."""
     if labels is None:
         return None
     if not labels.any():
-        return Annotation((), torch.zeros(1, 0, *size, device=device))
-    return annotation_of(labels, size, device)
+        return Annotation((), torch.zeros(1, 0, *place.size, device=device))
+    return annotation_of(labels, place, device)

@@ -13,11 +13,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from vostool.inference.placement import Placement
 from vostool.inference.prefetch import read_ahead
 from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
-from vostool.preprocess import Size, image_tensor, place_objects, resize
 from vostool.propagation.frame_loop import Track, overwrite
 from vostool.propagation.frames import Annotation, MaskedFrame
 
@@ -71,18 +71,18 @@ class LimitChange:
 
 
 def images_ahead(
-    frames: Iterable[Frame], size_of: Callable[[Rgb], Size], device: torch.device
+    frames: Iterable[Frame], place_of: Callable[[Rgb], Placement], device: torch.device
 ) -> Generator[tuple[Frame, Tensor | None], None, None]:
     """Yield frames with the images that the network takes, made ahead in a thread.
 
-    `size_of` gives the size for a frame, and may change on the way. The image is None where
+    `place_of` gives the placement of a frame, and may change on the way. The image is None where
     there was no memory for it: it is made when its turn comes.
     """
 
     def make() -> Iterator[tuple[Frame, Tensor | None]]:
         for frame in frames:
             try:
-                image = image_tensor(frame.rgb, size_of(frame.rgb), device)
+                image = place_of(frame.rgb).image(frame.rgb, device)
             except torch.OutOfMemoryError:
                 yield frame, None  # raised here, it would end the thread
             else:
@@ -91,11 +91,11 @@ def images_ahead(
     return read_ahead(make())
 
 
-def image_at(rgb: Rgb, image: Tensor | None, size: Size, device: torch.device) -> Tensor:
+def image_at(rgb: Rgb, image: Tensor | None, place: Placement, device: torch.device) -> Tensor:
     """Return the image (1, 3, h, w) of a frame: the one made ahead if it has the right size."""
-    if image is not None and image.shape[2:] == size:
+    if image is not None and image.shape[2:] == place.size:
         return image
-    return image_tensor(rgb, size, device)
+    return place.image(rgb, device)
 
 
 def offload(track: Track[Any, Any]) -> Track[Any, Any]:
@@ -111,25 +111,38 @@ def in_ram(frame: MaskedFrame) -> MaskedFrame:
 
 
 def fit(
-    frame: MaskedFrame, size: Size, device: torch.device, given: LabelMap | None = None
+    frame: MaskedFrame,
+    place: Placement,
+    device: torch.device,
+    given: LabelMap | None = None,
+    before: Placement | None = None,
 ) -> MaskedFrame:
-    """Return a frame at a size, on a device; what has the size is not changed.
+    """Return a frame placed otherwise, on a device; what is placed so already is not changed.
 
-    What is annotated stays 0 or 1, and comes from the `given` mask (H, W), where that is at hand.
+    `before` is the placement that it has; None: without a border. What is annotated stays 0 or 1,
+    and comes from the `given` mask (H, W), where that is at hand.
     """
-    image, masks = (each.to(device) for each in (frame.image, frame.masks))
+    image = place.image_from(frame.image.to(device), before)
+    return fit_masks(replace(frame, image=image), place, device, given, before)
+
+
+def fit_masks(
+    frame: MaskedFrame,
+    place: Placement,
+    device: torch.device,
+    given: LabelMap | None = None,
+    before: Placement | None = None,
+) -> MaskedFrame:
+    """Return a frame with its masks placed otherwise, on a device; as `fit`."""
     if frame.staying is not None:
-        staying = frame.staying.to(device)
-        frame = replace(
-            frame, staying=staying if staying.shape[2:] == size else resize(staying, size)
-        )
-    image = image if image.shape[2:] == size else resize(image, size)
-    if masks.shape[2:] == size:
-        return replace(frame, image=image, masks=masks)
-    masks = resize(masks, size)
+        frame = replace(frame, staying=place.masks_from(frame.staying.to(device), before))
+    masks = frame.masks.to(device)
+    placed = place.masks_from(masks, before)
+    if placed is masks:
+        return replace(frame, masks=masks)
     if given is not None:
-        _, masks = overwrite(frame.ids, masks, annotation_of(given, size, device))
+        _, placed = overwrite(frame.ids, placed, annotation_of(given, place, device))
     elif frame.annotated:
-        objects = place_objects(resize(frame.truth.objects.to(device), size))
-        _, masks = overwrite(frame.ids, masks, Annotation(frame.annotated, objects))
-    return replace(frame, image=image, masks=masks)
+        objects = place.objects_from(frame.truth.objects.to(device), before)
+        _, placed = overwrite(frame.ids, placed, Annotation(frame.annotated, objects))
+    return replace(frame, masks=placed)

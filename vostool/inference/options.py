@@ -36,10 +36,11 @@ class ModelOptions(BaseModel):
     weights: str = defaults.WEIGHTS
     device: str = defaults.AUTO
     precision: str = defaults.AUTO
-    size: int | None = Field(default=None, ge=32)  # None: set by the weights
-    reference: Literal["first", "previous", "first+previous", "memory"] = "memory"
-    memory_every: int = Field(default=defaults.MEMORY_EVERY, ge=1)
-    memory_frames: int = Field(default=defaults.MEMORY_FRAMES, ge=2)
+    # None: as the model says that suits it, by default as in `defaults`
+    size: int | None = Field(default=None, ge=32)
+    reference: Literal["first", "previous", "first+previous", "memory", "every"] | None = None
+    memory_every: int | None = Field(default=None, ge=1)
+    memory_frames: int | None = Field(default=None, ge=2)
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
     # None: as the weights were trained
     memory: Annotated[str, AfterValidator(known_design)] | None = None
@@ -82,7 +83,7 @@ class ModelOptions(BaseModel):
             if getattr(self, name) is not None and self.disturb not in kinds:
                 expected = " or ".join(kinds)
                 raise UsageError(f"{option_name(name)}: expected --disturb {expected} with it")
-        if self.disturb is not None and self.reference != defaults.REFERENCE:
+        if self.disturb is not None and self.reference not in (None, defaults.REFERENCE, "every"):
             raise UsageError(
                 f"--disturb --reference {self.reference}: no predicted frame stays in memory; "
                 f"expected --reference {defaults.REFERENCE}"

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
+from vostool import defaults
 from vostool.device import (
     choose_device,
     choose_precision,
@@ -20,18 +21,34 @@ from vostool.errors import UsageError
 from vostool.inference.disturbance import MemoryDisturbance, disturbance_of
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
+from vostool.inference.placement import Placement
 from vostool.inference.reports import Network
+from vostool.model.borders import NO_PADDING, Bordered, to_multiples
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint, read_settings
-from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
+from vostool.model.interface import (
+    AdvisedModel,
+    LimitedMemory,
+    RecurrentModel,
+    Segmenter,
+    memory_limit,
+)
 from vostool.model.memory_designs import memory_design
 from vostool.model.object_chunks import InChunks
 from vostool.model.plugin import load_plugin
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.policy import Border, Policy
+from vostool.model.published.kinds import licence_of
+from vostool.model.stm import StmSettings
 from vostool.model.weights import find_weights, sha256
-from vostool.preprocess import Size, working_size
+from vostool.preprocess import Size, size_in_box, working_size
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import MEMORY, REFERENCE_SETS, FrameLoop, References
+from vostool.propagation.frame_loop import (
+    EVERY_FRAME,
+    MEMORY,
+    REFERENCE_SETS,
+    FrameLoop,
+    References,
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class Predictor:
     correction: GradientCorrection | None = None
     name: str = OWN_MODEL  # of the model
     disturbance: MemoryDisturbance | None = None
+    border: Border = "stretch"  # see `Policy`
+    box: Size | None = None  # that frames are placed in, at the size of its height
 
     @property
     def limits(self) -> Limits:
@@ -70,14 +89,28 @@ class Predictor:
             network.memory_frames = limits.memory_frames
         return replace(other, network=network, memory_frames=limits.memory_frames)
 
-    def working_size(self, height: int, width: int) -> Size:
-        """Return the size of the network's input for frames of this height and width."""
-        return working_size(height, width, self.size, self.network.stride)
+    def placement(self, height: int, width: int) -> Placement:
+        """Return how frames of this height and width lie in the input of the frame loop.
+
+        A black border is not in it: the segmenter adds that itself.
+        """
+        if self.box is not None:
+            tall, wide = self.box
+            box = self.size, round(self.size * wide / tall)
+            return Placement(size_in_box(height, width, box))
+        stride = self.network.stride
+        if self.border == "stretch":
+            return Placement(working_size(height, width, self.size, stride))
+        size = working_size(height, width, self.size, 1)
+        return Placement(size, to_multiples(size, stride) if self.border == "mean" else NO_PADDING)
 
     @property
     def segmenter(self) -> Segmenter[Any, Any]:
-        """The network, run on at most `objects_at_once` objects at a time."""
-        return InChunks(self.network, self.objects_at_once)
+        """The network, with borders, run on at most `objects_at_once` objects at a time."""
+        network = self.network
+        if self.box is not None or self.border == "black":
+            network = Bordered(network, self.box)
+        return InChunks(network, self.objects_at_once)
 
     @cached_property
     def loop(self) -> FrameLoop[Any, Any]:
@@ -98,7 +131,24 @@ class Predictor:
             file=str(self.weights) if self.weights else None,
             sha256=sha256(self.weights) if self.weights else None,
             settings=settings.model_dump(mode="json") if isinstance(settings, BaseModel) else None,
+            published=self.published,
+            licence=self.licence,
         )
+
+    @property
+    def licence(self) -> str | None:
+        """The licence of published weights, as far as their makers state one."""
+        return licence_of(self.published)
+
+    @property
+    def published(self) -> str | None:
+        """The kind of published weights that these are, a key of `KINDS`; None: others."""
+        return getattr(getattr(self.network, "settings", None), "published", None)
+
+    @property
+    def memory_every(self) -> int | None:
+        """How often a recurrent model memorises a frame itself; None: `references` say so."""
+        return self.network.memory_every if isinstance(self.network, RecurrentModel) else None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -107,6 +157,9 @@ class Predictor:
         names = [field.name for field in fields(GradientCorrection)]
         moving = self.correction if self.correction and self.correction.moves else None
         disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
+        box = None if self.box is None else list(self.box)  # as JSON has it
+        placed = {"border": self.border, "box": box} if self.border != "stretch" else {}
+        kept = {} if self.memory_every is None else {"memory_every": self.memory_every}
         return {
             "device": str(self.device),
             "precision": precision_name(self.precision),
@@ -115,6 +168,8 @@ class Predictor:
             "memory_frames": self.memory_frames,
             "objects_at_once": self.objects_at_once,
             "correction": moving and {name: getattr(moving, name) for name in names},
+            **placed,
+            **kept,
             **disturbed,
         }
 
@@ -126,58 +181,104 @@ def load_predictor(options: ModelOptions) -> Predictor:
     violates the contract.
     """
     device = choose_device(options.device)
-    changes = options.model_dump(include={"memory", "top_k", "kernel_sigma"}, exclude_none=True)
-    network: Segmenter[Any, Any]
-    path: Path | None
-    if options.model == OWN_MODEL:
-        precision = choose_precision(options.precision, device)
+    choose_precision(options.precision, device)  # before anything is loaded
+    path = None
+    if options.model == OWN_MODEL or options.weights != defaults.WEIGHTS:
         path = find_weights(options.weights)
-        check_memory(options.memory, path)
-        network = load_checkpoint(path, options.memory_frames, changes)
-    else:
-        if changes:
-            given = " ".join(f"--{name}".replace("_", "-") for name in changes)
-            raise UsageError(f"{given}: --model {options.model} has its own memory")
-        precision = choose_precision("fp32", device)  # the only one that any model supports
-        path = None if options.weights == "default" else find_weights(options.weights)
-        network = load_plugin(options.model, path)
+    network = load_segmenter(options, path)
+    policy = network.policy if isinstance(network, AdvisedModel) else Policy()
+    chosen = advised(options, policy)
+    set_memory(network, options, chosen)
+    precision = choose_precision(chosen.precision, device)
     if isinstance(network, nn.Module):
         with oom_as_device_error(device):
             network.requires_grad_(False).eval().to(device, precision)
     if options.model != OWN_MODEL:
         images, masks = random_frames(network.stride)
         check_segmenter(network, images.to(device), masks.to(device))
-    # a plug-in model recommends none: the papers' size and rate
-    advice = network.settings if isinstance(network, Stm) else StmSettings()
     return Predictor(
         network=network,
         weights=path,
         device=device,
         precision=precision,
-        size=options.size or advice.short_side,
-        references=references_of(options),
-        memory_frames=options.memory_frames,
+        size=chosen.size or policy.short_side,
+        references=references_of(chosen, network),
+        memory_frames=chosen.memory_frames,
         objects_at_once=options.objects_at_once,
-        correction=correction_of(options, advice.correction_rate),
-        name=options.model,
+        correction=correction_of(options, policy.correction_rate),
+        name=getattr(network, "name", OWN_MODEL) if options.model == OWN_MODEL else options.model,
         disturbance=disturbance_of(options, load_predictor),
+        border=policy.border,
+        box=policy.box if options.size is None else None,
     )
+
+
+def load_segmenter(options: ModelOptions, path: Path | None) -> Segmenter[Any, Any]:
+    """Return a network of vostool's own, or a plug-in model; None: with its own weights."""
+    changes = options.model_dump(include={"memory", "top_k", "kernel_sigma"}, exclude_none=True)
+    if options.model == OWN_MODEL and path is not None:
+        check_memory(options.memory, path)
+        return load_checkpoint(path, options.memory_frames, changes)
+    if changes:
+        given = " ".join(f"--{name}".replace("_", "-") for name in changes)
+        raise UsageError(f"{given}: --model {options.model} has its own memory")
+    return load_plugin(options.model, path)
+
+
+def advised(options: ModelOptions, policy: Policy) -> ModelOptions:
+    """Return options of which those that the user left open are as the model advises."""
+    if options.model == OWN_MODEL:
+        usual, given = defaults.AUTO, options.precision
+    else:
+        usual, given = "fp32", defaults.AUTO  # all that any plug-in model supports
+    return options.model_copy(
+        update={
+            "size": options.size or policy.short_side,
+            "reference": options.reference or policy.reference or defaults.REFERENCE,
+            "memory_every": options.memory_every or policy.memory_every or defaults.MEMORY_EVERY,
+            "memory_frames": options.memory_frames
+            or policy.memory_frames
+            or defaults.MEMORY_FRAMES,
+            "precision": (policy.precision or usual) if given == defaults.AUTO else given,
+        }
+    )
+
+
+def set_memory(network: Segmenter[Any, Any], options: ModelOptions, chosen: ModelOptions) -> None:
+    """Set how often and how many frames a network of vostool's own remembers.
+
+    Raises UsageError if the user chose references for a recurrent model.
+    """
+    if isinstance(network, RecurrentModel):
+        if options.reference is not None:
+            raise UsageError(
+                f"--reference {options.reference}: the state of this model depends on every frame; "
+                "leave it out"
+            )
+        network.memory_every = chosen.memory_every or 1
+    if isinstance(network, AdvisedModel) and isinstance(network, LimitedMemory):
+        network.memory_frames = chosen.memory_frames
 
 
 def check_memory(design: str | None, weights: Path) -> None:
     """Raise UsageError for a memory design that the weights cannot be used with."""
     if design is None:
         return
-    trained = read_settings(weights).memory
+    settings = read_settings(weights)
+    if not isinstance(settings, StmSettings):
+        return  # loading them refuses the option
+    trained = settings.memory
     if memory_design(design).readout != memory_design(trained).readout:
         raise UsageError(
             f"--memory {design}: {weights} is trained for {trained}; expected weights of its own"
         )
 
 
-def references_of(options: ModelOptions) -> References:
+def references_of(options: ModelOptions, network: Segmenter[Any, Any]) -> References:
     """Return the frames to predict from."""
-    chosen = REFERENCE_SETS[options.reference]
+    if isinstance(network, RecurrentModel):
+        return EVERY_FRAME
+    chosen = REFERENCE_SETS[options.reference or defaults.REFERENCE]
     return replace(chosen, every=options.memory_every) if chosen.every else chosen
 
 

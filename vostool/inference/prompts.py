@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vostool.errors import MaskError
+from vostool.inference.placement import Placement
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, to_labels
 from vostool.media.masks import read_mask
-from vostool.preprocess import Size, object_tensor
 from vostool.propagation.frames import Annotation
 
 # the path of a mask file, or an array (H, W) of ids, 0 for the background
@@ -236,10 +236,10 @@ def ids_in(labels: LabelMap) -> tuple[int, ...]:
     return tuple(int(id_) for id_ in np.unique(labels) if id_)
 
 
-def annotation_of(labels: LabelMap, size: Size, device: torch.device) -> Annotation:
-    """Return a given mask as an annotation at the network's input size."""
+def annotation_of(labels: LabelMap, place: Placement, device: torch.device) -> Annotation:
+    """Return a given mask as an annotation in the network's input."""
     ids = ids_in(labels)
-    return Annotation(ids, object_tensor(labels, ids, size, device))
+    return Annotation(ids, place.objects(labels, ids, device))
 
 
 def put_over(labels: LabelMap, given: LabelMap | None) -> LabelMap:

@@ -16,6 +16,13 @@ class Network(Document):
     file: str | None  # of the weights; None: a plug-in model's own
     sha256: str | None
     settings: dict[str, Any] | None
+    published: str | None = None  # the kind of published weights, if these are some
+    licence: str | None = None  # as far as it is known
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """What of it affects the masks, JSON-serialisable."""
+        return self.model_dump(mode="json", include={"model", "sha256", "settings"})
 
 
 class Video(Document):

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from torch import Tensor
 
 from vostool.errors import InputError, UsageError
 from vostool.files import atomic_write
-from vostool.inference.oom import Limits, fit
+from vostool.inference.oom import Limits, fit_masks
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
 from vostool.media.video import read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
-from vostool.preprocess import Size, image_tensor, resize
 from vostool.propagation.frame_loop import Group, Track, replay
 from vostool.propagation.frames import MaskedFrame
 
@@ -50,7 +51,7 @@ class SavedFrame(BaseModel):
     shape: tuple[int, ...]  # of the masks
     checksum: int  # of the image as the network took it
     # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
-    sizes: tuple[Size, ...] = ()
+    places: tuple[Placement, ...] = ()
 
 
 class Header(BaseModel):
@@ -96,14 +97,14 @@ class SavedTrack:
         """Return in what a predictor's settings differ from those that the track was made with."""
         return list(differences(self.header.settings, settings_of(predictor)))
 
-    def sizes(self, predictor: Predictor) -> dict[int, tuple[Size, ...]]:
-        """Return the sizes that images had before and have as restored, by frame; see `SavedFrame`.
+    def places(self, predictor: Predictor) -> dict[int, tuple[Placement, ...]]:
+        """Return the placements that images had and have as restored, by frame; see `SavedFrame`.
 
-        Without those that are made at their size.
+        Without those that are made as the predictor places them.
         """
         if self.changes(predictor):
             return {}
-        return {frame.index: frame.sizes for frame in self.header.frames if frame.sizes}
+        return {frame.index: frame.places for frame in self.header.frames if frame.places}
 
     def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
         """Return the track, its frames memorized again; warns if what follows may differ.
@@ -125,16 +126,16 @@ class SavedTrack:
         return replace(track, groups=groups)
 
     def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
-        size = predictor.working_size(*rgb.shape[:2])
-        made, *later = saved.sizes if exact and saved.sizes else (size,)
-        image = image_tensor(rgb, made, predictor.device)
-        for each in later:
-            image = resize(image, each)
+        place = predictor.placement(*rgb.shape[:2])
+        places = saved.places if exact and saved.places else (place,)
+        image = places[0].image(rgb, predictor.device)
+        for before, after in pairwise(places):
+            image = after.image_from(image, before)
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
         frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
-        return fit(frame, size, predictor.device)
+        return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
         """Return a group with the memory that was written, if it was."""
@@ -155,7 +156,8 @@ class Snapshot:
     """What is written of a track; a value, and without the memory that is made of frames."""
 
     frames: tuple[MaskedFrame, ...]
-    sizes: Mapping[int, tuple[Size, ...]]  # of the frames, see `SavedFrame`; by default their own
+    # of the frames, see `SavedFrame`; by default as they are, without borders
+    places: Mapping[int, tuple[Placement, ...]]
     memories: dict[str, Tensor]
     settings: dict[str, Any]
 
@@ -170,18 +172,19 @@ class Snapshot:
 
     def _saved(self, frame: MaskedFrame) -> SavedFrame:
         height, width = frame.image.shape[2:]
+        places = self.places.get(frame.index, (Placement((height, width)),))
         return SavedFrame(
             index=frame.index,
             ids=frame.ids,
             annotated=frame.annotated,
             shape=tuple(frame.masks.shape),
-            sizes=self.sizes.get(frame.index, ((height, width),)),
+            places=places,
             checksum=checksum(frame.image),
         )
 
 
 def snapshot(
-    track: Track[Any, Any], predictor: Predictor, sizes: Mapping[int, tuple[Size, ...]]
+    track: Track[Any, Any], predictor: Predictor, places: Mapping[int, tuple[Placement, ...]]
 ) -> Snapshot:
     """Return what is to be written of a track that the predictor made.
 
@@ -190,7 +193,7 @@ def snapshot(
     if track.loop is not predictor.loop:
         raise UsageError("expected a track of this network; go on with it for a frame")
     memories = dict(memory_tensors(track, predictor))
-    return Snapshot(track.frames, dict(sizes), memories, settings_of(predictor))
+    return Snapshot(track.frames, dict(places), memories, settings_of(predictor))
 
 
 def read_track(path: Path) -> SavedTrack:
@@ -234,8 +237,9 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
         for chunk, memory in enumerate(group.bank or ()):
             if isinstance(memory, StoredMemory):
                 for name, tensor in memory.to_tensors().items():
-                    # a copy: tensors that share their storage cannot be saved
-                    yield f"memory.{number}.{chunk}.{name}", tensor.detach().cpu().clone()
+                    # a copy: tensors that share their storage, or are strided, cannot be saved
+                    copy = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    yield f"memory.{number}.{chunk}.{name}", copy
             elif not isinstance(predictor.network, LimitedMemory):
                 raise UsageError(
                     f"--model {predictor.name}: its memory cannot be written, as it is neither one "
@@ -246,17 +250,17 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
 def settings_of(predictor: Predictor, limits: Limits | None = None) -> dict[str, Any]:
     """Return all settings that affect the masks, within other limits perhaps; JSON-serialisable."""
     # by the given predictor, which reads its weights for that but once
-    network = predictor.identity.model_dump(mode="json", exclude={"file"})
+    network = predictor.identity.effective
     options = predictor.options if limits is None else predictor.within(limits).options
     settings = {**network, **options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each setting that differs."""
-    for name, value in now.items():
-        if before.get(name) != value:
-            yield f"{name} {before.get(name)}, now {value}"
+    """Yield a description of each setting that differs; one that is missing is None."""
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            yield f"{name} {before.get(name)}, now {now.get(name)}"
 
 
 def pack(masks: Tensor) -> Tensor:

@@ -20,12 +20,13 @@ from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
 from vostool.errors import UsageError
 from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, offload
 from vostool.inference.options import ModelOptions
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
-from vostool.preprocess import Size, label_map, soft_masks
+from vostool.preprocess import Size, label_map
 from vostool.propagation.frame_loop import Track, replay
 from vostool.propagation.frames import KnownFrame, MaskedFrame, Prediction
 
@@ -54,7 +55,7 @@ class Tracker:
         self._track: Track[Any, Any] | None = Track(self.predictor.loop)
         self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
-        self._sizes: dict[int, tuple[Size, ...]] = {}  # of the track's images, see `SavedFrame`
+        self._places: dict[int, tuple[Placement, ...]] = {}  # of its images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
 
     def step(self, rgb: Rgb, mask: Mask | None = None) -> LabelMap:
@@ -94,7 +95,7 @@ class Tracker:
         prediction = self.track.prediction
         if prediction is None or self._size is None:
             raise UsageError("soft masks: expected a frame first, see Tracker.step")
-        return soft_masks(prediction.masks, self._size)
+        return self.predictor.placement(*self._size).soft_masks(prediction.masks, self._size)
 
     @property
     def track(self) -> Track[Any, Any]:
@@ -104,12 +105,12 @@ class Tracker:
         frames.
         """
         if self._track is None:
-            self._track = self._replay(self.predictor.working_size(*(self._size or (1, 1))))
+            self._track = self._replay(self.predictor.placement(*(self._size or (1, 1))))
         return self._track
 
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
-        self._track, self._frames, self._given, self._sizes = track, (), {}, {}
+        self._track, self._frames, self._given, self._places = track, (), {}, {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -121,7 +122,7 @@ class Tracker:
 
     def snapshot(self) -> Snapshot:
         """Return what `save` writes, a value; raises UsageError as it does."""
-        return snapshot(self.track, self.predictor, self._sizes)
+        return snapshot(self.track, self.predictor, self._places)
 
     def load(
         self,
@@ -159,7 +160,7 @@ class Tracker:
         """
         self.track = saved.restore(self.predictor, pictures)
         self._given = dict(given or {})
-        self._sizes = saved.sizes(self.predictor)
+        self._places = saved.places(self.predictor)
 
     @property
     def frames(self) -> int:
@@ -174,13 +175,13 @@ class Tracker:
         given: LabelMap | None = None,
         image: Tensor | None = None,
         number: int = 0,
-        window_at: Callable[[Size], Sequence[KnownFrame]] | None = None,
+        window_at: Callable[[Placement], Sequence[KnownFrame]] | None = None,
     ) -> Prediction[Any]:
-        """Return the network's prediction for the next frame, at its input size.
+        """Return the network's prediction for the next frame, at its input size without a border.
 
         As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
         prefetched, and `number` the frame's number in messages. `window_at` returns the frame and
-        those to come at a size, if it is disturbed. Raises PyTorch's error if even the
+        those to come, as they are placed, if it is disturbed. Raises PyTorch's error if even the
         lowest limits run out of memory.
         """
         while True:
@@ -198,18 +199,18 @@ class Tracker:
         rgb: Rgb,
         given: LabelMap | None,
         image: Tensor | None,
-        window_at: Callable[[Size], Sequence[KnownFrame]] | None,
+        window_at: Callable[[Placement], Sequence[KnownFrame]] | None,
     ) -> Prediction[Any]:
-        device, size = self.predictor.device, self.predictor.working_size(*rgb.shape[:2])
-        image = image_at(rgb, image, size, device)
-        annotation = None if given is None else annotation_of(given, size, device)
+        device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
+        image = image_at(rgb, image, place, device)
+        annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
-        window = window_at(size) if disturbed and window_at is not None else ()
-        track, prediction = self._track_at(size).advance(image, annotation, window)
+        window = window_at(place) if disturbed and window_at is not None else ()
+        track, prediction = self._track_at(place).advance(image, annotation, window)
         self._track = offload(track)
         self._keep_given(given)
-        self._sizes = {frame.index: self._sizes_of(frame) for frame in self._track.frames}
-        return prediction
+        self._places = {each.index: self._places_of(each, place) for each in self._track.frames}
+        return place.crop(prediction)
 
     @property
     def _latest(self) -> MaskedFrame | None:
@@ -226,33 +227,37 @@ class Tracker:
         kept = {frame.index for frame in frames}
         self._given = {index: mask for index, mask in self._given.items() if index in kept}
 
-    def _track_at(self, size: Size) -> Track[Any, Any]:
+    def _track_at(self, place: Placement) -> Track[Any, Any]:
         """Return the track, its memory of frames of this size and made by this predictor."""
         if self._track is not None and self._track.loop is not self.predictor.loop:
             self._forget_memory()
         if self._track is None:
-            self._track = self._replay(size)
+            self._track = self._replay(place)
         latest = self._track.latest
-        if latest is not None and latest.image.shape[2:] != size:
-            found, expected = (f"{w}x{h}" for h, w in (size, latest.image.shape[2:]))
+        if latest is not None and latest.image.shape[2:] != place.size:
+            found, expected = (f"{w}x{h}" for h, w in (place.size, latest.image.shape[2:]))
             raise UsageError(f"frame: input of {found} pixels, expected {expected} as in the track")
         return self._track
 
     @torch.no_grad()
-    def _replay(self, size: Size) -> Track[Any, Any]:
+    def _replay(self, place: Placement) -> Track[Any, Any]:
         """Make the track again from its frames."""
         device, given = self.predictor.device, self._given.get
-        frames = (fit(each, size, device, given(each.index)) for each in self._frames)
+        before = {each.index: self._places_of(each, place) for each in self._frames}
+        frames = (
+            fit(each, place, device, given(each.index), before[each.index][-1])
+            for each in self._frames
+        )
         track = replay(self.predictor.loop, frames)
-        for frame in self._frames:
-            before = self._sizes_of(frame)
-            self._sizes[frame.index] = before if before[-1] == size else (*before, size)
+        for index, places in before.items():
+            self._places[index] = places if places[-1] == place else (*places, place)
         return track
 
-    def _sizes_of(self, frame: MaskedFrame) -> tuple[Size, ...]:
-        """Return the sizes of a frame's image; one not known of is as it was made."""
+    def _places_of(self, frame: MaskedFrame, place: Placement) -> tuple[Placement, ...]:
+        """Return the placements of a frame's image; one not known of is as it was made."""
         height, width = frame.image.shape[2:]
-        return self._sizes.get(frame.index, ((height, width),))
+        made = place if place.size == (height, width) else Placement((height, width))
+        return self._places.get(frame.index, (made,))
 
     def _forget_memory(self) -> None:
         """Keep nothing but the frames from which the track can be made again, in RAM."""

@@ -54,7 +54,7 @@ def predict(
     predictor, device = tracker.predictor, tracker.predictor.device
     if predictor.disturbance is not None and known is None:
         predictor.disturbance.check_without_truth()
-    ahead = images_ahead(frames, lambda rgb: tracker.predictor.working_size(*rgb.shape[:2]), device)
+    ahead = images_ahead(frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), device)
     with closing(ahead):
         for window in windows(ahead, predictor.loop.look_ahead):
             frame, image = window[0]

@@ -5,25 +5,44 @@ that a weights file alone rebuilds its network. 16-bit weights are widened when 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, TypeAlias, TypeVar, overload
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vostool.errors import WeightsError
+from vostool.errors import UsageError, WeightsError
 from vostool.files import atomic_write
 from vostool.files.documents import problem
+from vostool.model.published.kinds import KINDS
+from vostool.model.published.layout import Layout, is_finite, is_plain
+from vostool.model.published.reading import is_pytorch, read_state, recognise
+from vostool.model.published.stcn import Stcn, StcnSettings
+from vostool.model.published.xmem import Xmem, XmemSettings
 from vostool.model.stm import Stm, StmSettings
 
+Settings: TypeAlias = StmSettings | StcnSettings | XmemSettings
+Network: TypeAlias = Stm | Stcn | Xmem
+SomeSettings = TypeVar("SomeSettings", bound=BaseModel)
+Converter: TypeAlias = Callable[[Layout], tuple[Settings, dict[str, Tensor]]]
+
+NETWORKS: dict[type[Settings], Callable[..., Network]] = {
+    StmSettings: Stm,
+    StcnSettings: Stcn,
+    XmemSettings: Xmem,
+}
+SETTINGS: dict[str, type[Settings]] = {  # by the names of networks in files
+    Stm.name: StmSettings,
+    Stcn.name: StcnSettings,
+    Xmem.name: XmemSettings,
+}
 FORMAT = 1
 KEY = "vostool"
-# PyTorch hardly computes with the others, of 8 bits and fewer
-FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 # settings that may differ from those of the weights that training starts from
 CHANGEABLE_IN_TRAINING = {
     "output_stride",
@@ -35,15 +54,21 @@ CHANGEABLE_IN_TRAINING = {
     "kernel_temperature",
     "short_side",
     "correction_rate",
+    "published",
 }
 
 
-def save_checkpoint(path: Path, network: Stm, card: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, network: Network, card: dict[str, Any]) -> None:
     """Write the network in 16 bits with its settings and a card; atomic.
 
     `card` is JSON-serialisable: recipe, data and scores of the training.
     """
-    header = {"format": FORMAT, "settings": network.settings.model_dump(), "card": card}
+    header = {
+        "format": FORMAT,
+        "network": network.name,
+        "settings": network.settings.model_dump(),
+        "card": card,
+    }
     write_half(path, network.state_dict(), {KEY: json.dumps(header)})
 
 
@@ -84,35 +109,76 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> StmSettings:
-    """Return the settings of the network of a weights file, with `changes`; raises WeightsError."""
-    settings = read_header(path).get("settings")
-    if not isinstance(settings, dict):
+def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of the network of a weights file, with `changes`.
+
+    Raises WeightsError, and UsageError for a change of what the network does not have.
+    """
+    if is_pytorch(path):
+        return changed(read_published(path)[0], changes, path)
+    header = read_header(path)
+    values = header.get("settings")
+    if not isinstance(values, dict):
         raise WeightsError(f"{path}: expected a table of network settings, found none")
+    name = header.get("network", Stm.name)
+    if not isinstance(name, str) or name not in SETTINGS:
+        raise WeightsError(f"{path}: a network {name!r}; this vostool knows {', '.join(SETTINGS)}")
     try:
-        return StmSettings.model_validate({**settings, **(changes or {})})
+        return changed(SETTINGS[name].model_validate(values), changes, path)
     except ValidationError as error:
         raise WeightsError(f"{path}: unsupported network settings: {problem(error)}") from error
 
 
+def changed(settings: SomeSettings, changes: Mapping[str, Any] | None, path: Path) -> SomeSettings:
+    """Return settings with changes; raises UsageError for one of what the network lacks."""
+    for name in changes or {}:
+        if name not in type(settings).model_fields:
+            option = f"--{name}".replace("_", "-")
+            raise UsageError(f"{option}: {path} is of another network, which has no such option")
+    return type(settings).model_validate({**settings.model_dump(), **(changes or {})})
+
+
+def read_published(path: Path) -> tuple[Settings, dict[str, Tensor]]:
+    """Return settings and weights of a checkpoint that others have published.
+
+    Raises WeightsError if it is damaged, of an unknown network, or not whole.
+    """
+    state = read_state(path)
+    layout = Layout(path, state)
+    convert: Converter = resolve_name(KINDS[recognise(path, state)].converter)
+    try:
+        settings, weights = convert(layout)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: weights of an unsupported width: {problem(error)}") from error
+    except RuntimeError as error:  # of tensors of unusual kinds
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path}: damaged, or of another network: {reason}") from error
+    layout.close()
+    return settings, weights
+
+
 def load_checkpoint(
     path: Path, memory_frames: int | None = None, changes: Mapping[str, Any] | None = None
-) -> Stm:
+) -> Network:
     """Rebuild a network from its weights file: float32, on the CPU, in evaluation mode.
 
     `changes` override settings of the file, such as the memory design.
-    Raises WeightsError as `read_header` does, if weights and settings disagree, or if a weight is
-    not a finite number.
+    Raises WeightsError as `read_settings` does, if weights and settings disagree, or if a weight
+    is not a finite number.
     """
-    settings = read_settings(path, changes)
+    if is_pytorch(path):
+        settings, state = read_published(path)
+        settings = changed(settings, changes, path)
+    else:
+        settings, state = read_settings(path, changes), {}
     try:
-        state = load_file(path)
+        state = state or load_file(path)
         network = build(settings, state, memory_frames)
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: weights do not fit their settings: {reason}") from error
     for name, value in state.items():
-        if not value.isfinite().all():  # such a network finds nothing, without a word
+        if not is_finite(value):  # such a network finds nothing, without a word
             raise WeightsError(
                 f"{path}: {name} holds values that are not finite numbers, as of a training that "
                 "diverged; give other weights"
@@ -120,15 +186,33 @@ def load_checkpoint(
     return network.to(memory_format=torch.channels_last).eval()
 
 
+def load_stm(path: Path) -> Stm:
+    """Rebuild a network that vostool can train, as `load_checkpoint` does; raises WeightsError."""
+    network = load_checkpoint(path)
+    if not isinstance(network, Stm):
+        raise WeightsError(f"{path}: weights of {network.name}, which vostool does not train")
+    return network
+
+
+@overload
 def build(
     settings: StmSettings, state: Mapping[str, Tensor], memory_frames: int | None = None
-) -> Stm:
+) -> Stm: ...
+@overload
+def build(
+    settings: StcnSettings | XmemSettings,
+    state: Mapping[str, Tensor],
+    memory_frames: int | None = None,
+) -> Stcn | Xmem: ...
+def build(
+    settings: Settings, state: Mapping[str, Tensor], memory_frames: int | None = None
+) -> Network:
     """Return the network of some weights, in float32; raises RuntimeError if they do not fit.
 
     It has no memory but theirs: untrusted settings may ask for more than the weights bear out.
     """
     with torch.device("meta"):
-        network = Stm(settings, memory_frames=memory_frames)
+        network = NETWORKS[type(settings)](settings, memory_frames=memory_frames)
     for name, value in state.items():
         if not is_plain(value):
             raise RuntimeError(
@@ -138,23 +222,13 @@ def build(
     return network.float()
 
 
-def is_plain(value: Tensor) -> bool:
-    """Return whether a tensor is of `FLOATS` that are all there, on the CPU."""
-    plain = value.layout is torch.strided and value.device.type == "cpu"
-    return (
-        plain
-        and value.dtype in FLOATS
-        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
-    )
-
-
 def begin_from(path: Path, settings: StmSettings) -> Stm:
     """Return a network to train, initialised from weights; `CHANGEABLE_IN_TRAINING` may differ.
 
     Layers that the file lacks are initialised as in a new network.
     Raises WeightsError as `load_checkpoint` does, or if another setting differs.
     """
-    source = load_checkpoint(path)
+    source = load_stm(path)
     for name, value in settings.model_dump(exclude=CHANGEABLE_IN_TRAINING).items():
         found = getattr(source.settings, name)
         if found != value:

@@ -24,16 +24,22 @@ HALF_CHANNELS = 16  # of the stage at 1/2
 
 
 class ResidualBlock(nn.Module):
-    """Two pre-activation 3x3 convolutions beside the identity."""
+    """Two pre-activation 3x3 convolutions beside the identity, or beside a third one.
 
-    def __init__(self, channels: int) -> None:
+    The third is where the block changes the number of channels to `width`.
+    """
+
+    def __init__(self, channels: int, width: int | None = None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        width = width or channels
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        same = width == channels
+        self.downsample = nn.Identity() if same else nn.Conv2d(channels, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x plus its refinement; same shape."""
-        return x + self.conv2(self.conv1(x.relu()).relu())
+        """Return x, or its convolution, plus its refinement; at the same size."""
+        return self.downsample(x) + self.conv2(self.conv1(x.relu()).relu())
 
 
 class Refine(nn.Module):
@@ -61,14 +67,15 @@ class Decoder(nn.Module):
         widths: tuple[int, int, int],
         output_stride: OutputStride = 4,
         location_cue: bool = False,
+        skip_blocks: bool = False,
     ) -> None:
         super().__init__()
         coarse, middle, fine = widths
         self.output_stride = output_stride
         self.fuse = nn.Conv2d(read, coarse, 3, padding=1)
         self.block = ResidualBlock(coarse)
-        self.skip_eighth = nn.Conv2d(skips[0], middle, 3, padding=1)
-        self.skip_quarter = nn.Conv2d(skips[1], fine, 3, padding=1)
+        self.skip_eighth = skip_layer(skips[0], middle, skip_blocks)
+        self.skip_quarter = skip_layer(skips[1], fine, skip_blocks)
         self.refine_eighth = Refine(coarse, middle)
         self.refine_quarter = Refine(middle, fine)
         self.head = nn.Conv2d(fine, 1, 3, padding=1)
@@ -86,29 +93,41 @@ class Decoder(nn.Module):
         return (*skips, self.skip_half(pyramid.half)) if self.output_stride == 2 else skips
 
     def forward(
-        self, read: Tensor, skips: tuple[Tensor, ...], location: Tensor | None = None
+        self,
+        read: Tensor,
+        skips: tuple[Tensor, ...],
+        location: Tensor | None = None,
+        size: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Return log-odds (BN, 1, 16h, 16w), float32, of a memory readout (BN, D, h, w).
+        """Return log-odds (BN, 1, H, W), float32, of a memory readout (BN, D, h, w).
 
-        `location` (BN, 2, h, w) is where the object was and where it was not, if that is known.
+        `size` is that of the image, H x W; None: 16h x 16w. `location` (BN, 2, h, w) is where the
+        object was and where it was not, if that is known.
         """
+        size = size or (16 * read.shape[2], 16 * read.shape[3])
         x = self.fuse(read)
         if location is not None:
             x = x + self.locate(location)
         x = self.block(x)
         x = self.refine_eighth(x, skips[0])
         x = self.refine_quarter(x, skips[1]).relu()
-        logits = enlarge(self.head(x), 4)
+        logits = enlarge(self.head(x), size)
         if self.output_stride == 2:
             x = self.refine_half(x, skips[2])
             # enlarged separately: a zero residual leaves the log-odds the same to the last bit
-            logits = logits + enlarge(self.head_half(x.relu()), 2)
+            logits = logits + enlarge(self.head_half(x.relu()), size)
         return logits
 
 
-def enlarge(logits: Tensor, factor: int) -> Tensor:
+def skip_layer(channels: int, width: int, with_block: bool) -> nn.Module:
+    """Return the layer between an encoder's features and the decoder."""
+    layer = nn.Conv2d(channels, width, 3, padding=1)
+    return nn.Sequential(layer, ResidualBlock(width)) if with_block else layer
+
+
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Return log-odds (BN, 1, h, w) bilinearly enlarged, in float32."""
-    return functional.interpolate(logits.float(), scale_factor=factor, mode="bilinear")
+    return functional.interpolate(logits.float(), size=size, mode="bilinear")
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:

@@ -19,6 +19,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from vostool.model.policy import Policy
+
 Features = TypeVar("Features")
 Memory = TypeVar("Memory")
 
@@ -80,6 +82,33 @@ class StoredMemory(Protocol):
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
         """Return a memory like this one with these tensors, from any device, as its state."""
+
+
+@runtime_checkable
+class RecurrentModel(Protocol):
+    """A model that is to be handed every frame, and keeps one in `memory_every` of them itself.
+
+    Optional: its memory holds a state beside frames, which every frame changes.
+    """
+
+    memory_every: int  # 1 or more
+
+
+@runtime_checkable
+class AdvisedModel(Protocol):
+    """A model that says how it is best used, where the user does not. Optional."""
+
+    @property
+    def policy(self) -> Policy:
+        """Return the sizes, frames and precision that suit it."""
+
+
+def others(masks: Tensor) -> Tensor:
+    """Return for each object of masks (B, N + 1, H, W) where all other ones are, (B, N, H, W).
+
+    Also those that are not among the N: the background is where no object at all is.
+    """
+    return 1 - masks[:, :1] - masks[:, 1:]
 
 
 def memory_limit(segmenter: Segmenter[Any, Any]) -> int | None:

@@ -36,6 +36,7 @@ class MemoryOptions:
     similarity: Similarity = "dot"
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
     top: int = 0  # memory positions that are attended to, those most similar; 0: all of them
+    top_alone: bool = False  # also where a single frame is remembered
     sigma: float = 7.0  # width of the kernel of KMN, positions
     # of its soft-argmax, in units of the similarity; None: the position itself, without gradient
     temperature: float | None = None
@@ -96,14 +97,15 @@ class StackedMemory:
     def read(self, query: Tensor) -> Tensor:
         """Return the values, weighted by the softmax of the keys' similarity to the query.
 
-        A frame alone, as in the cycle, is read whole whatever `top` is: sorting would cost more
+        A frame alone, as in the cycle, is read whole unless `top_alone`: sorting would cost more
         than it saves.
         """
         keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
         # half precision, which autocast would choose, is too coarse for similarities
         with torch.autocast(query.device.type, enabled=False):
             affinity = self.similarities(keys, query)
-            if 0 < self.options.top < affinity.shape[3] and len(self.keys) > 1:
+            several = len(self.keys) > 1 or self.options.top_alone
+            if several and 0 < self.options.top < affinity.shape[3]:
                 answer = best_of(affinity, values, self.options.top)
             else:
                 answer = affinity.softmax(dim=3).to(values.dtype) @ values
@@ -195,17 +197,25 @@ class ContextMemory:
 def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:
     """Return the values (B, G, M, D) of the `top` logits in each row, weighted by their softmax.
 
-    `affinity` (B, G, Q, M); returns (B, G, Q, D). Only those values are read: the product
-    of all weights and values is most of the cost of a large memory.
+    `affinity` (B, G, Q, M); returns (B, G, Q, D).
     """
     best, places = affinity.topk(top, dim=3, sorted=False)
+    return sum_of(values, places, best.softmax(dim=3))
+
+
+def sum_of(values: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted sums (B, G, Q, D) of the values (B, G, M, D) at places (B, G, Q, K).
+
+    Only those values are read: the product of all weights and values is most of the cost of a large
+    memory.
+    """
     pairs, length = values.flatten(0, 1).shape[:2]
     table = values.flatten(0, 2)  # (B G M, D)
     start = length * torch.arange(pairs, device=places.device).view(-1, 1, 1)
-    rows = (places.flatten(0, 1) + start).flatten(0, 1)  # (B G Q, top)
-    weights = best.softmax(dim=3).to(table.dtype).flatten(0, 2)
-    answer = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
-    return answer.view(*affinity.shape[:3], -1)
+    rows = (places.flatten(0, 1) + start).flatten(0, 1)  # (B G Q, K)
+    shares = weights.to(table.dtype).flatten(0, 2)
+    answer = functional.embedding_bag(rows, table, per_sample_weights=shares, mode="sum")
+    return answer.view(*places.shape[:3], -1)
 
 
 def positions(grid: Tensor) -> Tensor:

@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
-from vostool.model.interface import StoredMemory
+from vostool.model.interface import StoredMemory, others
 from vostool.model.memory import FrameMemory, MemoryOptions, Similarity
 from vostool.model.memory_designs import known_design, memory_design
+from vostool.model.policy import Policy
+from vostool.model.published.kinds import known_kind, policy_of
 
 SHARED_WIDTH = 128  # of the memory encoder that works on the query encoder's features
 
@@ -57,6 +59,14 @@ class StmSettings(BaseModel):
         default=False,
         description="the decoder gets where each object was in the last memorised frame, at 1/16",
     )
+    skip_blocks: bool = Field(
+        default=False, description="a residual block refines the frame's skip features (STM)"
+    )
+    beside: Literal["background", "others"] = Field(
+        default="background",
+        description="what the memory encoder gets beside an object's mask: all that is not the "
+        "object (STM-cycle), or the other objects (STM)",
+    )
     similarity: Similarity = "dot"
     memory: Annotated[str, AfterValidator(known_design)] = "stm"
     top_k: int = Field(
@@ -75,6 +85,9 @@ class StmSettings(BaseModel):
     )
     correction_rate: float = Field(
         default=180.0, ge=0, description="the best alpha of Eq. 8, in the papers' unit"
+    )
+    published: Annotated[str, AfterValidator(known_kind)] | None = Field(
+        default=None, description="the kind of published weights that these are or come from"
     )
 
     @model_validator(mode="after")
@@ -97,6 +110,7 @@ class StmFeatures:
     value: Tensor  # (B, D, h, w)
     skips: tuple[Tensor, ...]  # (B, ., 2h, 2w), (B, ., 4h, 4w); output_stride 2: (B, ., 8h, 8w)
     scene: Tensor  # the memory encoder's features of the image alone, at 1/2 or 1/16
+    size: tuple[int, int]  # of the image
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,7 @@ class StmMemory:
 class Stm(nn.Module):
     """A `Segmenter`: settings in, log-odds out."""
 
+    name = "stm"
     stride = 16
 
     def __init__(
@@ -163,6 +178,16 @@ class Stm(nn.Module):
             settings.decoder_channels,
             settings.output_stride,
             settings.location_cue,
+            settings.skip_blocks,
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """How the weights are best used."""
+        return replace(
+            policy_of(self.settings.published),
+            short_side=self.settings.short_side,
+            correction_rate=self.settings.correction_rate,
         )
 
     @property
@@ -187,6 +212,7 @@ class Stm(nn.Module):
             value=self.query_value(pyramid.sixteenth),
             skips=self.decoder.skips(pyramid),
             scene=self.memory_stem(image if self.settings.values == "own" else pyramid.sixteenth),
+            size=(image.shape[2], image.shape[3]),
         )
 
     def memorize(
@@ -220,7 +246,8 @@ class Stm(nn.Module):
         """Return the keys (B, 1 or N, C, h, w) and values (B, N, D, h, w) of a masked frame."""
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
-        channels = torch.stack([objects, (1 - objects).clamp(0, 1)], dim=2).flatten(0, 1)
+        beside = 1 - objects if self.settings.beside == "background" else others(masks)
+        channels = torch.stack([objects, beside.clamp(0, 1)], dim=2).flatten(0, 1)
         channels = channels.to(self.mask_stem.weight.dtype, memory_format=torch.channels_last)
         masked = self.mask_stem(channels) + features.scene.repeat_interleave(count, dim=0)
         top = self.memory_body(masked)
@@ -252,7 +279,7 @@ class Stm(nn.Module):
         read = torch.cat([answer, own], dim=2).flatten(0, 1)
         read = read.contiguous(memory_format=torch.channels_last)
         location = None if memory.location is None else memory.location.flatten(0, 1)
-        logits = self.decoder(read, features.skips, location)
+        logits = self.decoder(read, features.skips, location, features.size)
         return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
 
 

@@ -48,11 +48,13 @@ class References:
 
 
 MEMORY = References()
-REFERENCE_SETS = {  # the rows of Table 3
+EVERY_FRAME = References(every=1)  # for a recurrent model
+REFERENCE_SETS = {  # the rows of Table 3, and STCN's
     "first": References(previous=False, every=None),
     "previous": References(annotated=False, every=None),
     "first+previous": References(every=None),
     "memory": MEMORY,
+    "every": References(previous=False),
 }
 
 

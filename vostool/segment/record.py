@@ -121,7 +121,7 @@ def input_cautions(
         yield Caution(
             "size_capped",
             f"frames of {info.width}x{info.height} are too long for --size {predictor.size}: the "
-            "network's input is {1}x{0}".format(*predictor.working_size(info.height, info.width)),
+            "network's input is {1}x{0}".format(*predictor.placement(info.height, info.width).size),
         )
 
 

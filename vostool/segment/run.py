@@ -14,7 +14,7 @@ from vostool.errors import InputError, OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import read_track
+from vostool.inference.saved_track import differences, read_track
 from vostool.inference.states import State, States
 from vostool.inference.video import follow
 from vostool.media.frame import Frame
@@ -93,16 +93,16 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
     free = {"video", "masks", "output", "end", "overwrite", "states", *OUTPUT_FLAGS.values()}
-    before = {**report.options, **report.network.model_dump(mode="json", exclude={"file"})}
-    network = predictor.identity.model_dump(mode="json", exclude={"file"})
-    now = {**options_of(job, predictor), **network}
-    for name, value in now.items():
-        # 0.1.0 has no threshold, which is None
-        if name not in free and before.get(name) != value:
-            raise OutputError(
-                f"{job.output}: cannot be resumed: it has {name} {before.get(name)}, now {value}; "
-                f"{OVERWRITE}"
-            )
+    before = {**report.options, **report.network.effective}
+    now = {**options_of(job, predictor), **predictor.identity.effective}
+    changes = differences(
+        *(
+            {name: value for name, value in each.items() if name not in free}
+            for each in (before, now)
+        )
+    )
+    if change := next(changes, None):  # 0.1.0 has no threshold, which is None
+        raise OutputError(f"{job.output}: cannot be resumed: it has {change}; {OVERWRITE}")
 
 
 def is_finished(report: RunReport, state: State | None, job: Job, output: Output) -> bool:

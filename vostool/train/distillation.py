@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vostool.errors import WeightsError
-from vostool.model.checkpoint import load_checkpoint
+from vostool.model.checkpoint import load_stm
 from vostool.model.stm import Stm
 from vostool.model.weights import find_weights
 from vostool.train.clips import Clip
@@ -58,7 +58,7 @@ def load_teacher(recipe: Recipe, device: torch.device) -> Stm | None:
     """
     if recipe.teacher is None:
         return None
-    teacher = load_checkpoint(find_weights(str(recipe.teacher)))
+    teacher = load_stm(find_weights(str(recipe.teacher)))
     if teacher.settings.value_channels != recipe.network.value_channels:
         raise WeightsError(
             f"{recipe.teacher}: {teacher.settings.value_channels} value channels; "

@@ -25,7 +25,7 @@ from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import REFERENCE_SETS, References, propagate
+from vostool.propagation.frame_loop import EVERY_FRAME, REFERENCE_SETS, References, propagate
 from vostool.propagation.frames import Annotation, Prediction
 from vostool.propagation.losses import mask_loss
 from vostool.train.clips import Clip
@@ -47,7 +47,6 @@ from vostool.train.state import (
 )
 from vostool.train.validation import validate
 
-EVERY_FRAME = References(every=1)
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
 
 

@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vostool import defaults
 from vostool.device import is_out_of_memory
 from vostool.errors import InputError, UsageError, WeightsError
 from vostool.files import atomic_write
 from vostool.files.claims import refuse_to_replace
 from vostool.files.documents import problem
-from vostool.inference.options import ModelOptions
 from vostool.model.checkpoint import begin_from, build, read_settings, save_checkpoint
 from vostool.model.interface import Segmenter
 from vostool.model.stm import Stm
@@ -205,7 +205,7 @@ def run_with(network: Stm, recipe: Recipe, device: torch.device) -> Run[Stm]:
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
-    average.memory_frames = ModelOptions().memory_frames  # it is validated as `eval` would
+    average.memory_frames = defaults.MEMORY_FRAMES  # it is validated as `eval` would
     return Run(recipe, network, average, make_optimizer(network, network.pretrained, recipe))
 
 

@@ -1,0 +1,91 @@
+"""Where frames lie in the network's input: their size there, and the border around them.
+
+Shapes: a frame is H x W pixels, the network's input h x w, its border included.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from vostool.model.borders import NO_PADDING, Padding, pad_masks, pad_with_mean
+from vostool.preprocess import (
+    Size,
+    image_tensor,
+    object_tensor,
+    place_objects,
+    resize,
+    soft_masks,
+)
+from vostool.propagation.frames import Prediction
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The size of frames in the network's input, and a border of the mean colour around them."""
+
+    frame: Size
+    padding: Padding = NO_PADDING
+
+    @property
+    def size(self) -> Size:
+        """The height and width of the network's input."""
+        left, right, top, bottom = self.padding
+        return self.frame[0] + top + bottom, self.frame[1] + left + right
+
+    def image(self, rgb: NDArray[np.uint8], device: torch.device) -> Tensor:
+        """Turn a frame (H, W, 3) into the network's image, (1, 3, h, w) in [0, 1]."""
+        return pad_with_mean(image_tensor(rgb, self.frame, device), self.padding)
+
+    def objects(
+        self, labels: NDArray[np.uint8], ids: Sequence[int], device: torch.device
+    ) -> Tensor:
+        """Turn a label map (H, W) into one mask per object, (1, len(ids), h, w), 0 or 1."""
+        return functional.pad(object_tensor(labels, ids, self.frame, device), self.padding)
+
+    def image_from(self, image: Tensor, before: "Placement | None" = None) -> Tensor:
+        """Return an image of another placement in this one.
+
+        None: a placement of the same border if the size is the same, else without one. What is
+        placed so already is not changed.
+        """
+        if self._holds(image, before):
+            return image
+        return pad_with_mean(self._resized(image, before), self.padding)
+
+    def masks_from(self, masks: Tensor, before: "Placement | None" = None) -> Tensor:
+        """Return masks (1, N + 1, h, w) of another placement in this one, as `image_from`."""
+        if self._holds(masks, before):
+            return masks
+        return pad_masks(self._resized(masks, before), self.padding)
+
+    def objects_from(self, objects: Tensor, before: "Placement | None" = None) -> Tensor:
+        """Return the same of masks (1, N, h, w) without background, all of them 0 or 1."""
+        return functional.pad(place_objects(self._resized(objects, before)), self.padding)
+
+    def _holds(self, pixels: Tensor, before: "Placement | None") -> bool:
+        return before == self if before is not None else pixels.shape[2:] == self.size
+
+    def _resized(self, pixels: Tensor, before: "Placement | None") -> Tensor:
+        inside = pixels if before is None else before.padding.crop(pixels)
+        return inside if inside.shape[2:] == self.frame else resize(inside, self.frame)
+
+    def crop(self, prediction: Prediction[Any]) -> Prediction[Any]:
+        """Return a prediction whose masks have no border."""
+        if not any(self.padding):
+            return prediction
+        masks: dict[str, Any] = {
+            name: self.padding.crop(found)
+            for name in ("masks", "uncorrected", "corrected", "staying")
+            if (found := getattr(prediction, name)) is not None
+        }
+        return replace(prediction, **masks)
+
+    def soft_masks(self, masks: Tensor, size: Size) -> NDArray[np.float32]:
+        """Turn masks (1, N + 1, h, w) into probabilities of a size, (N + 1, H, W)."""
+        return soft_masks(self.padding.crop(masks), size)
