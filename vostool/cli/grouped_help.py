@@ -4,10 +4,13 @@ Typer would draw it by Rich, whose Markdown alone takes longer to import than al
 command line; so its `rich_markup_mode` is None here.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 GENERAL = "General"  # the group of what has none
 WIDTH = 100  # columns at most
@@ -31,6 +34,11 @@ class GroupedOptions:
         if isinstance(self, TyperGroup):
             self.format_commands(ctx, formatter)
 
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the first sentence of the help, of any length: lists of commands wrap it."""
+        sentence: str = super().get_short_help_str(10**6)  # type: ignore[misc]
+        return sentence
+
 
 class Command(GroupedOptions, TyperCommand):
     """A command with grouped help."""
@@ -48,6 +56,6 @@ class Commands(typer.Typer):
         usual = {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None}
         super().__init__(**{**usual, **settings})
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """Return the decorator of a command; takes the settings of `typer.Typer.command`."""
         return super().command(name, **{"cls": Command, **settings})
