@@ -19,7 +19,7 @@ from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.segment.writers import WRITERS, Source
 from vostool.segment.writers.pictures import Masks
 
-RELEASE_EVERY = 100  # frames: 0.1 s of work, against what 100 frames leave behind
+RELEASE_EVERY = 25  # frames: some 1 % of the time for 1080p, against what they leave behind
 REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
 
 
