@@ -26,6 +26,7 @@ from vostool.media.mask_checks import (
 )
 
 LabelMap = NDArray[np.uint8]  # (H, W): 0 background, 1..254 objects, never 255
+BoolMask = NDArray[np.bool_]  # (H, W): where one object is
 
 MAX_OBJECTS = 254
 VOID = 255  # DAVIS: "not annotated"
