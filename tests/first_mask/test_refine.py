@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vostool.first_mask.refine import fill_holes, grow, largest
+from vostool.first_mask.refine import change_objects, fill_holes, grow, largest
 
 
 def disc(radius: float, size: int = 41) -> np.ndarray:
@@ -76,3 +76,19 @@ def test_the_mask_that_is_given_is_left_as_it_is(change: object) -> None:
     assert callable(change)
     change(mask)[:] = True
     assert (mask == before).all()
+
+
+def test_objects_that_grow_take_background_but_not_each_other() -> None:
+    labels = np.zeros((10, 20), np.uint8)
+    labels[4:6, 2:8], labels[4:6, 8:14], labels[4:6, 17:19] = 5, 2, 9
+    grown = change_objects(labels, lambda mask: grow(mask, 2))
+    assert (grown[labels > 0] == labels[labels > 0]).all()
+    assert (grown[4, 14:17] == [2, 2, 9]).all()  # of what both gain, the lower id has more
+    assert np.unique(grown[2]).tolist() == [0, 2, 5, 9]
+
+
+def test_an_object_that_shrinks_leaves_background() -> None:
+    labels = np.zeros((10, 20), np.uint8)
+    labels[2:8, 2:10], labels[2:8, 10:18] = 1, 2
+    shrunk = change_objects(labels, lambda mask: grow(mask, -1))
+    assert (shrunk[5, 8:12] == [1, 0, 0, 2]).all()

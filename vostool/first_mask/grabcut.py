@@ -84,7 +84,8 @@ def _grabcut(rgb: Rgb, start: Rgb, seed: int, named: str) -> BoolMask:
     background, object_ = np.zeros((1, 65)), np.zeros((1, 65))  # its mixtures of 5 colours
     cv2.setRNGSeed(seed)
     try:
-        cv2.grabCut(rgb, mask, None, background, object_, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        unused = (0, 0, 1, 1)  # the box, which the mask has already
+        cv2.grabCut(rgb, mask, unused, background, object_, ITERATIONS, cv2.GC_INIT_WITH_MASK)
     except cv2.error as error:
         raise MaskError(f"{named}: GrabCut fails ({error.err}); draw a --polygon") from error
     return np.asarray((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))

@@ -44,16 +44,20 @@ def fill_box(box: Box, shape: tuple[int, int]) -> BoolMask:
     return mask
 
 
-def fill_ellipse(box: Box, shape: tuple[int, int]) -> BoolMask:
+def fill_ellipse(box: Box, shape: tuple[int, int], degrees: float = 0) -> BoolMask:
     """Return the pixels whose middles are in the ellipse that fills a box, (H, W).
 
-    `shape` is (H, W). An ellipse without width or height is empty.
+    It is then turned about its middle by `degrees`, clockwise as seen. `shape` is (H, W).
+    An ellipse without width or height is empty.
     """
     x, y, width, height = box
     if width <= 0 or height <= 0:
         return np.zeros(shape, bool)
     # a box begins at the left edge of its first pixel, half a pixel before the middle of that
-    across = (np.arange(shape[1]) + 0.5 - (x + width / 2)) / (width / 2)
-    down = (np.arange(shape[0]) + 0.5 - (y + height / 2)) / (height / 2)
-    inside: BoolMask = across**2 + down[:, np.newaxis] ** 2 <= 1
+    right = np.arange(shape[1]) + 0.5 - (x + width / 2)
+    down = (np.arange(shape[0]) + 0.5 - (y + height / 2))[:, np.newaxis]
+    turn = np.radians(degrees)
+    along = right * np.cos(turn) + down * np.sin(turn)
+    across = down * np.cos(turn) - right * np.sin(turn)
+    inside: BoolMask = (along / (width / 2)) ** 2 + (across / (height / 2)) ** 2 <= 1
     return inside

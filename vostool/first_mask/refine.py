@@ -1,12 +1,14 @@
-"""Small repairs to the mask of one object.
+"""Small repairs to the mask of one object, or of each object of a label map.
 
-Shapes: masks (H, W), bool.
+Shapes: masks (H, W), bool; labels (H, W), uint8.
 """
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from vostool.media.labels import BoolMask
+from vostool.media.labels import BoolMask, LabelMap, ids_in
 
 
 def grow(mask: BoolMask, pixels: float) -> BoolMask:
@@ -40,3 +42,16 @@ def largest(mask: BoolMask) -> BoolMask:
     if count <= 2:
         return mask.copy()
     return np.asarray(parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
+
+
+def change_objects(labels: LabelMap, change: Callable[[BoolMask], BoolMask]) -> LabelMap:
+    """Return labels with the mask of each object changed.
+
+    An object gains only background: no pixel of another one, nor one that an object of a lower id
+    gains too.
+    """
+    changed = np.zeros_like(labels)
+    for id_ in ids_in(labels):
+        own = labels == id_
+        changed[change(own) & (own | (labels == 0)) & (changed == 0)] = id_
+    return changed

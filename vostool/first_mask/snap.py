@@ -10,9 +10,9 @@ import torch
 from vostool.device import oom_as_device_error
 from vostool.errors import MaskError
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import annotation_of, ids_in
+from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Rgb
-from vostool.media.labels import LabelMap
+from vostool.media.labels import LabelMap, ids_in
 from vostool.model.aggregate import aggregate
 from vostool.preprocess import image_tensor, label_map
 

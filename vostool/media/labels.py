@@ -88,6 +88,11 @@ def to_labels(
     return labels
 
 
+def ids_in(labels: LabelMap) -> tuple[int, ...]:
+    """Return the objects of a label map, in ascending order."""
+    return tuple(int(id_) for id_ in np.unique(labels) if id_)
+
+
 def threshold_labels(image: Image.Image, threshold: float) -> LabelMap:
     """Return one object, number 1, where a soft mask is at or above a threshold, (H, W).
 
