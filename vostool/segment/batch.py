@@ -15,7 +15,8 @@ from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
-from vostool.media.mask_options import MOST_DIGITS, MaskOption
+from vostool.media.mask_options import MaskOption
+from vostool.media.time_codes import MOST_DIGITS
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, options_of
 from vostool.segment.report import RunReport, read_report
