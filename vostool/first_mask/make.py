@@ -22,8 +22,8 @@ from vostool.files import make_folder, write_bytes
 from vostool.files.claims import refuse_to_replace
 from vostool.files.documents import Document
 from vostool.first_mask.drawing import Drawing, paint
-from vostool.first_mask.given import read_given
 from vostool.first_mask.refine import change_objects, fill_holes, grow, largest
+from vostool.first_mask.starting_mask import read_starting_mask
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import BoolMask, LabelMap, ids_in
 from vostool.media.mask_checks import background_warnings
@@ -143,7 +143,7 @@ def draw(
     """Return the objects of a frame and their names, as far as they have any."""
     labels, names = np.zeros(frame.rgb.shape[:2], np.uint8), {}
     if job.given is not None:
-        given = read_given(job.given, frame, job.threshold, warnings)
+        given = read_starting_mask(job.given, frame, job.threshold, warnings)
         labels, names = given.labels, given.names
     labels = paint(job.drawings, frame.rgb, labels, warnings)
     if not labels.any():

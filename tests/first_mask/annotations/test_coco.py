@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vostool.errors import MaskError
-from vostool.first_mask.given import read_given
+from vostool.first_mask.starting_mask import read_starting_mask
 from vostool.media.frame import Frame
 
 FRAME = Frame(7, Fraction(0), np.zeros((40, 60, 3), np.uint8), "00007")
@@ -35,7 +35,7 @@ def test_objects_are_numbered_in_the_order_of_their_ids_and_smaller_ones_are_in_
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path, box(205, 5, 5, 40, 30), box(90, 10, 10, 8, 8))
-    labels = read_given(path, FRAME, None, []).labels
+    labels = read_starting_mask(path, FRAME, None, []).labels
     expected = np.zeros((40, 60), np.uint8)
     expected[5:35, 5:45] = 2
     expected[10:18, 10:18] = 1
@@ -46,7 +46,7 @@ def test_a_mask_in_run_lengths_is_read_and_a_crowd_is_no_object(tmp_path: Path) 
     runs = {"size": [40, 60], "counts": [0, 80, 2320]}
     first = {"id": 1, "image_id": 1, "area": 80, "segmentation": runs}
     path = write(tmp_path, first, box(2, 30, 0, 9, 9, iscrowd=1))
-    labels = read_given(path, FRAME, None, []).labels
+    labels = read_starting_mask(path, FRAME, None, []).labels
     assert (labels[:, :2] == 1).all()
     assert np.count_nonzero(labels) == 80
 
@@ -54,7 +54,7 @@ def test_a_mask_in_run_lengths_is_read_and_a_crowd_is_no_object(tmp_path: Path) 
 def test_of_several_pictures_the_frames_own_is_taken(tmp_path: Path) -> None:
     images = ("clip_00003.jpg", "clip_00007.jpg")
     path = write(tmp_path, box(1, 0, 0, 9, 9), box(2, 20, 20, 9, 9, image=2), images=images)
-    labels = read_given(path, FRAME, None, []).labels
+    labels = read_starting_mask(path, FRAME, None, []).labels
     assert np.argwhere(labels).min(axis=0).tolist() == [20, 20]
 
 
@@ -72,10 +72,10 @@ def test_an_entry_that_cannot_be_is_a_mask_error_that_names_it(
 ) -> None:
     path = write(tmp_path, entry)
     with pytest.raises(MaskError, match=words) as caught:
-        read_given(path, FRAME, None, [])
+        read_starting_mask(path, FRAME, None, [])
     assert str(caught.value).startswith(str(path))
 
 
 def test_a_file_without_an_object_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="expected a picture named like frame 7"):
-        read_given(write(tmp_path), FRAME, None, [])
+        read_starting_mask(write(tmp_path), FRAME, None, [])

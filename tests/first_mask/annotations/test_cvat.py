@@ -6,7 +6,7 @@ import pytest
 
 from vostool.errors import MaskError
 from vostool.first_mask.annotations.pictures import AnnotatedObjects
-from vostool.first_mask.given import read_given
+from vostool.first_mask.starting_mask import read_starting_mask
 from vostool.media.frame import Frame
 
 RGB = np.zeros((40, 60, 3), np.uint8)
@@ -25,7 +25,7 @@ def read(tmp_path: Path, *images: str, of: Frame | None = None) -> AnnotatedObje
     path = tmp_path / "annotations.xml"
     meta = "<version>1.1</version><meta/>"
     path.write_text(f'<?xml version="1.0"?>\n<annotations>{meta}{"".join(images)}</annotations>')
-    return read_given(path, of or frame(), None, [])
+    return read_starting_mask(path, of or frame(), None, [])
 
 
 def test_polygons_boxes_ellipses_and_masks_are_read(tmp_path: Path) -> None:
@@ -118,4 +118,4 @@ def test_other_xml_is_refused(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text(text)
     with pytest.raises(MaskError, match=words):
-        read_given(path, frame(), None, [])
+        read_starting_mask(path, frame(), None, [])

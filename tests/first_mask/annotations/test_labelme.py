@@ -11,7 +11,7 @@ from PIL import Image
 
 from vostool.errors import MaskError, UsageError
 from vostool.first_mask.annotations.pictures import AnnotatedObjects
-from vostool.first_mask.given import read_given
+from vostool.first_mask.starting_mask import read_starting_mask
 from vostool.media.frame import Frame
 
 FRAME = Frame(0, Fraction(0), np.zeros((40, 60, 3), np.uint8), "00000")
@@ -26,7 +26,7 @@ def read(tmp_path: Path, *shapes: dict[str, Any], **more: Any) -> AnnotatedObjec
     content = {"imagePath": "a.jpg", "imageHeight": 40, "imageWidth": 60, **more}
     path = tmp_path / "labels"  # the kind is in the content
     path.write_text(json.dumps({"version": "5.0", **content, "shapes": shapes}))
-    return read_given(path, FRAME, None, [])
+    return read_starting_mask(path, FRAME, None, [])
 
 
 def test_a_polygon_covers_the_pixels_that_it_goes_around(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_shapes_without_an_area_are_left_out_with_a_warning(tmp_path: Path) -> N
     shapes = [entry("cat", SQUARE), entry("tail", [[1.0, 1.0], [9.0, 9.0]], shape_type="line")]
     path.write_text(json.dumps({"shapes": shapes}))
     warnings: list[str] = []
-    read_given(path, FRAME, None, warnings)
+    read_starting_mask(path, FRAME, None, warnings)
     assert warnings == [f"{path}: shapes without an area are left out: line"]
     with pytest.raises(MaskError, match=r"expected a shape with an area, found none but line"):
         read(tmp_path, shapes[1])
@@ -111,11 +111,11 @@ def test_other_json_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(text)
     with pytest.raises(MaskError, match=rf"^{path}: "):
-        read_given(path, FRAME, None, [])
+        read_starting_mask(path, FRAME, None, [])
 
 
 def test_a_threshold_is_refused_where_there_are_outlines(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(json.dumps({"shapes": [entry("cat", SQUARE)]}))
     with pytest.raises(UsageError, match=r"--threshold 0\.5: .* has outlines"):
-        read_given(path, FRAME, 0.5, [])
+        read_starting_mask(path, FRAME, 0.5, [])

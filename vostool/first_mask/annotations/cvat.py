@@ -44,10 +44,10 @@ def read_cvat(path: Path, text: str) -> list[AnnotatedPicture]:
             if root.tag == "annotations"
             else f"{path}: expected an XML file of CVAT, <annotations>, found <{root.tag}>"
         )
-    return [picture for image in images if (picture := read_image(path, image)) is not None]
+    return [picture for image in images if (picture := read_picture(path, image)) is not None]
 
 
-def read_image(path: Path, image: Element) -> AnnotatedPicture | None:
+def read_picture(path: Path, image: Element) -> AnnotatedPicture | None:
     """Return a picture, None if nothing is drawn on it; raises MaskError."""
     name = image.get("name", "")
     where = f"{path}: image {name!r}"

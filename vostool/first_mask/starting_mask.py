@@ -23,7 +23,7 @@ from vostool.media.masks import read_mask
 BEGINNING = 64  # bytes that tell text from an image
 
 
-def read_given(
+def read_starting_mask(
     path: Path, frame: Frame, threshold: float | None, warnings: list[str]
 ) -> AnnotatedObjects:
     """Return the objects of a frame from a mask image (`read_mask`), labelme, CVAT or COCO.
