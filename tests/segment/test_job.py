@@ -39,7 +39,6 @@ from vostool.segment.job import Job
 from vostool.segment.output import default_output
 from vostool.segment.report import RunReport
 from vostool.segment.run import segment
-from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
 RIGHT = 0.9  # J of a mask found in a lossy video
@@ -376,7 +375,7 @@ class TestTheOverlay:
     def test_may_be_joined_by_cut_outs(
         self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
-        report = segment(replace(job, outputs=tuple(WRITERS)), predictor)
+        report = segment(replace(job, outputs=("masks", "overlay", "cutouts")), predictor)
         cuts = sorted((job.output / "cutouts").iterdir())
         assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
         assert report.outputs["cutouts"] == str(job.output / "cutouts")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool.cli.formats import Write, outputs_of
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import (
     BOXES,
@@ -72,7 +73,7 @@ def segment(
         Path | None,
         typer.Option(
             help="Segment the videos of a CSV table instead: columns video and mask, and "
-            "optionally output, start, end.",
+            "optionally output, start, end, write.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -87,12 +88,25 @@ def segment(
             show_default="the video's name",
         ),
     ] = None,
+    write: Write = None,
     overlay: Annotated[
-        bool, typer.Option(help="Write overlay.mp4.", rich_help_panel="Output")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--overlay/--no-overlay",
+            help="Write overlay.mp4.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
     masks: Annotated[
-        bool, typer.Option(help="Write masks/00000.png ….", rich_help_panel="Output")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--masks/--no-masks",
+            help="Write masks/00000.png ….",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
     cutouts: Annotated[
         bool,
         typer.Option(
@@ -135,14 +149,12 @@ def segment(
 ) -> None:
     """Follow the objects of a mask through a video.
 
-    Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
+    Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json, or what --write says.
     """
+    outputs = outputs_of(write, {"masks": masks, "overlay": overlay, "cutouts": cutouts or None})
     check_segment_input(video, mask, demo, batch, start, end)
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
-    wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
-    if not any(wanted.values()):
-        raise UsageError("--no-overlay --no-masks: nothing is left to write")
     if batch is None:
         from vostool.segment.output import check_free, default_output
 
@@ -156,7 +168,7 @@ def segment(
         video=Path(),
         masks=(),
         output=output or Path(),
-        outputs=tuple(name for name, is_wanted in wanted.items() if is_wanted),
+        outputs=outputs,
         start=start,
         end=end,
         overwrite=overwrite,
@@ -168,7 +180,7 @@ def segment(
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress)
     else:
-        kept = states and masks
+        kept = states and "masks" in outputs
         words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
         with way_on(words, more, without=("--overwrite", "--resume")):
             reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]

@@ -7,14 +7,16 @@ from typing import Any
 
 from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
+from vostool.inference.prompts import GivenMasks
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
 from vostool.media.mask_options import MaskFiles, parse_object_masks
 from vostool.segment.output import frame_names
-from vostool.segment.writers import DEFAULT, WRITERS, Source
+from vostool.segment.writers import CLASSIC, DEFAULT, Source, check_outputs
 
-# the entries of a report's options that say which outputs were wanted; "masks" are those given
-OUTPUT_FLAGS = {name: "save_masks" if name == "masks" else name for name in WRITERS}
+# the entries of a report's options that say which usual outputs were wanted; "masks" are those
+# given
+OUTPUT_FLAGS = {name: "save_masks" if name == "masks" else name for name in CLASSIC}
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Job:
     video: Path
     masks: tuple[str, ...]  # as given to --mask
     output: Path
-    outputs: tuple[str, ...] = DEFAULT  # what to write, names of `WRITERS`
+    outputs: tuple[str, ...] = DEFAULT  # what to write, see `writer_of`
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
     overwrite: bool = False
@@ -33,17 +35,15 @@ class Job:
     states: bool = True  # write states to resume from
 
     def __post_init__(self) -> None:
-        """Raise UsageError if there is nothing to write, or an output that is unknown."""
-        unknown = [name for name in self.outputs if name not in WRITERS]
-        if unknown or not self.outputs:
-            found = ", ".join(unknown) or "none"
-            raise UsageError(f"expected outputs among {', '.join(WRITERS)}, found {found}")
+        """Raise UsageError for outputs that cannot be written."""
+        check_outputs(self.outputs)
 
 
-def source_of(job: Job, info: VideoInfo) -> Source:
+def source_of(job: Job, info: VideoInfo, given: GivenMasks) -> Source:
     """Return what outputs are made from."""
+    objects = tuple(sorted({id_ for ids in given.ids.values() for id_ in ids}))
     names = tuple(path.stem for path in list_images(job.video)) if job.video.is_dir() else None
-    return Source(job.video, info, job.start, names, frame_names(job.output))
+    return Source(job.video, info, job.start, names, frame_names(job.output), objects)
 
 
 def mask_paths(job: Job) -> dict[int, MaskFiles]:
@@ -77,7 +77,8 @@ def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     wanted = options.pop("outputs")
     options.pop("resume")  # how it was made is not what was made
     written = {flag: name in wanted for name, flag in OUTPUT_FLAGS.items()}
-    return {**options, "masks": list(job.masks), **written, **predictor.options}
+    more = [name for name in wanted if name not in CLASSIC]
+    return {**options, "masks": list(job.masks), **written, "write": more, **predictor.options}
 
 
 def length_of(job: Job) -> int:

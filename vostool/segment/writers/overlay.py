@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from vostool.files import remove
-from vostool.media.frame import Frame
-from vostool.media.labels import LabelMap
+from vostool.inference.soft import SegmentedFrame
 from vostool.media.overlay import paint
 from vostool.media.writer import VideoWriter
 from vostool.segment.writers.interface import Writer
@@ -13,6 +12,7 @@ from vostool.segment.writers.interface import Writer
 class Overlay(Writer):
     """overlay.mp4, with the sound of the video; overlay.part.mp4 as long as it is not whole."""
 
+    help = "the video with the objects tinted, and its sound"
     file = "overlay.mp4"
     _video: VideoWriter | None = None
     _whole = False
@@ -59,9 +59,10 @@ class Overlay(Writer):
         self.begin()
         return 0
 
-    def add(self, frame: Frame, labels: LabelMap) -> None:
+    def add(self, segmented: SegmentedFrame) -> None:
         """Show a frame at its own time."""
-        self._opened.write(paint(frame.rgb, labels), frame.time)
+        frame = segmented.frame
+        self._opened.write(paint(frame.rgb, segmented.labels), frame.time)
 
     def finish(self) -> None:
         """Close the film and give it its name."""

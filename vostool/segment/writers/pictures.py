@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vostool.errors import InputError
 from vostool.files import make_folder, remove
-from vostool.media.frame import Frame
+from vostool.inference.soft import SegmentedFrame
 from vostool.media.image import open_image
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
@@ -51,21 +51,19 @@ class Pictures(Writer):
     def whole(self, most: int) -> int:
         """Return how many pictures are whole, from that of the first frame on, up to so many."""
         numbers = range(self.source.start, self.source.end(most))
-        places = (self.path / f"{self.source.name_of(number)}{WHOLE}" for number in numbers)
         # after a power cut a file may be there with nothing in it
-        return sum(1 for _ in takewhile(is_whole, places))
+        return sum(1 for _ in takewhile(is_whole, map(self.place_of, numbers)))
 
-    def read(self, number: int) -> LabelMap:
-        """Return the label map of the video's frame of this number; raises MaskError."""
-        path = self.path / f"{self.source.name_of(number)}{WHOLE}"
-        return read_mask(path, allow_empty=True, strict=False)
+    def place_of(self, number: int) -> Path:
+        """Return the path of the picture of the video's frame of this number."""
+        return self.path / f"{self.source.name_of(number)}{WHOLE}"
 
-    def add(self, frame: Frame, labels: LabelMap) -> None:
+    def add(self, segmented: SegmentedFrame) -> None:
         """Write the picture of a frame."""
-        self.write(self.path / f"{frame.name}{WHOLE}", frame, labels)
+        self.write(self.path / f"{segmented.frame.name}{WHOLE}", segmented)
 
     @abstractmethod
-    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+    def write(self, path: Path, segmented: SegmentedFrame) -> None:
         """Write a picture, all or nothing."""
 
     def finish(self) -> None:
@@ -88,18 +86,24 @@ def is_whole(path: Path) -> bool:
 class Masks(Pictures):
     """The masks as indexed PNG, one object a value."""
 
+    help = "label maps, indexed PNG: 0 the background, else an object's id"
     file = "masks"
 
-    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+    def read(self, number: int) -> LabelMap:
+        """Return the label map of the video's frame of this number; raises MaskError."""
+        return read_mask(self.place_of(number), allow_empty=True, strict=False)
+
+    def write(self, path: Path, segmented: SegmentedFrame) -> None:
         """Write a mask."""
-        write_mask(path, labels)
+        write_mask(path, segmented.labels)
 
 
 class Cutouts(Pictures):
     """The objects on a transparent background."""
 
+    help = "the objects on a transparent background, PNG with straight alpha"
     file = "cutouts"
 
-    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+    def write(self, path: Path, segmented: SegmentedFrame) -> None:
         """Write a cut-out."""
-        write_cutout(path, frame.rgb, labels)
+        write_cutout(path, segmented.frame.rgb, segmented.labels)

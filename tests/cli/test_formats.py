@@ -1,0 +1,99 @@
+"""What `vostool segment` writes, as the command line says it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FRAMES, Footage
+from tests.test_cli import Call, segment, vostool
+from vostool.errors import UsageError
+from vostool.segment.writers import WRITERS, check_outputs, every_output, file_of
+
+__all__ = ["segment", "vostool"]  # fixtures
+
+
+class TestWrite:
+    def test_takes_the_place_of_the_default(
+        self, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        assert segment(video.path, "--mask", video.mask, "-o", out, "--write", "masks").code == 0
+        assert not (out / "overlay.mp4").exists()
+        assert len(list((out / "masks").iterdir())) == FRAMES
+
+    @pytest.mark.parametrize(
+        ("options", "written"),
+        [
+            (["--write", "cutouts"], ["cutouts"]),
+            (["--write", "masks,cutouts"], ["masks", "cutouts"]),
+            (["--write", "masks", "--write", "cutouts"], ["masks", "cutouts"]),
+            (["--write", "masks,overlay", "--no-masks"], ["overlay.mp4"]),
+            (["--write", "masks", "--cutouts", "--overlay"], ["masks", "overlay.mp4", "cutouts"]),
+        ],
+    )
+    def test_lists_kinds_to_which_short_forms_add_and_from_which_they_take(
+        self, options: list[str], written: list[str], segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        outcome = segment(video.path, "--mask", video.mask, "-o", out, *options)
+        assert sorted(outcome.out.splitlines()) == sorted(str(out / name) for name in written)
+        report = json.loads((out / "run.json").read_text())
+        listed = [report[name] for name in WRITERS if report.get(name)]
+        assert sorted(listed) == sorted(outcome.out.splitlines())
+
+    def test_help_lists_every_kind_and_file(self, vostool: Call) -> None:
+        outcome = vostool("segment", "--write", "help")
+        assert outcome.code == 0
+        assert outcome.err == ""
+        for kind in WRITERS:
+            assert f" {kind}" in outcome.out
+        for name in every_output():
+            assert file_of(name) in outcome.out
+
+    @pytest.mark.parametrize(
+        "wrong", ["films", "masks,films", "masks=16", ",", "masks,", "=", "a=b"]
+    )
+    def test_of_what_does_not_exist_is_a_usage_error_that_says_what_does(
+        self, wrong: str, vostool: Call, video: Footage
+    ) -> None:
+        outcome = vostool("segment", video.path, "--mask", video.mask, "--write", wrong)
+        assert outcome.code == UsageError.exit_code
+        assert "expected" in outcome.err
+        assert len(outcome.err.splitlines()) == 1
+        assert not Path("square").exists()
+
+    def test_of_nothing_is_a_usage_error(self, vostool: Call, video: Footage) -> None:
+        given = ("--write", "masks", "--no-masks")
+        outcome = vostool("segment", video.path, "--mask", video.mask, *given)
+        assert outcome.code == UsageError.exit_code
+        assert outcome.err == "vostool: --no-masks: nothing is left to write\n"
+
+    def test_in_a_batch_is_a_column(self, segment: Call, video: Footage, tmp_path: Path) -> None:
+        table = tmp_path / "jobs.csv"
+        table.write_text(
+            "video,mask,output,write\n"
+            f"{video.path},{video.mask},one,masks;cutouts\n"
+            f"{video.path},{video.mask},two,\n"
+        )
+        out = tmp_path / "all"
+        assert segment("--batch", table, "-o", out, "--write", "overlay").code == 0
+        made = {str(path.relative_to(out)) for path in out.glob("*/*")}
+        assert made - {"one/.state", "one/.soft"} == {
+            "one/masks", "one/cutouts", "one/run.json", "two/overlay.mp4", "two/run.json"
+        }  # fmt: skip
+
+    def test_in_a_batch_that_does_not_exist_names_the_line(
+        self, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        table = tmp_path / "jobs.csv"
+        table.write_text(f"video,mask,write\n{video.path},{video.mask},films\n")
+        outcome = segment("--batch", table, "-o", tmp_path / "all")
+        assert outcome.code == 3
+        assert "jobs.csv:2: expected outputs among masks" in outcome.err
+
+
+@pytest.mark.parametrize("name", tuple(every_output()))
+def test_no_two_outputs_share_a_file(name: str) -> None:
+    assert [file_of(other) for other in every_output()].count(file_of(name)) == 1
+    check_outputs([name])

@@ -1,0 +1,73 @@
+"""Options of `vostool segment` that say what it writes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from vostool.cli.printing import print_table
+from vostool.errors import UsageError
+
+HELP = "help"  # in the place of a kind
+
+
+def offer_kinds(incomplete: str) -> list[str]:
+    """Return the outputs that begin like this."""
+    from vostool.segment.writers import WRITERS
+
+    names = [
+        f"{kind}={variant}" if variant else kind
+        for kind, writer in WRITERS.items()
+        for variant in writer.variants
+    ]
+    return [name for name in (*names, HELP) if name.startswith(incomplete)]
+
+
+def print_kinds(values: list[str] | None) -> list[str] | None:
+    """Print the kinds of outputs and exit, if that is asked for."""
+    if not values or HELP not in values:
+        return values
+    from rich.table import Table
+
+    from vostool.segment.writers import WRITERS
+
+    table = Table("--write", "file", "", title=None)
+    for kind, writer in WRITERS.items():
+        for variant, what in writer.variants.items():
+            name, words = (f"{kind}={variant}", what) if variant else (kind, writer.help)
+            table.add_row(name, writer.file_of(variant), words)
+    print_table(table, on_stdout=True)
+    raise typer.Exit
+
+
+Write = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--write",
+        metavar="KIND[=VARIANT][,KIND...]",
+        help="What to write; --write help lists the kinds. Repeatable.",
+        rich_help_panel="Output",
+        show_default="masks,overlay",
+        callback=print_kinds,
+        is_eager=True,
+        autocompletion=offer_kinds,
+    ),
+]
+
+
+def outputs_of(write: Sequence[str] | None, flags: Mapping[str, bool | None]) -> tuple[str, ...]:
+    """Return the names of the outputs that are wanted.
+
+    They are the listed ones, else the default ones, and more or less by the flags that are given.
+    Raises UsageError.
+    """
+    from vostool.segment.writers import DEFAULT, check_outputs, read_names
+
+    names = [name for text in write for name in read_names(text)] if write else list(DEFAULT)
+    names += [name for name, is_wanted in flags.items() if is_wanted]
+    left = tuple(dict.fromkeys(name for name in names if flags.get(name) is not False))
+    if not left:
+        given = " ".join(f"--no-{name}" for name, is_wanted in flags.items() if is_wanted is False)
+        raise UsageError(f"{given}: nothing is left to write")
+    check_outputs(left)
+    return left
