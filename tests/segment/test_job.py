@@ -76,7 +76,7 @@ def masks_of(job: Job) -> dict[str, Picture]:
 def content(folder: Path) -> set[str]:
     """Return the names of all files in a folder, however deep."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in found if path.parts[0] != ".state"}
+    return {str(path) for path in found if path.parts[0] not in (".state", ".soft")}
 
 
 def report_of(job: Job) -> dict[str, Any]:
@@ -383,8 +383,10 @@ class TestTheOverlay:
             cuts, read_frames(video.path), masks_of(job).values(), strict=True
         ):
             rgba = np.array(Image.open(cut))
-            assert (rgba[..., 3] == np.where(labels > 0, 255, 0)).all()
-            assert (rgba[labels > 0, :3] == frame.rgb[labels > 0]).all()
+            assert jaccard(rgba[..., 3] > 127, labels > 0) > 0.99
+            certain = rgba[..., 3] > 250
+            assert certain.sum() > 100
+            assert np.abs(rgba[certain, :3].astype(int) - frame.rgb[certain]).max() < 3
         segment(replace(job, end=3, overwrite=True), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1, 2)}
         assert not (job.output / "cutouts").exists(), "cut-outs of the result before"

@@ -13,6 +13,7 @@ from PIL import Image
 from vostool.files import write_bytes
 from vostool.media.frame import Rgb
 from vostool.media.labels import PALETTE, LabelMap
+from vostool.media.matting import Alpha, with_alpha
 
 COLOURS = np.frombuffer(PALETTE, np.uint8).reshape(-1, 3)
 # the palette is dark; a lighter line stands out from tint and picture alike
@@ -42,24 +43,14 @@ def paint(rgb: Rgb, labels: LabelMap, opacity: float = 0.5) -> Rgb:
     return painted
 
 
-def write_cutout(path: Path, rgb: Rgb, labels: LabelMap) -> None:
-    """Write what `cut_out` returns as PNG, all or nothing; raises OutputError."""
-    buffer = io.BytesIO()
-    Image.fromarray(cut_out(rgb, labels)).save(buffer, "PNG", compress_level=1)
-    write_bytes(path, buffer.getvalue(), sync=False)
+def write_cutout(path: Path, rgb: Rgb, alpha: Alpha) -> None:
+    """Write the objects of a frame on a transparent background as PNG, all or nothing.
 
-
-def cut_out(rgb: Rgb, labels: LabelMap) -> NDArray[np.uint8]:
-    """Return the objects of a frame on a transparent background, (H, W, 4).
-
-    What is transparent is black too, so that nothing of the background is left in the file.
+    `alpha` (H, W) is from 0 to 1; see `with_alpha`. Raises OutputError.
     """
-    alpha = np.where(labels > 0, np.uint8(255), np.uint8(0))
-    objects = np.empty((*labels.shape, 4), np.uint8)
-    for channel in range(3):  # a third of the time of all three at once
-        np.bitwise_and(rgb[..., channel], alpha, out=objects[..., channel])
-    objects[..., 3] = alpha
-    return objects
+    buffer = io.BytesIO()
+    Image.fromarray(with_alpha(rgb, alpha)).save(buffer, "PNG", compress_level=1)
+    write_bytes(path, buffer.getvalue(), sync=False)
 
 
 def _around(labels: LabelMap, margin: int) -> tuple[slice, slice]:

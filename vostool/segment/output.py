@@ -136,14 +136,16 @@ class Output:
 
     def _clear(self) -> None:
         """Remove an older run."""
-        wanted = {writer.path for writer in self._writers}
+        wanted = {folder for writer in self._writers for folder in writer.folders}
         try:
             for writer in self._every():
+                folders = writer.folders
                 for path in writer.replaced():
                     path.unlink(missing_ok=True)
-                if writer.path not in wanted and writer.path.is_dir():
-                    with suppress(OSError):  # something else is in it
-                        writer.path.rmdir()
+                for folder in folders:
+                    if folder not in wanted and folder.is_dir():
+                        with suppress(OSError):  # something else is in it
+                            folder.rmdir()
         except OSError as error:
             raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vostool.errors import UsageError
+from vostool.segment.writers.film import Overlay
 from vostool.segment.writers.interface import Source, Writer
-from vostool.segment.writers.overlay import Overlay
-from vostool.segment.writers.pictures import Cutouts, Masks
+from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte
+from vostool.segment.writers.pictures import Masks
 
 __all__ = [
     "CLASSIC",
@@ -31,6 +32,8 @@ WRITERS: dict[str, type[Writer]] = {
     "masks": Masks,
     "overlay": Overlay,
     "cutouts": Cutouts,
+    "alpha": AlphaFilm,
+    "matte": Matte,
 }
 DEFAULT = ("masks", "overlay")
 CLASSIC = ("masks", "overlay", "cutouts")  # which a report always mentions, wanted or not

@@ -77,6 +77,11 @@ class Writer(ABC):
         """The file or folder that holds what is written, whole or not."""
         return self.path
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders it is written into, inner ones first."""
+        return [self.path]
+
     def is_complete(self, frames: int) -> bool:
         """Return whether the output of so many frames is there under its final name."""
         return self.path.exists()

@@ -10,7 +10,6 @@ from vostool.inference.soft import SegmentedFrame
 from vostool.media.image import open_image
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
-from vostool.media.overlay import write_cutout
 from vostool.segment.writers.interface import Writer
 
 WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
@@ -96,14 +95,3 @@ class Masks(Pictures):
     def write(self, path: Path, segmented: SegmentedFrame) -> None:
         """Write a mask."""
         write_mask(path, segmented.labels)
-
-
-class Cutouts(Pictures):
-    """The objects on a transparent background."""
-
-    help = "the objects on a transparent background, PNG with straight alpha"
-    file = "cutouts"
-
-    def write(self, path: Path, segmented: SegmentedFrame) -> None:
-        """Write a cut-out."""
-        write_cutout(path, segmented.frame.rgb, segmented.labels)

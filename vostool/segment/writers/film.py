@@ -1,26 +1,28 @@
-"""The video with the objects tinted."""
+"""Outputs that are a film: the video with its pictures changed, and its sound."""
 
+from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from vostool.files import remove
 from vostool.inference.soft import SegmentedFrame
+from vostool.media.film_formats import FilmFormat
 from vostool.media.overlay import paint
-from vostool.media.writer import VideoWriter
+from vostool.media.writer import Pixels, VideoWriter
 from vostool.segment.writers.interface import Writer
 
 
-class Overlay(Writer):
-    """overlay.mp4, with the sound of the video; overlay.part.mp4 as long as it is not whole."""
+class Film(Writer):
+    """A film with the sound of the video; "part" is in its name as long as it is not whole."""
 
-    help = "the video with the objects tinted, and its sound"
-    file = "overlay.mp4"
+    has_sound: ClassVar[bool] = True
     _video: VideoWriter | None = None
     _whole = False
 
     @property
     def part(self) -> Path:
         """The film as long as it is not whole."""
-        return self.path.with_name("overlay.part.mp4")
+        return self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
 
     @property
     def written(self) -> Path:
@@ -32,6 +34,16 @@ class Overlay(Writer):
         """What had to be left out of it."""
         return self._video.warnings if self._video is not None else []
 
+    @property
+    def format(self) -> FilmFormat | None:
+        """The format; None: the usual one."""
+        return None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The width and height of its pictures."""
+        return self.source.info.width, self.source.info.height
+
     def replaced(self) -> list[Path]:
         """Return the film, and the parts of one."""
         being_named = self.path.with_name(f"{self.path.name}.part")
@@ -39,14 +51,15 @@ class Overlay(Writer):
 
     def begin(self) -> None:
         """Open the film."""
-        info = self.source.info
+        info, (width, height) = self.source.info, self.size
         self._video = VideoWriter(
             self.path,
-            width=info.width,
-            height=info.height,
+            width=width,
+            height=height,
             rate=info.rate,
             pixel_aspect=info.pixel_aspect,
-            audio_from=self.source.video if info.has_audio else None,
+            audio_from=self.source.video if info.has_audio and self.has_sound else None,
+            film=self.format,
         )
 
     def resume(self, frames: int) -> int:
@@ -61,8 +74,11 @@ class Overlay(Writer):
 
     def add(self, segmented: SegmentedFrame) -> None:
         """Show a frame at its own time."""
-        frame = segmented.frame
-        self._opened.write(paint(frame.rgb, segmented.labels), frame.time)
+        self._opened.write(self.picture(segmented), segmented.frame.time)
+
+    @abstractmethod
+    def picture(self, segmented: SegmentedFrame) -> Pixels:
+        """Return what the film shows of a frame."""
 
     def finish(self) -> None:
         """Close the film and give it its name."""
@@ -77,5 +93,16 @@ class Overlay(Writer):
     @property
     def _opened(self) -> VideoWriter:
         if self._video is None:
-            raise RuntimeError("an overlay is begun before it is added to")
+            raise RuntimeError("a film is begun before it is added to")
         return self._video
+
+
+class Overlay(Film):
+    """overlay.mp4."""
+
+    help = "the video with the objects tinted, and its sound"
+    file = "overlay.mp4"
+
+    def picture(self, segmented: SegmentedFrame) -> Pixels:
+        """Return a frame with its objects tinted."""
+        return paint(segmented.frame.rgb, segmented.labels)
