@@ -46,7 +46,7 @@ FLOORS = (
     ("media", "model", "preprocess"),
     ("datasets", "propagation"),
     ("inference",),
-    ("segment", "evaluate", "analysis"),
+    ("segment", "evaluate", "analysis", "first_mask"),
     ("benchmark", "train"),
     ("cli",),
     ("__main__",),

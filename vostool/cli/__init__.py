@@ -16,6 +16,7 @@ from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
+from vostool.cli.mask import ShapesInOrder, mask
 from vostool.cli.options import MASK_REMEDY
 from vostool.cli.printing import (
     error_document,
@@ -42,7 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, train, erf, spectrum, bench, doctor):
+app.command()(segment)
+app.command(cls=ShapesInOrder)(mask)
+for command in (train, erf, spectrum, bench, doctor):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 
