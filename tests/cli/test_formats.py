@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.conftest import FRAMES, Footage
 from tests.test_cli import Call, segment, vostool
 from vostool.errors import UsageError
+from vostool.media.masks import read_mask
 from vostool.segment.writers import WRITERS, check_outputs, every_output, file_of
 
 __all__ = ["segment", "vostool"]  # fixtures
@@ -97,3 +100,48 @@ class TestWrite:
 def test_no_two_outputs_share_a_file(name: str) -> None:
     assert [file_of(other) for other in every_output()].count(file_of(name)) == 1
     check_outputs([name])
+
+
+class TestFinishing:
+    def test_changes_what_is_written_and_not_what_is_remembered(
+        self, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        given = (video.path, "--mask", video.mask)
+        plain, grown = tmp_path / "plain", tmp_path / "grown"
+        assert segment(*given, "-o", plain).code == 0
+        assert segment(*given, "-o", grown, "--finish", "grow=2").code == 0
+        for index in range(FRAMES):
+            name = f"masks/{index:05d}.png"
+            thin, thick = read_mask(plain / name) > 0, read_mask(grown / name) > 0
+            disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+            assert (thick >= cv2.dilate(thin.astype(np.uint8), disc)).all()
+            assert thick.sum() < 1.8 * thin.sum(), "it does not grow from frame to frame"
+
+    def test_is_not_done_twice_to_frames_that_are_kept(
+        self, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        given = (video.path, "--mask", video.mask, "--finish", "grow=2", "--write", "masks,cutouts")
+        assert segment(*given, "-o", tmp_path / "whole").code == 0
+        assert segment(*given, "-o", tmp_path / "out", "--end", 5).code == 0
+        assert segment(*given, "-o", tmp_path / "out", "--resume").code == 0
+        for path in (tmp_path / "whole").glob("*/*.png"):
+            other = tmp_path / "out" / path.relative_to(tmp_path / "whole")
+            assert path.read_bytes() == other.read_bytes(), path
+
+    @pytest.mark.parametrize(
+        "given", [("--finish", "shrink=2"), ("--names", "horse"), ("--names", "1=a,1=b")]
+    )
+    def test_and_names_that_are_not_valid_are_usage_errors(
+        self, given: tuple[str, str], segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        outcome = segment(video.path, "--mask", video.mask, "-o", tmp_path / "out", *given)
+        assert outcome.code == UsageError.exit_code
+        assert len(outcome.err.splitlines()) == 1
+
+
+def test_names_are_in_the_exports(segment: Call, video: Footage, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ("--write", "coco,table", "--names", "1=horse", "-o", out)
+    assert segment(video.path, "--mask", video.mask, *given).code == 0
+    assert json.loads((out / "coco.json").read_text())["categories"][0]["name"] == "horse"
+    assert ",1,horse," in (out / "table.csv").read_text()

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from vostool.cli.options import offer
 from vostool.cli.printing import print_table
 from vostool.errors import UsageError
 
@@ -51,6 +52,39 @@ Write = Annotated[
         callback=print_kinds,
         is_eager=True,
         autocompletion=offer_kinds,
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="ID=NAME,...",
+        help="Names of objects for coco, ytvis, cvat, labelme, yolo and table: 1=horse,2=rider.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
+Finishing = Annotated[
+    str | None,
+    typer.Option(
+        "--finish",
+        metavar="STEP,...",
+        help="Finish masks before they are written, in this order: grow=2 (pixels; -2 shrinks), "
+        "fill (holes), largest (part alone), smooth=3 (outlines), feather=1.5 (soft edges); "
+        "2:grow=3 for object 2 alone. What is remembered stays as it is.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
+EffectOn = Annotated[
+    str | None,
+    typer.Option(
+        "--effect-on",
+        metavar="objects|background|ID",
+        help="What the effect of --write effect=... is for.",
+        rich_help_panel="Output",
+        show_default="objects",
+        autocompletion=offer("objects", "background"),
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool.cli.formats import Write, outputs_of
+from vostool.cli.formats import EffectOn, Finishing, Names, Write, outputs_of
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import (
     BOXES,
@@ -115,6 +115,9 @@ def segment(
             rich_help_panel="Output",
         ),
     ] = False,
+    names: Names = None,
+    finish: Finishing = None,
+    effect_on: EffectOn = None,
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
@@ -175,6 +178,9 @@ def segment(
         threshold=threshold,
         resume=resume,
         states=states,
+        names=names,
+        finish=finish,
+        effect_on=effect_on,
     )
     if batch is not None:
         with way_on(GO_ON):

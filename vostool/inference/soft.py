@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vostool.inference.prompts import GivenMasks, ids_in
+from vostool.inference.prompts import GivenMasks
 from vostool.media.frame import Frame
-from vostool.media.labels import LabelMap
+from vostool.media.labels import LabelMap, ids_in
 from vostool.preprocess import Size, soft_masks
 from vostool.propagation.frames import Prediction
 
@@ -54,6 +54,12 @@ class SoftMasks:
         shown = ids_in(given.visible(frame, np.array([ids], np.uint8)))
         return cls(ids, small, size, given.get(frame), frozenset(ids) - set(shown))
 
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The ids of all objects by now, those that are given on this frame included."""
+        given = () if self.given is None else ids_in(self.given)
+        return tuple(dict.fromkeys((*self.ids, *given)))
+
     def of(self, id_: int) -> SoftMask:
         """Return the soft mask (H, W) of an object; nothing of one that is not there yet."""
         truth = None if self.given is None else self.given == id_
@@ -88,3 +94,4 @@ class SegmentedFrame:
     frame: Frame
     labels: LabelMap  # (H, W)
     soft: SoftMasks | None = None
+    finished: bool = False  # whether the labels are as they are to be written

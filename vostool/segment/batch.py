@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
@@ -226,7 +227,8 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
         return None
     same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
     # 0.1.0 has no threshold, 0.2.0 only the usual outputs
-    found = {"threshold": None, "write": [], **report.options, **same}
+    new: dict[str, Any] = {"threshold": None, "names": None, "finish": None, "effect_on": None}
+    found = {**new, "write": [], **report.options, **same}
     expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:
         return None

@@ -11,7 +11,9 @@ from vostool.inference.prompts import GivenMasks
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
 from vostool.media.mask_options import MaskFiles, parse_object_masks
+from vostool.segment.finish import Finish
 from vostool.segment.output import frame_names
+from vostool.segment.settings import OBJECTS, Settings, read_names, read_target
 from vostool.segment.writers import CLASSIC, DEFAULT, Source, check_outputs
 
 # the entries of a report's options that say which usual outputs were wanted; "masks" are those
@@ -33,17 +35,43 @@ class Job:
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
     resume: bool = False  # go on with the run that the output folder holds
     states: bool = True  # write states to resume from
+    names: str | None = None  # of objects, "1=horse,2=rider"
+    finish: str | None = None  # what to do to masks before they are written, see `Finish`
+    effect_on: str | None = None  # "objects", "background" or an object's id
 
     def __post_init__(self) -> None:
         """Raise UsageError for outputs that cannot be written."""
         check_outputs(self.outputs)
+        _ = self.settings
+
+    @property
+    def settings(self) -> Settings:
+        """How outputs are to be; raises UsageError for what is not valid."""
+        return Settings(
+            read_names(self.names or ""),
+            Finish.parse(self.finish or ""),
+            read_target(self.effect_on or OBJECTS),
+        )
 
 
 def source_of(job: Job, info: VideoInfo, given: GivenMasks) -> Source:
-    """Return what outputs are made from."""
+    """Return what outputs are made from; raises UsageError for an effect on what is not there."""
     objects = tuple(sorted({id_ for ids in given.ids.values() for id_ in ids}))
-    names = tuple(path.stem for path in list_images(job.video)) if job.video.is_dir() else None
-    return Source(job.video, info, job.start, names, frame_names(job.output), objects)
+    target = job.settings.effect_on
+    if isinstance(target, int) and target not in objects:  # it would show all that was to be hidden
+        found = ", ".join(map(str, objects))
+        raise UsageError(f"effect on object {target}: expected one that masks show: {found}")
+    paths = list_images(job.video) if job.video.is_dir() else None
+    return Source(
+        job.video,
+        info,
+        job.start,
+        names=None if paths is None else tuple(path.stem for path in paths),
+        older=frame_names(job.output),
+        objects=objects,
+        settings=job.settings,
+        files={path.stem: path.name for path in paths or ()},
+    )
 
 
 def mask_paths(job: Job) -> dict[int, MaskFiles]:

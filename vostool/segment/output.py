@@ -109,9 +109,10 @@ class Output:
     def _write(self, segmented: SegmentedFrame) -> None:
         if self.frames == 0:
             self._begin()
+        shown = self.source.settings.finish(segmented)
         for writer, done in zip(self._writers, self._done, strict=True):
             if self.frames >= done:
-                writer.add(segmented)
+                writer.add(segmented if writer is self._store else shown)
         self.frames += 1
 
     def _begin(self) -> None:
@@ -164,7 +165,7 @@ class Output:
         """Return a frame with its labels and soft masks, which are on disk."""
         labels = cast(Masks, self.named["masks"]).read(frame.index)
         soft = self._store.read(frame.index, self.source.info, given) if self.soft else None
-        return SegmentedFrame(frame, labels, soft)
+        return SegmentedFrame(frame, labels, soft, finished=True)
 
     def is_complete(self, frames: int) -> bool:
         """Return whether all that is wanted is there under its final name, of so many frames."""

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vostool.errors import UsageError
+from vostool.segment.writers.documents import Coco, Cvat, YoutubeVis
 from vostool.segment.writers.film import Overlay
 from vostool.segment.writers.interface import Source, Writer
+from vostool.segment.writers.labels import Labelme, PerObject, Yolo
 from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte
 from vostool.segment.writers.pictures import Masks
+from vostool.segment.writers.texts import Mot, Table
 
 __all__ = [
     "CLASSIC",
@@ -34,6 +37,14 @@ WRITERS: dict[str, type[Writer]] = {
     "cutouts": Cutouts,
     "alpha": AlphaFilm,
     "matte": Matte,
+    "coco": Coco,
+    "ytvis": YoutubeVis,
+    "cvat": Cvat,
+    "labelme": Labelme,
+    "yolo": Yolo,
+    "per-object": PerObject,
+    "table": Table,
+    "mot": Mot,
 }
 DEFAULT = ("masks", "overlay")
 CLASSIC = ("masks", "overlay", "cutouts")  # which a report always mentions, wanted or not

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 from vostool.errors import UsageError
 from vostool.inference.soft import SegmentedFrame
 from vostool.media.frame import VideoInfo, frame_name
+from vostool.segment.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,16 @@ class Source:
     names: tuple[str, ...] | None = None  # of all frames of a folder; None: numbers
     older: frozenset[str] = frozenset()  # of frames of the run before
     objects: tuple[int, ...] = ()  # the ids of all objects that will be followed
+    settings: Settings = field(default_factory=Settings)
+    files: Mapping[str, str] = field(default_factory=dict)  # of a folder's frames by name
 
     def name_of(self, number: int) -> str:
         """Return the name of a frame, and of the files made from it."""
         return frame_name(number) if self.names is None else self.names[number]
+
+    def file_of(self, name: str) -> str:
+        """Return the name of the file that a frame comes from; of a video what it would be."""
+        return self.files.get(name, f"{name}.png")
 
     def end(self, frames: int) -> int:
         """Return the number after the last of so many frames, as far as there are names."""

@@ -1,8 +1,9 @@
-"""Outputs that are a folder with a picture of every frame, named as the frame."""
+"""Outputs that are a folder with a file for every frame, by default a PNG, named as the frame."""
 
 from abc import abstractmethod
 from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar
 
 from vostool.errors import InputError
 from vostool.files import make_folder, remove
@@ -12,26 +13,31 @@ from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.segment.writers.interface import Writer
 
-WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
-
 
 class Pictures(Writer):
-    """A folder of pictures, each of which is written all or nothing."""
+    """A folder of pictures (or other files), each of which is written all or nothing."""
+
+    suffix: ClassVar[str] = ".png"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder that they lie in."""
+        return self.path
 
     def replaced(self) -> list[Path]:
         """Return the pictures of frames, but no other files in the folder."""
-        if not self.path.is_dir():
+        if not self.pictures.is_dir():
             return []
         return [
             path
-            for path in self.path.iterdir()
-            for suffix in (WHOLE, PART)
+            for path in self.pictures.iterdir()
+            for suffix in (self.suffix, f"{self.suffix}.part")
             if path.name.endswith(suffix) and self.source.is_frame(path.name.removesuffix(suffix))
         ]
 
     def begin(self) -> None:
         """Make the folder."""
-        make_folder(self.path)
+        make_folder(self.pictures)
 
     def resume(self, frames: int) -> int:
         """Keep the pictures that are whole."""
@@ -39,7 +45,7 @@ class Pictures(Writer):
         kept = self.whole(frames)
         names = {self.source.name_of(self.source.start + number) for number in range(kept)}
         for path in self.replaced():
-            if path.name.removesuffix(WHOLE) not in names:
+            if path.name.removesuffix(self.suffix) not in names:
                 remove(path)
         return kept
 
@@ -51,15 +57,24 @@ class Pictures(Writer):
         """Return how many pictures are whole, from that of the first frame on, up to so many."""
         numbers = range(self.source.start, self.source.end(most))
         # after a power cut a file may be there with nothing in it
-        return sum(1 for _ in takewhile(is_whole, map(self.place_of, numbers)))
+        return sum(1 for _ in takewhile(self.is_whole, map(self.place_of, numbers)))
+
+    def is_whole(self, path: Path) -> bool:
+        """Return whether a file is there to its very end, and a PNG undamaged by its checksums."""
+        try:
+            with open_image(path, formats=("PNG",)) as image:
+                image.verify()
+        except InputError:
+            return False
+        return True
 
     def place_of(self, number: int) -> Path:
         """Return the path of the picture of the video's frame of this number."""
-        return self.path / f"{self.source.name_of(number)}{WHOLE}"
+        return self.pictures / f"{self.source.name_of(number)}{self.suffix}"
 
     def add(self, segmented: SegmentedFrame) -> None:
         """Write the picture of a frame."""
-        self.write(self.path / f"{segmented.frame.name}{WHOLE}", segmented)
+        self.write(self.pictures / f"{segmented.frame.name}{self.suffix}", segmented)
 
     @abstractmethod
     def write(self, path: Path, segmented: SegmentedFrame) -> None:
@@ -70,16 +85,6 @@ class Pictures(Writer):
 
     def stop(self, problem: BaseException) -> None:
         """Nothing is left to do, as in `finish`."""
-
-
-def is_whole(path: Path) -> bool:
-    """Return whether a PNG is there to its very end, and undamaged by its checksums."""
-    try:
-        with open_image(path, formats=("PNG",)) as image:
-            image.verify()
-    except InputError:
-        return False
-    return True
 
 
 class Masks(Pictures):

@@ -1,0 +1,60 @@
+"""How the outputs of `vostool segment` are to be, besides which they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vostool.errors import UsageError
+from vostool.media.labels import MAX_OBJECTS
+from vostool.segment.finish import Finish
+
+OBJECTS, BACKGROUND = "objects", "background"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the writers of outputs go by."""
+
+    names: Mapping[int, str] = field(default_factory=dict)  # of objects, by id
+    finish: Finish = field(default_factory=Finish)
+    effect_on: str | int = OBJECTS  # or BACKGROUND, or an object's id
+
+    def name_of(self, id_: int) -> str:
+        """Return the name of an object."""
+        return self.names.get(id_, f"object {id_}")
+
+    def categories(self, objects: tuple[int, ...]) -> dict[str, int]:
+        """Return the names of some objects, each with a number from 1."""
+        names = dict.fromkeys(self.name_of(id_) for id_ in objects)
+        return {name: number for number, name in enumerate(names, start=1)}
+
+
+def read_id(text: str, what: str) -> int:
+    """Return an object's id; raises UsageError, saying what it is for."""
+    if not text.isdecimal() or len(text) > 3 or not 1 <= int(text) <= MAX_OBJECTS:
+        raise UsageError(f"{what}: expected an object's id from 1 to {MAX_OBJECTS}, found {text}")
+    return int(text)
+
+
+def read_names(text: str) -> dict[int, str]:
+    """Return the names of objects, by id, of such as "1=horse,2=rider"; raises UsageError."""
+    names: dict[int, str] = {}
+    for part in filter(None, text.split(",")):
+        number, equals, name = (each.strip() for each in part.partition("="))
+        if not equals or not name or not name.isprintable():
+            raise UsageError(f"names: expected such as 1=horse,2=rider, found {part}")
+        id_ = read_id(number, "names")
+        if id_ in names:
+            raise UsageError(f"names: expected one of object {id_}, found {names[id_]} and {name}")
+        names[id_] = name
+    return names
+
+
+def read_target(text: str) -> str | int:
+    """Return what an effect is for: objects, the background, or an id; raises UsageError."""
+    if text in (OBJECTS, BACKGROUND):
+        return text
+    if not text.isdecimal():
+        raise UsageError(
+            f"effect on: expected {OBJECTS}, {BACKGROUND} or an object's id, found {text}"
+        )
+    return read_id(text, "effect on")
