@@ -11,6 +11,7 @@ from tests.conftest import FRAMES, Footage
 from tests.test_cli import Call, segment, vostool
 from vostool.errors import UsageError
 from vostool.media.masks import read_mask
+from vostool.media.video import read_frames
 from vostool.segment.writers import WRITERS, check_outputs, every_output, file_of
 
 __all__ = ["segment", "vostool"]  # fixtures
@@ -100,6 +101,36 @@ class TestWrite:
 def test_no_two_outputs_share_a_file(name: str) -> None:
     assert [file_of(other) for other in every_output()].count(file_of(name)) == 1
     check_outputs([name])
+
+
+class TestAnEffect:
+    @pytest.mark.parametrize("target", ["objects", "background", "1"])
+    def test_hides_all_of_its_target_and_nothing_far_from_it(
+        self, target: str, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        given = ("--write", "masks,effect=colour:#00ff00", "--effect-on", target)
+        assert segment(video.path, "--mask", video.mask, "-o", out, *given).code == 0
+        for shown, plain in zip(
+            read_frames(out / "effect.mp4"), read_frames(video.path), strict=True
+        ):
+            labels = read_mask(out / "masks" / f"{shown.name}.png") > 0
+            hidden = ~labels if target == "background" else labels
+            inner = cv2.erode(hidden.astype(np.uint8), np.ones((5, 5))) > 0  # lossy colours
+            assert np.abs(shown.rgb[inner].astype(int) - (0, 255, 0)).max() < 60
+            far = cv2.dilate(hidden.astype(np.uint8), np.ones((25, 25))) == 0
+            if target != "background":
+                assert np.abs(shown.rgb[far].astype(int) - plain.rgb[far]).mean() < 6
+
+    @pytest.mark.parametrize("target", ["7", "0", "nothing"])
+    def test_on_what_no_mask_shows_is_a_usage_error(
+        self, target: str, segment: Call, video: Footage, tmp_path: Path
+    ) -> None:
+        given = ("--write", "effect=blur", "--effect-on", target, "-o", tmp_path / "out")
+        outcome = segment(video.path, "--mask", video.mask, *given)
+        assert outcome.code == UsageError.exit_code
+        assert len(outcome.err.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
 
 
 class TestFinishing:

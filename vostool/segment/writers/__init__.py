@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vostool.errors import UsageError
 from vostool.segment.writers.documents import Coco, Cvat, YoutubeVis
-from vostool.segment.writers.film import Overlay
+from vostool.segment.writers.film import EffectFilm, Overlay
 from vostool.segment.writers.interface import Source, Writer
 from vostool.segment.writers.labels import Labelme, PerObject, Yolo
 from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte
@@ -37,6 +37,7 @@ WRITERS: dict[str, type[Writer]] = {
     "cutouts": Cutouts,
     "alpha": AlphaFilm,
     "matte": Matte,
+    "effect": EffectFilm,
     "coco": Coco,
     "ytvis": YoutubeVis,
     "cvat": Cvat,

@@ -1,14 +1,20 @@
 """Outputs that are a film: the video with its pictures changed, and its sound."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
+from vostool.errors import UsageError
 from vostool.files import remove
-from vostool.inference.soft import SegmentedFrame
+from vostool.inference.soft import SegmentedFrame, SoftMask, SoftMasks
+from vostool.media.effects import EFFECTS, apply, effect_of
 from vostool.media.film_formats import FilmFormat
 from vostool.media.overlay import paint
 from vostool.media.writer import Pixels, VideoWriter
+from vostool.segment.settings import BACKGROUND, OBJECTS
 from vostool.segment.writers.interface import Writer
 
 
@@ -106,3 +112,41 @@ class Overlay(Film):
     def picture(self, segmented: SegmentedFrame) -> Pixels:
         """Return a frame with its objects tinted."""
         return paint(segmented.frame.rgb, segmented.labels)
+
+
+class EffectFilm(Film):
+    """effect.mp4."""
+
+    help = "the video with an effect on its objects, or on what --effect-on says, and its sound"
+    file = "effect.mp4"
+    needs_soft = True
+    variants: ClassVar[Mapping[str, str]] = {
+        "blur": "the video with its objects (--effect-on: or others) blurred",
+        "pixelate": "... in blocks",
+        "black": "... black",
+        "grey": "... without colour",
+        "colour:#00ff00": "... in one colour, which is given as #RRGGBB",
+    }
+
+    @classmethod
+    def check(cls, variant: str) -> None:
+        """Raise UsageError for an effect that does not exist."""
+        if effect_of(variant) is None:
+            expected = f"{', '.join(EFFECTS)} or colour:#RRGGBB"
+            raise UsageError(f"expected {expected}; found {variant or 'none'}")
+
+    def picture(self, segmented: SegmentedFrame) -> Pixels:
+        """Return a frame with the effect."""
+        effect = effect_of(self.variant)
+        if effect is None or segmented.soft is None:
+            raise ValueError("a frame without its soft masks, or an unknown effect")
+        return apply(segmented.frame.rgb, effect, self.weight(segmented, segmented.soft))
+
+    def weight(self, segmented: SegmentedFrame, soft: SoftMasks) -> SoftMask:
+        """Return where the effect is (H, W): whole on its target, and fading away around it."""
+        target, labels = self.source.settings.effect_on, segmented.labels
+        if target == BACKGROUND:
+            return np.where(labels == 0, np.float32(1), 1 - soft.of_all())
+        if target == OBJECTS:
+            return np.where(labels > 0, np.float32(1), soft.of_all())
+        return np.where(labels == target, np.float32(1), soft.of(int(target)))
