@@ -176,3 +176,23 @@ def test_names_are_in_the_exports(segment: Call, video: Footage, tmp_path: Path)
     assert segment(video.path, "--mask", video.mask, *given).code == 0
     assert json.loads((out / "coco.json").read_text())["categories"][0]["name"] == "horse"
     assert ",1,horse," in (out / "table.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--opacity", "2"),
+        ("--palette", "rainbow"),
+        ("--codec", "mjpeg"),
+        ("--crf", "52"),
+        ("--write", "preview"),
+        ("--write", "effect=colour:red"),
+        ("--write", "effect=blur,effect=black"),
+    ],
+)
+def test_a_look_that_is_not_valid_is_a_usage_error(
+    given: tuple[str, str], segment: Call, video: Footage, tmp_path: Path
+) -> None:
+    outcome = segment(video.path, "--mask", video.mask, "-o", tmp_path / "out", *given)
+    assert outcome.code == UsageError.exit_code
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Options of `vostool segment` that say what it writes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -87,6 +88,48 @@ EffectOn = Annotated[
         autocompletion=offer("objects", "background"),
     ),
 ]
+Opacity = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Opacity of the tint of objects in overlay, side-by-side, sheet and preview.",
+        rich_help_panel="Output",
+        show_default="0.5",
+    ),
+]
+Palette = Annotated[
+    str | None,
+    typer.Option(
+        help="Colours of that tint: davis or colour-blind.",
+        rich_help_panel="Output",
+        show_default="davis",
+        autocompletion=offer("davis", "colour-blind"),
+    ),
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        help="Codec of films without alpha: h264, hevc or av1.",
+        rich_help_panel="Output",
+        show_default="h264",
+        autocompletion=offer("h264", "hevc", "av1"),
+    ),
+]
+Crf = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Their quality, from 0, the best, to 51, with av1 63.",
+        rich_help_panel="Output",
+        show_default="18; hevc 22, av1 30",
+    ),
+]
+
+
+def quiet_encoders() -> None:
+    """Let the encoder of AV1 print errors only; it is not FFmpeg that prints for it."""
+    os.environ.setdefault("SVT_LOG", "1")
 
 
 def outputs_of(write: Sequence[str] | None, flags: Mapping[str, bool | None]) -> tuple[str, ...]:

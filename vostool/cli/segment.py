@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool.cli.formats import EffectOn, Finishing, Names, Write, outputs_of
+from vostool.cli.formats import (
+    Codec,
+    Crf,
+    EffectOn,
+    Finishing,
+    Names,
+    Opacity,
+    Palette,
+    Write,
+    outputs_of,
+    quiet_encoders,
+)
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import (
     BOXES,
@@ -118,6 +129,10 @@ def segment(
     names: Names = None,
     finish: Finishing = None,
     effect_on: EffectOn = None,
+    opacity: Opacity = None,
+    palette: Palette = None,
+    codec: Codec = None,
+    crf: Crf = None,
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
@@ -181,7 +196,12 @@ def segment(
         names=names,
         finish=finish,
         effect_on=effect_on,
+        opacity=opacity,
+        palette=palette,
+        codec=codec,
+        crf=crf,
     )
+    quiet_encoders()
     if batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress)

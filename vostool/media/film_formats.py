@@ -47,6 +47,7 @@ class FilmFormat:
     even: bool = False  # whether sides must be even, as 4:2:0 needs it
     index_first: bool = False  # whether the whole film is copied once more, its index in front
     max_side: int = MAX_SIDE
+    tag: str | None = None  # of the codec; None: the usual one
 
     @property
     def is_16_bit(self) -> bool:
@@ -59,22 +60,52 @@ class FilmFormat:
         return (height, width) if channels == 1 else (height, width, channels)
 
 
-def h264(quality: int = 18) -> FilmFormat:
-    """Return H.264 in an MP4, which plays everywhere.
+@dataclass(frozen=True)
+class Mp4Codec:
+    """A codec of films in an MP4; none has B-frames, which cost the last picture its duration."""
 
-    `quality` is x264's constant rate factor, from 0 (lossless) to 51.
+    name: str
+    encoder: str
+    quality: int  # constant rate factor unless another is asked for; from 0, the best
+    worst: int
+    options: dict[str, str]
+    tag: str | None = None  # for players that go by it
+
+
+MP4_CODECS = {
+    "h264": Mp4Codec("H.264", "libx264", 18, 51, {"preset": "veryfast", "bf": "0"}),
+    "hevc": Mp4Codec(
+        "HEVC",
+        "libx265",
+        22,
+        51,
+        {"preset": "veryfast", "x265-params": "log-level=none:bframes=0"},
+        tag="hvc1",
+    ),
+    "av1": Mp4Codec(
+        "AV1", "libsvtav1", 30, 63, {"preset": "9", "svtav1-params": "pred-struct=1:lookahead=0"}
+    ),
+}
+
+
+def mp4(codec: str = "h264", quality: int | None = None) -> FilmFormat:
+    """Return a codec of `MP4_CODECS` in an MP4; H.264 plays everywhere.
+
+    `quality` is the encoder's constant rate factor, from 0 (best).
     """
+    chosen = MP4_CODECS[codec]
+    crf = chosen.quality if quality is None else quality
     return FilmFormat(
-        name="H.264",
+        name=chosen.name,
         container="mp4",
-        codec="libx264",
+        codec=chosen.encoder,
         pictures="rgb24",
         stored="yuv420p",
-        # without B-frames, which cost the last picture its duration and save only 8 %
-        codec_options={"crf": str(quality), "preset": "veryfast", "bf": "0"},
+        codec_options={**chosen.options, "crf": str(crf)},
         container_options=FRAGMENTED,
         even=True,
         index_first=True,
+        tag=chosen.tag,
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vostool.errors import InputError, OutputError
 from vostool.files import atomic_write
 from vostool.media.audio import AudioTrack, describe
-from vostool.media.film_formats import FilmFormat, h264
+from vostool.media.film_formats import FilmFormat, mp4
 
 # ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
 # so that their times are kept exactly, and others to a millionth of a second
@@ -65,13 +65,13 @@ class VideoWriter:
         `width` and `height` of the pictures in pixels; the last one is shown as long as the one
         before, but no longer than `rate` in frames per second says; `pixel_aspect` is width /
         height of a pixel; `audio_from` is the video whose sound to carry over, on the same clock
-        as the pictures' times; `film` says which format, by default `h264`.
+        as the pictures' times; `film` says which format, by default `mp4`.
         Raises OutputError if the file cannot be created, or the pictures are too large.
         """
         self.path = Path(path)
         self.part = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         self.warnings: list[str] = []
-        film = film or h264()
+        film = film or mp4()
         self._format = _Format(width, height, rate, pixel_aspect, film)
         self._audio_from = audio_from
         self._movie: _Movie | None = None
@@ -264,6 +264,8 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     )
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
+    if film.tag is not None:
+        context.codec_tag = film.tag
     context.flags |= Flags.frame_duration  # pictures know how long they last
     context.sample_aspect_ratio = format.pixel_aspect
     if film.stored.startswith("yuv"):

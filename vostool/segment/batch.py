@@ -227,7 +227,8 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
         return None
     same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
     # 0.1.0 has no threshold, 0.2.0 only the usual outputs
-    new: dict[str, Any] = {"threshold": None, "names": None, "finish": None, "effect_on": None}
+    later = ("threshold", "names", "finish", "effect_on", "opacity", "palette", "codec", "crf")
+    new: dict[str, Any] = dict.fromkeys(later)
     found = {**new, "write": [], **report.options, **same}
     expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:

@@ -13,7 +13,7 @@ from vostool.media.frame import VideoInfo
 from vostool.media.mask_options import MaskFiles, parse_object_masks
 from vostool.segment.finish import Finish
 from vostool.segment.output import frame_names
-from vostool.segment.settings import OBJECTS, Settings, read_names, read_target
+from vostool.segment.settings import OBJECTS, OPACITY, Settings, read_names, read_target
 from vostool.segment.writers import CLASSIC, DEFAULT, Source, check_outputs
 
 # the entries of a report's options that say which usual outputs were wanted; "masks" are those
@@ -38,6 +38,10 @@ class Job:
     names: str | None = None  # of objects, "1=horse,2=rider"
     finish: str | None = None  # what to do to masks before they are written, see `Finish`
     effect_on: str | None = None  # "objects", "background" or an object's id
+    opacity: float | None = None  # of overlays, 0 to 1
+    palette: str | None = None  # of overlays, see `PALETTES`
+    codec: str | None = None  # of films without alpha, see `MP4_CODECS`
+    crf: int | None = None  # and their quality
 
     def __post_init__(self) -> None:
         """Raise UsageError for outputs that cannot be written."""
@@ -51,6 +55,10 @@ class Job:
             read_names(self.names or ""),
             Finish.parse(self.finish or ""),
             read_target(self.effect_on or OBJECTS),
+            OPACITY if self.opacity is None else self.opacity,
+            self.palette or "davis",
+            self.codec or "h264",
+            self.crf,
         )
 
 

@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vostool.errors import UsageError
+from vostool.inference.soft import SegmentedFrame
+from vostool.media.film_formats import MP4_CODECS, FilmFormat, mp4
+from vostool.media.frame import Rgb
 from vostool.media.labels import MAX_OBJECTS
+from vostool.media.overlay import PALETTES, paint
 from vostool.segment.finish import Finish
 
 OBJECTS, BACKGROUND = "objects", "background"
+OPACITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,34 @@ class Settings:
     names: Mapping[int, str] = field(default_factory=dict)  # of objects, by id
     finish: Finish = field(default_factory=Finish)
     effect_on: str | int = OBJECTS  # or BACKGROUND, or an object's id
+    opacity: float = OPACITY  # of what objects are tinted with, 0 to 1
+    palette: str = "davis"  # of `PALETTES`
+    codec: str = "h264"  # of `MP4_CODECS`
+    crf: int | None = None  # None: that of the codec
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a value that is out of range."""
+        if not 0 <= self.opacity <= 1:
+            raise UsageError(f"opacity: expected 0 to 1, found {self.opacity:g}")
+        for name, value, known in (
+            ("palette", self.palette, PALETTES),
+            ("codec", self.codec, MP4_CODECS),
+        ):
+            if value not in known:
+                raise UsageError(f"{name}: expected {', '.join(known)}; found {value}")
+        worst = MP4_CODECS[self.codec].worst
+        if self.crf is not None and not 0 <= self.crf <= worst:
+            raise UsageError(f"crf: expected 0 to {worst} for {self.codec}, found {self.crf}")
+
+    @property
+    def film(self) -> FilmFormat:
+        """The format of films without alpha."""
+        return mp4(self.codec, self.crf)
+
+    def paint(self, segmented: SegmentedFrame) -> Rgb:
+        """Return a frame with its objects tinted."""
+        frame, palette = segmented.frame, PALETTES[self.palette]
+        return paint(frame.rgb, segmented.labels, self.opacity, palette)
 
     def name_of(self, id_: int) -> str:
         """Return the name of an object."""

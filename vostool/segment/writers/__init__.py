@@ -13,6 +13,7 @@ from vostool.segment.writers.interface import Source, Writer
 from vostool.segment.writers.labels import Labelme, PerObject, Yolo
 from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte
 from vostool.segment.writers.pictures import Masks
+from vostool.segment.writers.previews import Preview, Sheet, SideBySide
 from vostool.segment.writers.texts import Mot, Table
 
 __all__ = [
@@ -46,6 +47,9 @@ WRITERS: dict[str, type[Writer]] = {
     "per-object": PerObject,
     "table": Table,
     "mot": Mot,
+    "sheet": Sheet,
+    "side-by-side": SideBySide,
+    "preview": Preview,
 }
 DEFAULT = ("masks", "overlay")
 CLASSIC = ("masks", "overlay", "cutouts")  # which a report always mentions, wanted or not

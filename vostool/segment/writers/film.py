@@ -12,7 +12,6 @@ from vostool.files import remove
 from vostool.inference.soft import SegmentedFrame, SoftMask, SoftMasks
 from vostool.media.effects import EFFECTS, apply, effect_of
 from vostool.media.film_formats import FilmFormat
-from vostool.media.overlay import paint
 from vostool.media.writer import Pixels, VideoWriter
 from vostool.segment.settings import BACKGROUND, OBJECTS
 from vostool.segment.writers.interface import Writer
@@ -41,9 +40,9 @@ class Film(Writer):
         return self._video.warnings if self._video is not None else []
 
     @property
-    def format(self) -> FilmFormat | None:
-        """The format; None: the usual one."""
-        return None
+    def format(self) -> FilmFormat:
+        """The format, for films without alpha as the settings say."""
+        return self.source.settings.film
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,7 +110,7 @@ class Overlay(Film):
 
     def picture(self, segmented: SegmentedFrame) -> Pixels:
         """Return a frame with its objects tinted."""
-        return paint(segmented.frame.rgb, segmented.labels)
+        return self.source.settings.paint(segmented)
 
 
 class EffectFilm(Film):
