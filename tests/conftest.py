@@ -11,12 +11,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
+from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.writer import VideoWriter
 from vostool.model.stm import Stm, StmSettings
@@ -123,6 +126,15 @@ def film(path: Path, mask: Path, count: int = FRAMES, two: bool = False) -> Foot
             writer.write(rgb, Fraction(index) / RATE)
     write_mask(mask, drawn[0][1])
     return Footage(path, mask, [labels for _, labels in drawn])
+
+
+def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
+    """Return a frame as the network hands it out, its soft masks of a third of the size."""
+    size = labels.shape[0], labels.shape[1]
+    ids = tuple(np.unique(labels[labels > 0]).tolist())
+    small = np.stack([cv2.resize((labels == id_) * 1.0, (22, 16)) for id_ in (0, *ids)])
+    soft = SoftMasks(ids, (WHITE * small).astype(np.uint16), size)
+    return SegmentedFrame(frame, labels, soft)
 
 
 @pytest.fixture(scope="session", autouse=True)

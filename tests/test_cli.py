@@ -90,9 +90,9 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def files(folder: Path) -> set[str]:
-    """Return the files in a folder, without the states to resume from."""
+    """Return the files in a folder, without those to resume from."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in found if path.parts[0] != ".state"}
+    return {str(path) for path in found if path.parts[0] not in (".state", ".soft")}
 
 
 class TestSegment:

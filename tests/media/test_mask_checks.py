@@ -199,7 +199,7 @@ class TestCutOuts:
         return rng.integers(0, 256, (48, 64, 3), np.uint8)
 
     def test_of_our_own_are_masks_by_their_alpha(self, tmp_path: Path) -> None:
-        write_cutout(tmp_path / "cut.png", self.picture(), disc(3))
+        write_cutout(tmp_path / "cut.png", self.picture(), DISC.astype(np.float32))
         assert (read_mask(tmp_path / "cut.png") == DISC).all()
 
     def test_in_shades_of_one_colour_are_one_object_with_a_word(self, read: Reader) -> None:

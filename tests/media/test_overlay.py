@@ -1,11 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
-from vostool.media.overlay import COLOURS, OUTLINES, cut_out, paint, write_cutout
+from vostool.media.overlay import COLOURS, OUTLINES, paint
 
 Array = NDArray[np.uint8]
 
@@ -74,17 +71,3 @@ class TestPaint:
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
     def test_takes_any_size(self, size: tuple[int, int]) -> None:
         assert paint(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8)).shape == (*size, 3)
-
-
-class TestCutOut:
-    def test_keeps_objects_and_nothing_else(self, rgb: Array, labels: Array) -> None:
-        cut = cut_out(rgb, labels)
-        assert (cut[labels > 0, :3] == rgb[labels > 0]).all()
-        assert (cut[labels > 0, 3] == 255).all()
-        assert not cut[labels == 0].any()
-
-    def test_is_written_as_it_is(self, rgb: Array, labels: Array, tmp_path: Path) -> None:
-        write_cutout(tmp_path / "cut.png", rgb, labels)
-        with Image.open(tmp_path / "cut.png") as picture:
-            assert picture.mode == "RGBA"
-            assert (np.array(picture) == cut_out(rgb, labels)).all()

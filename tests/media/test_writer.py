@@ -77,7 +77,7 @@ class TestPictures:
 
     def test_of_the_wrong_size_are_refused(self, tmp_path: Path) -> None:
         with (
-            pytest.raises(ValueError, match=r"shape \(48, 64, 3\), expected \(4, 4, 3\)"),
+            pytest.raises(ValueError, match=r"shape \(48, 64, 3\) of uint8, expected \(4, 4, 3\)"),
             VideoWriter(tmp_path / "o.mp4", width=4, height=4, rate=RATE) as writer,
         ):
             writer.write(picture(0), Fraction(0))

@@ -39,7 +39,6 @@ from vostool.segment.job import Job
 from vostool.segment.output import default_output
 from vostool.segment.report import RunReport
 from vostool.segment.run import segment
-from vostool.segment.writers import WRITERS
 
 CPU = torch.device("cpu")
 RIGHT = 0.9  # J of a mask found in a lossy video
@@ -77,7 +76,7 @@ def masks_of(job: Job) -> dict[str, Picture]:
 def content(folder: Path) -> set[str]:
     """Return the names of all files in a folder, however deep."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in found if path.parts[0] != ".state"}
+    return {str(path) for path in found if path.parts[0] not in (".state", ".soft")}
 
 
 def report_of(job: Job) -> dict[str, Any]:
@@ -376,7 +375,7 @@ class TestTheOverlay:
     def test_may_be_joined_by_cut_outs(
         self, job: Job, predictor: Predictor, video: Footage
     ) -> None:
-        report = segment(replace(job, outputs=tuple(WRITERS)), predictor)
+        report = segment(replace(job, outputs=("masks", "overlay", "cutouts")), predictor)
         cuts = sorted((job.output / "cutouts").iterdir())
         assert [cut.name for cut in cuts] == [f"{index:05d}.png" for index in range(FRAMES)]
         assert report.outputs["cutouts"] == str(job.output / "cutouts")
@@ -384,8 +383,10 @@ class TestTheOverlay:
             cuts, read_frames(video.path), masks_of(job).values(), strict=True
         ):
             rgba = np.array(Image.open(cut))
-            assert (rgba[..., 3] == np.where(labels > 0, 255, 0)).all()
-            assert (rgba[labels > 0, :3] == frame.rgb[labels > 0]).all()
+            assert jaccard(rgba[..., 3] > 127, labels > 0) > 0.99
+            certain = rgba[..., 3] > 250
+            assert certain.sum() > 100
+            assert np.abs(rgba[certain, :3].astype(int) - frame.rgb[certain]).max() < 3
         segment(replace(job, end=3, overwrite=True), predictor)
         assert content(job.output) == {"run.json", "overlay.mp4", *names(0, 1, 2)}
         assert not (job.output / "cutouts").exists(), "cut-outs of the result before"

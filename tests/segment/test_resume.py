@@ -122,6 +122,45 @@ def whole(job: Job, predictor: Predictor, tmp_path: Path) -> Path:
     return tmp_path / "whole"
 
 
+SOFT = ("masks", "alpha=ffv1", "matte=each+16", "matte=video+16")
+
+
+class TestSoftMasksOfAnInterruptedRun:
+    @pytest.mark.parametrize("frame", [1, 4, FRAMES])
+    def test_are_those_of_a_whole_one(
+        self, job: Job, predictor: Predictor, tmp_path: Path, frame: int
+    ) -> None:
+        job = replace(job, outputs=SOFT)
+        segment(replace(job, output=tmp_path / "soft"), predictor)
+        interrupted(job, predictor, frame)
+        report = resumed(job, predictor)
+        assert report.seconds.frames is not None
+        assert report.seconds.frames <= FRAMES - frame + 1
+        for name in ("cutout.mkv", "matte.mkv", "mattes", "masks"):
+            made = sorted(path for path in [job.output / name, *(job.output / name).rglob("*.*")])
+            made = [path for path in made if path.is_file()]
+            assert made
+            for path in made:
+                other = tmp_path / "soft" / path.relative_to(job.output)
+                assert path.read_bytes() == other.read_bytes(), path
+
+    def test_that_are_damaged_are_made_again(self, job: Job, predictor: Predictor) -> None:
+        job = replace(job, outputs=SOFT)
+        interrupted(job, predictor, 6)
+        (job.output / ".soft" / "00002.png").write_bytes(b"damaged")
+        (job.output / ".state" / "00002.safetensors").unlink(missing_ok=True)
+        assert resumed(job, predictor).seconds.frames == FRAMES
+
+    def test_are_of_the_network_s_size_and_go_with_the_run(
+        self, job: Job, predictor: Predictor
+    ) -> None:
+        segment(replace(job, outputs=SOFT), predictor)
+        assert len(list((job.output / ".soft").iterdir())) == FRAMES
+        segment(replace(job, outputs=("masks",), overwrite=True), predictor)
+        assert not (job.output / ".soft").exists()
+        assert not (job.output / "mattes").exists()
+
+
 class TestAnInterruptedRun:
     @pytest.mark.parametrize("frame", range(1, FRAMES + 1))
     def test_goes_on_to_the_same_bytes(
@@ -291,7 +330,7 @@ class TestAnInterruptedRun:
     def test_writes_an_output_that_was_not_wanted_before(
         self, job: Job, predictor: Predictor, whole: Path
     ) -> None:
-        interrupted(replace(job, outputs=("masks",)), predictor, 5)
+        interrupted(replace(job, outputs=("masks", "cutouts")), predictor, 5)
         assert resumed(job, predictor).seconds.frames == FRAMES - 4
         assert_alike(job.output, whole)
 
@@ -391,8 +430,17 @@ class TestAFinishedRun:
     def test_gets_an_output_more_from_the_masks_and_loses_none(
         self, job: Job, predictor: Predictor, whole: Path
     ) -> None:
+        segment(replace(job, outputs=("masks", "cutouts")), predictor)
+        assert resumed(replace(job, outputs=("overlay",)), predictor).seconds.frames == 0
+        assert pictures(job.output) == pictures(whole)
+        assert (job.output / "overlay.mp4").exists()
+
+    def test_without_soft_masks_is_done_again_for_an_output_that_needs_them(
+        self, job: Job, predictor: Predictor, whole: Path
+    ) -> None:
         segment(replace(job, outputs=("masks", "overlay")), predictor)
-        assert resumed(replace(job, outputs=("cutouts",)), predictor).seconds.frames == 0
+        report = resumed(replace(job, outputs=("cutouts",)), predictor)
+        assert report.seconds.frames == FRAMES
         assert_alike(job.output, whole)
 
     def test_goes_on_past_its_end(self, job: Job, predictor: Predictor, whole: Path) -> None:

@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool.cli.formats import (
+    Codec,
+    Crf,
+    EffectOn,
+    Finishing,
+    Names,
+    Opacity,
+    Palette,
+    Write,
+    outputs_of,
+    quiet_encoders,
+)
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
 from vostool.cli.options import (
@@ -81,7 +93,7 @@ def segment(
         Path | None,
         typer.Option(
             help="Segment the videos of a CSV table instead: columns video and mask, and "
-            "optionally output, start, end.",
+            "optionally output, start, end, write.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -96,12 +108,25 @@ def segment(
             show_default="the video's name",
         ),
     ] = None,
+    write: Write = None,
     overlay: Annotated[
-        bool, typer.Option(help="Write overlay.mp4.", rich_help_panel="Output")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--overlay/--no-overlay",
+            help="Write overlay.mp4.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
     masks: Annotated[
-        bool, typer.Option(help="Write masks/00000.png ….", rich_help_panel="Output")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--masks/--no-masks",
+            help="Write masks/00000.png ….",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
     cutouts: Annotated[
         bool,
         typer.Option(
@@ -110,6 +135,13 @@ def segment(
             rich_help_panel="Output",
         ),
     ] = False,
+    names: Names = None,
+    finish: Finishing = None,
+    effect_on: EffectOn = None,
+    opacity: Opacity = None,
+    palette: Palette = None,
+    codec: Codec = None,
+    crf: Crf = None,
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
@@ -144,18 +176,16 @@ def segment(
 ) -> None:
     """Follow the objects of a mask through a video.
 
-    Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
+    Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json, or what --write says.
     """
     from vostool.media.time_codes import parse_position
 
+    outputs = outputs_of(write, {"masks": masks, "overlay": overlay, "cutouts": cutouts or None})
     first = parse_position("--start", start)
     last = None if end is None else parse_position("--end", end)
     check_segment_input(video, mask, demo, batch, bool(first or last))
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
-    wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
-    if not any(wanted.values()):
-        raise UsageError("--no-overlay --no-masks: nothing is left to write")
     if batch is None:
         from vostool.segment.output import check_free, default_output
 
@@ -171,20 +201,28 @@ def segment(
             video=Path(),
             masks=(),
             output=output or Path(),
-            outputs=tuple(name for name, is_wanted in wanted.items() if is_wanted),
+            outputs=outputs,
             overwrite=overwrite,
             threshold=threshold,
             resume=resume,
             states=states,
+            names=names,
+            finish=finish,
+            effect_on=effect_on,
+            opacity=opacity,
+            palette=palette,
+            codec=codec,
+            crf=crf,
         ),
         first,
         last,
     )
+    quiet_encoders()
     if batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress)
     else:
-        kept = states and masks
+        kept = states and "masks" in outputs
         words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
         with way_on(words, more, without=("--overwrite", "--resume")):
             reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]

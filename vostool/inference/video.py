@@ -15,6 +15,7 @@ from vostool.device import synchronize
 from vostool.inference.disturbance import KnownObjects, known_frames
 from vostool.inference.oom import images_ahead
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.soft import SegmentedFrame, SoftMasks
 from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -79,7 +80,25 @@ def follow(
 
     Objects of a given mask are returned exactly as given.
     """
+    with closing(segmented(frames, given, tracker, watch, known)) as found:
+        for each in found:
+            yield each.frame, each.labels
+
+
+def segmented(
+    frames: Iterable[Frame],
+    given: GivenMasks,
+    tracker: Tracker,
+    watch: Stopwatch,
+    known: KnownObjects | None = None,
+    soft: bool = False,
+) -> Generator[SegmentedFrame, None, None]:
+    """Yield every frame as `follow` does, on request with its soft masks."""
     with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
-            labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
-            yield frame, given.visible(frame.index, labels)
+            size, mask = (frame.rgb.shape[0], frame.rgb.shape[1]), given.get(frame.index)
+            labels = given.visible(frame.index, labels_of(prediction, size, mask))
+            probable = (
+                SoftMasks.of_prediction(prediction, size, frame.index, given) if soft else None
+            )
+            yield SegmentedFrame(frame, labels, probable)

@@ -1,8 +1,8 @@
 """The sound of a source video carried into a file being written, in step with its pictures.
 
 The stream is the one flagged as default, else the first; one that cannot be decoded gives way
-to the next. Packets are copied where browsers play the codec from an MP4; other sound becomes
-stereo AAC. Never is more read than the pictures written so far call for.
+to the next. Packets are copied where players take the codec from such a file; other sound becomes
+stereo, in a codec that they take. Never is more read than the pictures written so far call for.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,10 @@ from av.packet import Packet
 from vostool.media.clock import Clock
 from vostool.media.compat import as_fraction
 from vostool.media.container import by_preference, may_break, open_media
+from vostool.media.film_formats import SoundFormat
 
-COPIED_CODECS = frozenset({"aac", "mp3", "mp3float", "opus", "libopus", "flac"})
-AAC_RATE = 48_000  # samples per second
-AAC_FRAME = 1024  # samples
-AAC_BIT_RATE = 192_000
+SAMPLE_RATE = 48_000  # per second, of encoded sound
+USUAL_FRAME = 1024  # samples, where a codec does not say
 
 
 class AudioTrack:
@@ -36,7 +35,9 @@ class AudioTrack:
     `warnings` lists the streams that were skipped.
     """
 
-    def __init__(self, source: Path, output: OutputContainer, start: Fraction) -> None:
+    def __init__(
+        self, source: Path, output: OutputContainer, start: Fraction, format: SoundFormat
+    ) -> None:
         """Add the track; to be called before anything is written to `output`.
 
         Raises LookupError if the source has no audio; InputError, av.FFmpegError or ValueError
@@ -44,7 +45,7 @@ class AudioTrack:
         """
         self.warnings: list[str] = []
         self._output = output
-        self._start = start
+        self._start, self._format = start, format
         with open_media(source) as container:
             streams = by_preference(container.streams.audio)
             usable = [stream.codec_context is not None for stream in streams]
@@ -66,7 +67,7 @@ class AudioTrack:
     def _begin(self, source: Path, index: int) -> None:
         with ExitStack() as stack:
             container = stack.enter_context(open_media(source))
-            self._packets = _packets(container, index, self._output, self._start)
+            self._packets = _packets(container, index, self._output, self._start, self._format)
             # reading a first packet also adds the stream, so a dead source leaves no empty track
             self._ahead = next(self._packets, None)
             if self._ahead is None:
@@ -93,31 +94,41 @@ def describe(error: Exception) -> str:
 
 
 def _packets(
-    source: InputContainer, index: int, output: OutputContainer, start: Fraction
+    source: InputContainer,
+    index: int,
+    output: OutputContainer,
+    start: Fraction,
+    format: SoundFormat,
 ) -> Iterator["Packet[AudioStream]"]:
     """Yield packets ready for `output`, to which the stream is added with the first of them."""
     stream = source.streams[index]
     assert isinstance(stream, AudioStream)
-    if stream.codec_context.name in COPIED_CODECS:
-        return _copied(source, stream, output, start)
-    return _encoded(source, stream, output, start)
+    if stream.codec_context.name in format.copied:
+        return _copied(source, stream, output, start, format)
+    return _encoded(source, stream, output, start, format)
 
 
 def _start_clock(source: InputContainer, stream: AudioStream) -> Clock:
     context = stream.codec_context
-    period = Fraction(context.frame_size or AAC_FRAME, context.sample_rate or AAC_RATE)
+    period = Fraction(context.frame_size or USUAL_FRAME, context.sample_rate or SAMPLE_RATE)
     return Clock(period, may_break(source))
 
 
 def _copied(
-    source: InputContainer, stream: AudioStream, output: OutputContainer, start: Fraction
+    source: InputContainer,
+    stream: AudioStream,
+    output: OutputContainer,
+    start: Fraction,
+    format: SoundFormat,
 ) -> Iterator["Packet[AudioStream]"]:
     target: AudioStream | None = None
-    unit = as_fraction(stream.time_base) or Fraction(1, AAC_RATE)
+    unit = as_fraction(stream.time_base) or Fraction(1, SAMPLE_RATE)
     latest: int | None = None
     for packet, time in _heard_from(start, source, stream, unit):
         ticks = round((time - start) / unit)
         if latest is not None and ticks <= latest:  # would not be let into an MP4
+            continue
+        if ticks < 0 and not format.before_start:  # all that follows would be moved for it
             continue
         if target is None:
             target = output.add_stream_from_template(stream)
@@ -148,19 +159,33 @@ def _heard_from(
 
 
 def _encoded(
-    source: InputContainer, stream: AudioStream, output: OutputContainer, start: Fraction
+    source: InputContainer,
+    stream: AudioStream,
+    output: OutputContainer,
+    start: Fraction,
+    format: SoundFormat,
 ) -> Iterator["Packet[AudioStream]"]:
     target: AudioStream | None = None
-    resampler = AudioResampler("fltp", "stereo", AAC_RATE, frame_size=AAC_FRAME)
+    resampler = AudioResampler(format.samples, "stereo", SAMPLE_RATE, frame_size=format.frame)
     for frame in _decoded_from(start, source, stream):
+        if frame.pts is not None and frame.pts < 0 and not format.before_start:
+            continue
         pieces = resampler.resample(frame)
-        target = target or output.add_stream("aac", rate=AAC_RATE, bit_rate=AAC_BIT_RATE)
+        target = target or _add_encoder(output, format)
         for piece in pieces:
             yield from target.encode(piece)
     if target:
         for piece in resampler.resample(None):
             yield from target.encode(piece)
         yield from target.encode(None)
+
+
+def _add_encoder(output: OutputContainer, format: SoundFormat) -> AudioStream:
+    stream = output.add_stream(format.encoder, rate=SAMPLE_RATE)
+    assert isinstance(stream, AudioStream)
+    if format.bit_rate is not None:
+        stream.bit_rate = format.bit_rate
+    return stream
 
 
 def _decoded_from(

@@ -1,10 +1,13 @@
-"""Pictures to an MP4 that plays everywhere, each shown at its own time, with the source's sound."""
+"""Pictures to a film, each shown at its own time, with the source's sound.
+
+The times are exact in MP4 and MOV, and rounded to a millisecond by Matroska and WebM.
+"""
 
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -13,35 +16,35 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from vostool.errors import InputError, OutputError
 from vostool.files import atomic_write
 from vostool.media.audio import AudioTrack, describe
-from vostool.media.frame import Rgb
+from vostool.media.film_formats import FilmFormat, mp4
 
 # ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
 # so that their times are kept exactly, and others to a millionth of a second
 CLOCK = 720_000
 LONGEST = 1000 * CLOCK  # ticks; a picture shown for longer is repeated, an MP4 counts to 2**31
 FALLBACK_RATE = Fraction(25)  # frames per second, if not known
-MAX_SIDE = 16384  # pixels
-# fragments of 0.2 s that reach the file as soon as they are whole; the header comes with the
-# first, for only then is known how much of the sound comes before time 0
-FRAGMENTED = {
-    "movflags": "+delay_moov",
-    "frag_duration": "200000",
-    "flush_packets": "1",
-}
+# ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
+# so that their times are kept exactly, and others to a millionth of a second
+CLOCK = 720_000
+LONGEST = 1000 * CLOCK  # ticks; a picture shown for longer is repeated, an MP4 counts to 2**31
+FALLBACK_RATE = Fraction(25)  # frames per second, if not known
+
+Pixels = NDArray[Any]  # uint8 or uint16
 
 
 class VideoWriter:
-    """Write pictures as H.264 in an MP4, in the colours of BT.709; a context manager.
+    """Write pictures as a film, by default H.264 in an MP4, in the colours of BT.709.
 
-    The first picture is shown at time 0, the others at their times relative to it. An odd width
-    or height is padded by repeating the last column or row, as 4:2:0 needs even ones.
+    A context manager. The first picture is shown at time 0, the others at their times relative to
+    it. Where a format needs even sides, an odd one is padded by repeating the last column or row.
 
-    The file grows as `<name>.part.mp4`, in fragments that can be played at any time, even if the
-    process is killed. It becomes an ordinary MP4 and gets its name when the `with` block ends
+    The file grows as `<name>.part.mp4`, in parts that can be played at any time, even if the
+    process is killed. It becomes an ordinary film and gets its name when the `with` block ends
     well. If that ends with an exception, what was written keeps the name of the part.
     `warnings` lists, after the block, what had to be left out.
     """
@@ -55,26 +58,27 @@ class VideoWriter:
         rate: Fraction | None,
         pixel_aspect: Fraction = Fraction(1),
         audio_from: Path | None = None,
-        quality: int = 18,
+        film: FilmFormat | None = None,
     ) -> None:
         """Claim the file.
 
         `width` and `height` of the pictures in pixels; the last one is shown as long as the one
         before, but no longer than `rate` in frames per second says; `pixel_aspect` is width /
         height of a pixel; `audio_from` is the video whose sound to carry over, on the same clock
-        as the pictures' times; `quality` is x264's constant rate factor, from 0 (lossless) to 51.
+        as the pictures' times; `film` says which format, by default `mp4`.
         Raises OutputError if the file cannot be created, or the pictures are too large.
         """
         self.path = Path(path)
         self.part = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         self.warnings: list[str] = []
-        self._format = _Format(width, height, rate, pixel_aspect, quality)
+        film = film or mp4()
+        self._format = _Format(width, height, rate, pixel_aspect, film)
         self._audio_from = audio_from
         self._movie: _Movie | None = None
-        if max(width, height) > MAX_SIDE:
+        if max(width, height) > film.max_side:
             raise OutputError(
-                f"{self.path}: cannot be written: pictures are {width}x{height}, H.264 has at most "
-                f"{MAX_SIDE} pixels a side; use --no-overlay"
+                f"{self.path}: cannot be written: pictures are {width}x{height}, {film.name} has "
+                f"at most {film.max_side} pixels a side; leave this film out of what to write"
             )
         try:
             self.part.touch()
@@ -84,19 +88,21 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def write(self, rgb: Rgb, time: Fraction) -> None:
-        """Add a picture (H, W, 3), shown from `time` on, in seconds.
+    def write(self, pixels: Pixels, time: Fraction) -> None:
+        """Add a picture, as `FilmFormat.pictures` says, shown from `time` on, in seconds.
 
-        A time that is not after the last one is moved just behind it.
+        Alpha is straight. A time that is not after the last one is moved just behind it.
         Raises OutputError if the file cannot be written, for instance because the disk is full.
         """
-        expected = (self._format.height, self._format.width, 3)
-        if rgb.shape != expected:
-            raise ValueError(f"picture has shape {rgb.shape}, expected {expected}")
+        film = self._format.film
+        expected = film.shape(self._format.height, self._format.width)
+        if pixels.shape != expected or pixels.dtype.itemsize != 1 + film.is_16_bit:
+            found = f"{pixels.shape} of {pixels.dtype}"
+            raise ValueError(f"picture has shape {found}, expected {expected} for {film.pictures}")
         try:
             if self._movie is None:
                 self._movie = _Movie(self.part, self._format, time, self._audio_from, self.warnings)
-            self._movie.add(rgb, time)
+            self._movie.add(pixels, time)
         except av.FFmpegError as error:
             raise self._failed(error) from error
 
@@ -112,14 +118,20 @@ class VideoWriter:
             else:
                 self.part.unlink()
             if self._movie and not problem:
-                with atomic_write(self.path, av.FFmpegError) as whole:
-                    _put_index_first(self.part, whole)
-                self.part.unlink()
+                self._give_name()
         except (av.FFmpegError, OSError) as error:
             if not problem:  # else that one is reported
                 raise self._failed(error) from error
         if not self._movie and not problem:
             raise OutputError(f"{self.path}: expected pictures to write, got none")
+
+    def _give_name(self) -> None:
+        with atomic_write(self.path, av.FFmpegError) as whole:
+            if not self._format.film.index_first:
+                self.part.replace(whole)
+                return
+            _put_index_first(self.part, whole)
+        self.part.unlink()
 
     def _failed(self, error: OSError | av.FFmpegError) -> OutputError:
         return OutputError(f"{self.path}: cannot be written: {error.strerror}")
@@ -133,11 +145,11 @@ class _Format:
     height: int
     rate: Fraction | None
     pixel_aspect: Fraction
-    quality: int
+    film: FilmFormat
 
 
 class _Movie:
-    """An MP4 being written, from its first picture on; its methods raise av.FFmpegError."""
+    """A film being written, from its first picture on; its methods raise av.FFmpegError."""
 
     def __init__(
         self,
@@ -147,7 +159,7 @@ class _Movie:
         audio_from: Path | None,
         warnings: list[str],
     ) -> None:
-        self._warnings = warnings
+        self._warnings, self._film = warnings, format.film
         self._audio_from = audio_from
         self._start = start
         self._ticks = -1  # when the latest picture is shown
@@ -162,7 +174,7 @@ class _Movie:
             self._output, self._stream = _create(path, format)
         self._output.start_encoding()
 
-    def add(self, rgb: Rgb, time: Fraction) -> None:
+    def add(self, pixels: Pixels, time: Fraction) -> None:
         """Encode a picture, and the sound up to it."""
         ticks = max(round((time - self._start) * CLOCK), self._ticks + 1)
         if self._ticks >= 0:
@@ -171,7 +183,7 @@ class _Movie:
         self._carry_audio(time)
         while self._latest and ticks - self._ticks > LONGEST:
             self._encode(self._latest, self._ticks + LONGEST)
-        self._latest = self._to_yuv(rgb)
+        self._latest = self._to_stored(pixels)
         self._encode(self._latest, ticks)
 
     def _encode(self, picture: VideoFrame, ticks: int) -> None:
@@ -180,14 +192,17 @@ class _Movie:
         picture.duration = self._duration
         self._output.mux(self._stream.encode(picture))
 
-    def _to_yuv(self, rgb: Rgb) -> VideoFrame:
-        height, width, _ = rgb.shape
-        if height % 2 or width % 2:
-            rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    def _to_stored(self, pixels: Pixels) -> VideoFrame:
+        height, width = pixels.shape[:2]
+        if self._film.even and (height % 2 or width % 2):
+            odd = ((0, height % 2), (0, width % 2), (0, 0))[: pixels.ndim]
+            pixels = np.pad(pixels, odd, mode="edge")
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), self._film.pictures)
+        if self._film.stored == self._film.pictures:
+            return picture
         return self._scaler.reformat(
             picture,
-            format="yuv420p",
+            format=self._film.stored,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             threads=1,
@@ -206,7 +221,7 @@ class _Movie:
     def _add_audio(self, source: Path) -> bool:
         """Add the sound of `source`, if any; return False if that spoiled the output."""
         try:
-            self._audio = AudioTrack(source, self._output, self._start)
+            self._audio = AudioTrack(source, self._output, self._start, self._film.sound)
             self._output.start_encoding()
         except LookupError:
             return True  # a silent film
@@ -234,25 +249,30 @@ class _Movie:
 
 
 def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
-    """Open an MP4 with a stream for H.264, 4:2:0, limited range, BT.709."""
+    """Open a film with a stream for its pictures; colours are of BT.709, YUV of limited range."""
+    film = format.film
     # "file:" keeps a colon in the name from being taken for a protocol
-    output = av.open(f"file:{path}", "w", format="mp4", options=FRAGMENTED)
+    output = av.open(f"file:{path}", "w", format=film.container, options=film.container_options)
     stream = output.add_stream(
-        "libx264",
+        film.codec,
         rate=format.rate or FALLBACK_RATE,
-        # without B-frames, which cost the last picture its duration and save only 8 %
-        options={"crf": str(format.quality), "preset": "veryfast", "bf": "0"},
-        width=format.width + format.width % 2,
-        height=format.height + format.height % 2,
+        options=film.codec_options,
+        width=format.width + (format.width % 2 if film.even else 0),
+        height=format.height + (format.height % 2 if film.even else 0),
+        pix_fmt=film.stored,
         time_base=Fraction(1, CLOCK),
     )
+    assert isinstance(stream, VideoStream)
     context = stream.codec_context
+    if film.tag is not None:
+        context.codec_tag = film.tag
     context.flags |= Flags.frame_duration  # pictures know how long they last
     context.sample_aspect_ratio = format.pixel_aspect
-    context.color_range = ColorRange.MPEG
-    context.colorspace = Colorspace.ITU709
-    context.color_primaries = ColorPrimaries.BT709
-    context.color_trc = ColorTrc.BT709
+    if film.stored.startswith("yuv"):
+        context.color_range = ColorRange.MPEG
+        context.colorspace = Colorspace.ITU709
+        context.color_primaries = ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
     return output, stream
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
@@ -22,9 +23,9 @@ from vostool.segment.frame_range import with_frame_numbers, with_range
 from vostool.segment.job import Job, options_of
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
-from vostool.segment.writers import WRITERS
+from vostool.segment.writers import check_outputs, file_of, read_names
 
-COLUMNS = ("video", "mask", "output", "start", "end")
+COLUMNS = ("video", "mask", "output", "start", "end", "write")
 NEEDED = COLUMNS[:2]
 BETWEEN_MASKS = ";"
 
@@ -40,11 +41,12 @@ class Outcome:
 
 
 def read_batch(path: Path, template: Job) -> list[Job]:
-    """Return the jobs of a CSV file with the columns video and mask, and output, start, end.
+    """Return the jobs of a CSV file: columns video and mask, and output, start, end, write.
 
-    The paths of videos and masks count from the file's own folder; several masks stand with ";"
-    between them. Outputs lie in the template's, which is that of all of them, and by default are
-    named as their videos. Empty cells take the values of `template`.
+    The paths of videos and masks count from the file's own folder; several masks, and several
+    outputs to write, stand with ";" between them. Outputs lie in the template's, which is that of
+    all of them, and by default are named as their videos. Empty cells take the values of
+    `template`.
     Raises InputError for a file that is no such table, UsageError for jobs with the same output.
     """
     jobs: list[Job] = []
@@ -116,6 +118,7 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
         video=video,
         masks=tuple(in_folder(spec, folder) for spec in specs),
         output=place_within(where, template.output, values.get("output") or name_of(video)),
+        outputs=read_outputs(where, values["write"]) if "write" in values else template.outputs,
     )
     try:
         return with_range(job, start, end)
@@ -140,6 +143,16 @@ def place_within(where: str, folder: Path, name: str) -> Path:
     if not inside:
         raise InputError(f"{where}: expected an output within {folder} (-o), found {name}")
     return place
+
+
+def read_outputs(where: str, text: str) -> tuple[str, ...]:
+    """Return the names of outputs; raises InputError."""
+    try:
+        names = read_names(text)
+        check_outputs(names)
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
+    return names
 
 
 def read_position(where: str, name: str, text: str | None) -> Position | None:
@@ -216,11 +229,14 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     if report is None:
         return None
     same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
-    found = {"threshold": None, **report.options, **same}  # 0.1.0 has no threshold
+    # 0.1.0 has no threshold, 0.2.0 only the usual outputs
+    later = ("threshold", "names", "finish", "effect_on", "opacity", "palette", "codec", "crf")
+    new: dict[str, Any] = dict.fromkeys(later)
+    found = {**new, "write": [], **report.options, **same}
     expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:
         return None
-    paths = (job.output / WRITERS[name].file for name in job.outputs)
+    paths = (job.output / file_of(name) for name in job.outputs)
     if report.status == "done" and not all(path.exists() for path in paths):
         return report.model_copy(update={"status": "failed", "error": "outputs are missing"})
     return report

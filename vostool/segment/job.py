@@ -7,15 +7,19 @@ from typing import Any
 
 from vostool.errors import UsageError
 from vostool.inference.predictor import Predictor
+from vostool.inference.prompts import GivenMasks
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
 from vostool.media.mask_options import MaskFiles, parse_object_masks
 from vostool.media.time_codes import TimeCode
+from vostool.segment.finish import Finish
 from vostool.segment.output import frame_names
-from vostool.segment.writers import DEFAULT, WRITERS, Source
+from vostool.segment.settings import OBJECTS, OPACITY, Settings, read_names, read_target
+from vostool.segment.writers import CLASSIC, DEFAULT, Source, check_outputs
 
-# the entries of a report's options that say which outputs were wanted; "masks" are those given
-OUTPUT_FLAGS = {name: "save_masks" if name == "masks" else name for name in WRITERS}
+# the entries of a report's options that say which usual outputs were wanted; "masks" are those
+# given
+OUTPUT_FLAGS = {name: "save_masks" if name == "masks" else name for name in CLASSIC}
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Job:
     video: Path
     masks: tuple[str, ...]  # as given to --mask
     output: Path
-    outputs: tuple[str, ...] = DEFAULT  # what to write, names of `WRITERS`
+    outputs: tuple[str, ...] = DEFAULT  # what to write, see `writer_of`
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
     start_time: TimeCode | None = None  # by which start is found, see `with_frame_numbers`
@@ -34,19 +38,51 @@ class Job:
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
     resume: bool = False  # go on with the run that the output folder holds
     states: bool = True  # write states to resume from
+    names: str | None = None  # of objects, "1=horse,2=rider"
+    finish: str | None = None  # what to do to masks before they are written, see `Finish`
+    effect_on: str | None = None  # "objects", "background" or an object's id
+    opacity: float | None = None  # of overlays, 0 to 1
+    palette: str | None = None  # of overlays, see `PALETTES`
+    codec: str | None = None  # of films without alpha, see `MP4_CODECS`
+    crf: int | None = None  # and their quality
 
     def __post_init__(self) -> None:
-        """Raise UsageError if there is nothing to write, or an output that is unknown."""
-        unknown = [name for name in self.outputs if name not in WRITERS]
-        if unknown or not self.outputs:
-            found = ", ".join(unknown) or "none"
-            raise UsageError(f"expected outputs among {', '.join(WRITERS)}, found {found}")
+        """Raise UsageError for outputs that cannot be written."""
+        check_outputs(self.outputs)
+        _ = self.settings
+
+    @property
+    def settings(self) -> Settings:
+        """How outputs are to be; raises UsageError for what is not valid."""
+        return Settings(
+            read_names(self.names or ""),
+            Finish.parse(self.finish or ""),
+            read_target(self.effect_on or OBJECTS),
+            OPACITY if self.opacity is None else self.opacity,
+            self.palette or "davis",
+            self.codec or "h264",
+            self.crf,
+        )
 
 
-def source_of(job: Job, info: VideoInfo) -> Source:
-    """Return what outputs are made from."""
-    names = tuple(path.stem for path in list_images(job.video)) if job.video.is_dir() else None
-    return Source(job.video, info, job.start, names, frame_names(job.output))
+def source_of(job: Job, info: VideoInfo, given: GivenMasks) -> Source:
+    """Return what outputs are made from; raises UsageError for an effect on what is not there."""
+    objects = tuple(sorted({id_ for ids in given.ids.values() for id_ in ids}))
+    target = job.settings.effect_on
+    if isinstance(target, int) and target not in objects:  # it would show all that was to be hidden
+        found = ", ".join(map(str, objects))
+        raise UsageError(f"effect on object {target}: expected one that masks show: {found}")
+    paths = list_images(job.video) if job.video.is_dir() else None
+    return Source(
+        job.video,
+        info,
+        job.start,
+        names=None if paths is None else tuple(path.stem for path in paths),
+        older=frame_names(job.output),
+        objects=objects,
+        settings=job.settings,
+        files={path.stem: path.name for path in paths or ()},
+    )
 
 
 def mask_paths(job: Job) -> dict[int, MaskFiles]:
@@ -81,7 +117,8 @@ def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     for name in ("resume", "start_time", "end_time"):  # how it was made is not what was made
         options.pop(name)
     written = {flag: name in wanted for name, flag in OUTPUT_FLAGS.items()}
-    return {**options, "masks": list(job.masks), **written, **predictor.options}
+    more = [name for name in wanted if name not in CLASSIC]
+    return {**options, "masks": list(job.masks), **written, "write": more, **predictor.options}
 
 
 def length_of(job: Job) -> int:

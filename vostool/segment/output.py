@@ -12,12 +12,22 @@ from vostool.errors import Caution, OutputError
 from vostool.files import write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import States
 from vostool.media.frame import Frame
-from vostool.media.labels import LabelMap
 from vostool.segment.report import REPORT, RunReport, read_report
-from vostool.segment.writers import WRITERS, Source
+from vostool.segment.writers import (
+    CLASSIC,
+    Source,
+    Writer,
+    every_output,
+    file_of,
+    needs_soft,
+    writer_of,
+)
 from vostool.segment.writers.pictures import Masks
+from vostool.segment.writers.soft_store import SoftStore
 
 RELEASE_EVERY = 25  # frames: some 1 % of the time for 1080p, against what they leave behind
 REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
@@ -31,17 +41,27 @@ class Output:
     """
 
     def __init__(
-        self, folder: Path, names: Collection[str], source: Source, states: States
+        self,
+        folder: Path,
+        names: Collection[str],
+        source: Source,
+        states: States,
+        resumable: bool = True,
     ) -> None:
-        """Prepare to write the outputs of some names (see `WRITERS`) into a folder."""
+        """Prepare to write the outputs of some names (see `WRITERS`) into a folder.
+
+        Where soft masks are asked for, and `resumable` says that the run may be gone on with,
+        those are kept too.
+        """
         self.folder, self.report, self.source = folder, folder / REPORT, source
-        self.every = {name: kind(folder, source) for name, kind in WRITERS.items()}
-        self.wanted = {name: self.every[name] for name in WRITERS if name in names}
+        self.named = {name: writer_of(name, folder, source) for name in names}
+        self.soft = needs_soft(names)
+        self._store = SoftStore(folder, source)
         self.states = states
+        kept = [self._store] if self.soft and resumable and "masks" in names else []
+        self._writers: list[Writer] = [*self.named.values(), *kept]
         self.frames = 0  # written so far
-        self._done = dict.fromkeys(
-            self.wanted, 0
-        )  # how many frames an output that is resumed has already
+        self._done = [0] * len(self._writers)  # frames that those which are resumed have already
         self._claim: Claim | None = None
 
     @contextmanager
@@ -60,8 +80,9 @@ class Output:
             yield
 
     def _refuse_inputs(self, inputs: Collection[Path]) -> None:
-        mine = {self.report.resolve(), *(writer.path.resolve() for writer in self.every.values())}
-        mine |= {path.resolve() for writer in self.every.values() for path in writer.replaced()}
+        mine = {self.report.resolve()}
+        for writer in self._every():
+            mine |= {path.resolve() for path in (writer.path, *writer.replaced())}
         for path in sorted(inputs):
             if path.resolve() in mine:
                 raise OutputError(f"{path}: is an input, and would be replaced; choose another -o")
@@ -77,22 +98,23 @@ class Output:
         with ExitStack() as self._opened, WriteBehind() as self._behind:
             yield
 
-    def add(self, frame: Frame, labels: LabelMap) -> None:
+    def add(self, segmented: SegmentedFrame) -> None:
         """Write one frame, in the background; raises OutputError as soon as that is known."""
         if self._claim is not None:
             self._claim.check()
-        self._behind.submit(partial(self._write, frame, labels))
+        self._behind.submit(partial(self._write, segmented))
 
     def then(self, call: Callable[[], None]) -> None:
         """Call something in the background once all that was added is written."""
         self._behind.submit(call)
 
-    def _write(self, frame: Frame, labels: LabelMap) -> None:
+    def _write(self, segmented: SegmentedFrame) -> None:
         if self.frames == 0:
             self._begin()
-        for name, writer in self.wanted.items():
-            if self.frames >= self._done[name]:
-                writer.add(frame, labels)
+        shown = self.source.settings.finish(segmented)
+        for writer, done in zip(self._writers, self._done, strict=True):
+            if self.frames >= done:
+                writer.add(segmented if writer is self._store else shown)
         self.frames += 1
         if self.frames % RELEASE_EVERY == 0:
             release_free_memory()
@@ -105,22 +127,30 @@ class Output:
         self.write_report(self._running)
         if not self._resumed:
             self._clear()
-        for name, writer in self.wanted.items():
+        for number, writer in enumerate(self._writers):
             if self._resumed:
-                self._done[name] = writer.resume(self._resumed)
+                self._done[number] = writer.resume(self._resumed)
             else:
                 writer.begin()
             self._opened.enter_context(writer)
 
+    def _every(self) -> Iterator[Writer]:
+        """Yield a writer for whatever a run may leave in the folder."""
+        yield from (writer_of(name, self.folder, self.source) for name in every_output())
+        yield self._store
+
     def _clear(self) -> None:
         """Remove an older run."""
+        wanted = {folder for writer in self._writers for folder in writer.folders}
         try:
-            for name, writer in self.every.items():
+            for writer in self._every():
+                folders = writer.folders
                 for path in writer.replaced():
                     path.unlink(missing_ok=True)
-                if name not in self.wanted and writer.path.is_dir():
-                    with suppress(OSError):  # something else is in it
-                        writer.path.rmdir()
+                for folder in folders:
+                    if folder not in wanted and folder.is_dir():
+                        with suppress(OSError):  # something else is in it
+                            folder.rmdir()
         except OSError as error:
             raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
 
@@ -129,24 +159,27 @@ class Output:
         write_text(self.report, report.model_dump_json(indent=2) + "\n")
 
     @property
-    def labelled(self) -> int:
-        """How many frames have their masks on disk already, from the first on."""
-        masks = self.wanted.get("masks")
-        return masks.whole(sys.maxsize) if isinstance(masks, Masks) else 0
+    def kept(self) -> int:
+        """How many frames have on disk already, from the first on, all that outputs are made of."""
+        masks = self.named.get("masks")
+        labelled = masks.whole(sys.maxsize) if isinstance(masks, Masks) else 0
+        return self._store.whole(labelled) if self.soft else labelled
 
-    def labels(self, number: int) -> LabelMap:
-        """Return the labels of the video's frame of this number, whose mask is on disk."""
-        return cast(Masks, self.wanted["masks"]).read(number)
+    def segmented(self, frame: Frame, given: GivenMasks) -> SegmentedFrame:
+        """Return a frame with its labels and soft masks, which are on disk."""
+        labels = cast(Masks, self.named["masks"]).read(frame.index)
+        soft = self._store.read(frame.index, self.source.info, given) if self.soft else None
+        return SegmentedFrame(frame, labels, soft, finished=True)
 
     def is_complete(self, frames: int) -> bool:
         """Return whether all that is wanted is there under its final name, of so many frames."""
-        return all(writer.is_complete(frames) for writer in self.wanted.values())
+        return all(writer.is_complete(frames) for writer in self.named.values())
 
     @property
     def paths(self) -> dict[str, str | None]:
-        """The path of every output, or of its part; None for those that are not wanted."""
-        wanted = self.wanted
-        return {name: str(wanted[name].written) if name in wanted else None for name in WRITERS}
+        """The path of every output, or of its part; None for usual ones that are not wanted."""
+        found = {name: str(writer.written) for name, writer in self.named.items()}
+        return {**dict.fromkeys(CLASSIC), **found}
 
     @property
     def warnings(self) -> list[Caution]:
@@ -154,7 +187,7 @@ class Output:
         return [
             *(
                 Caution(name, warning)
-                for name, writer in self.wanted.items()
+                for name, writer in self.named.items()
                 for warning in writer.warnings
             ),
             *self.states.warnings,
@@ -169,7 +202,7 @@ def check_free(folder: Path) -> None:
 
 def results_in(folder: Path) -> list[Path]:
     """Return the paths at which a folder has the results of a run, if it has any."""
-    return [folder / name for name in (REPORT, *(kind.file for kind in WRITERS.values()))]
+    return [folder / name for name in (REPORT, *map(file_of, every_output()))]
 
 
 def frame_names(folder: Path) -> frozenset[str]:

@@ -56,8 +56,8 @@ class StatesKept(Document):
 class RunReport(Document):
     """What was segmented with what, how far it came, and what there is to know about it.
 
-    Further keys are the outputs by their names in `WRITERS`: the path of each, of its part where
-    it is not whole, or null if it was not wanted.
+    Further keys are the outputs by their names, as --write takes them: the path of each, of its
+    part where it is not whole; masks, overlay and cutouts are null if they were not wanted.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -15,10 +15,9 @@ from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.saved_track import differences, read_track
+from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import State, States
-from vostool.inference.video import follow
-from vostool.media.frame import Frame
-from vostool.media.labels import LabelMap
+from vostool.inference.video import segmented
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
@@ -34,7 +33,7 @@ from vostool.segment.job import (
 from vostool.segment.output import Output, results_in
 from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
-from vostool.segment.writers import WRITERS
+from vostool.segment.writers import file_of, is_output
 
 
 def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_progress) -> RunReport:
@@ -53,13 +52,13 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     info = probe(job.video)
     given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
     states = States(job.output, job.video, job.start, given)
-    output = Output(job.output, job.outputs, source_of(job, info), states)
+    output = Output(job.output, job.outputs, source_of(job, info, given), states, job.states)
     inputs = {job.video, *given.files}
     with output.claimed(inputs, replace=job.overwrite or job.resume):
         state = None
         if job.resume:
             refuse_unresumable(job, predictor, report, output)
-            state = states.latest(predictor, min(output.labelled, length_of(job)))
+            state = states.latest(predictor, min(output.kept, length_of(job)))
             if report is not None and is_finished(report, state, job, output):
                 return report
         return follow_into(RunRecord(job, predictor, given, output, state), progress)
@@ -67,7 +66,8 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
 
 def keeping_outputs(job: Job, report: RunReport | None) -> Job:
     """Return a job with the outputs that the run it resumes has too, so that none goes stale."""
-    made = () if report is None else [name for name in WRITERS if report.outputs.get(name)]
+    before = {} if report is None else report.outputs
+    made = [name for name, path in before.items() if path is not None and is_output(name)]
     return replace(job, outputs=tuple(dict.fromkeys((*job.outputs, *made))))
 
 
@@ -82,7 +82,7 @@ def refuse_unresumable(
         refuse_to_replace(results_in(job.output))
         return
     added = [name for name in job.outputs if not report.outputs.get(name)]
-    refuse_to_replace(output.every[name].path for name in added)
+    refuse_to_replace(job.output / file_of(name) for name in added)
     refuse_other_run(job, predictor, report)
     if report.status == "done" and not any(True for _ in output.states.found()):
         raise OutputError(
@@ -94,7 +94,8 @@ def refuse_unresumable(
 def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
-    free = {"video", "masks", "output", "end", "overwrite", "states", *OUTPUT_FLAGS.values()}
+    free = {"video", "masks", "output", "end", "overwrite", "states", "write"}
+    free.update(OUTPUT_FLAGS.values())
     before = {**report.options, **report.network.effective}
     now = {**options_of(job, predictor), **predictor.identity.effective}
     changes = differences(
@@ -131,12 +132,12 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
             oom_as_device_error(record.predictor.device),
             output.writing(record.report("running"), kept),
         ):
-            for done, (frame, labels) in enumerate(labelled_frames(record, kept), start=1):
-                output.add(frame, labels)
+            for done, each in enumerate(segmented_frames(record, kept), start=1):
+                output.add(each)
                 progress(done, expected, "")
                 if done > kept:
                     record.keep_state(done)
-            record.given.check_reached(frame.index + 1)
+            record.given.check_reached(each.frame.index + 1)
             record.keep_state(done, last=True)
     except KeyboardInterrupt as stop:
         status = "interrupted"
@@ -156,20 +157,20 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
     return final
 
 
-def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, LabelMap]]:
-    """Yield the frames of a job with their labels: at first those that are kept, from their masks.
+def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
+    """Yield the segmented frames of a job: at first those that are kept, from their masks.
 
     The network goes on from the state after them.
     """
-    job, output = record.job, record.output
+    job, output, given = record.job, record.output, record.given
     if record.state is not None:  # before the first frame, and so before anything is replaced
         restore(record, record.state)
     frames = read_frames(job.video, job.start, job.end, record.damage)
     for frame in islice(frames, kept):
-        yield frame, output.labels(frame.index)
-    for frame, labels in follow(frames, record.given, record.tracker, record.watch):
+        yield output.segmented(frame, given)
+    for each in segmented(frames, given, record.tracker, record.watch, soft=output.soft):
         record.followed += 1
-        yield frame, labels
+        yield each
 
 
 def restore(record: RunRecord, state: State) -> None:

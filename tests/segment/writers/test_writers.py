@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FRAMES, Footage
+from tests.conftest import FRAMES, Footage, segmented
 from vostool.media.frame import Frame
 from vostool.media.video import probe, read_frames
-from vostool.segment.writers import WRITERS, Source, Writer
+from vostool.segment.writers import WRITERS, Source, Writer, every_output, writer_of
 
 
 def source_of(video: Footage) -> Source:
-    return Source(video.path, probe(video.path))
+    return Source(video.path, probe(video.path), objects=(1,))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -23,16 +23,16 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def write(writer: Writer, video: Footage, begin: int = 0, end: int = FRAMES) -> None:
     for frame in list(read_frames(video.path))[begin:end]:
-        writer.add(frame, video.labels[frame.index])
+        writer.add(segmented(frame, video.labels[frame.index]))
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", tuple(every_output()))
 class TestEveryOutput:
     @pytest.fixture
     def whole(self, name: str, video: Footage, tmp_path: Path) -> dict[str, bytes]:
         """What an undisturbed run leaves."""
         (tmp_path / "whole").mkdir()
-        with WRITERS[name](tmp_path / "whole", source_of(video)) as writer:
+        with writer_of(name, tmp_path / "whole", source_of(video)) as writer:
             writer.begin()
             write(writer, video)
         return content(tmp_path / "whole")
@@ -40,7 +40,7 @@ class TestEveryOutput:
     @pytest.fixture
     def writer(self, name: str, video: Footage, tmp_path: Path) -> Writer:
         (tmp_path / "out").mkdir()
-        return WRITERS[name](tmp_path / "out", source_of(video))
+        return writer_of(name, tmp_path / "out", source_of(video))
 
     def stop(self, writer: Writer, video: Footage) -> None:
         with pytest.raises(KeyboardInterrupt), writer:
@@ -53,7 +53,7 @@ class TestEveryOutput:
     ) -> None:
         assert whole
         assert not any("part" in name for name in whole)
-        assert {name.split("/")[0] for name in whole} == {writer.file}
+        assert {name.split("/")[0] for name in whole} == {writer.path.name}
 
     def test_that_is_stopped_is_whole_or_has_part_in_its_name(
         self, writer: Writer, video: Footage, whole: dict[str, bytes]
@@ -68,7 +68,7 @@ class TestEveryOutput:
         self, writer: Writer, video: Footage, whole: dict[str, bytes]
     ) -> None:
         self.stop(writer, video)
-        again = type(writer)(writer.path.parent, writer.source)
+        again = type(writer)(writer.path.parent, writer.source, writer.variant)
         with again:
             done = again.resume(3)
             assert 0 <= done <= 3
@@ -114,7 +114,7 @@ class TestPictures:
         with writer:
             writer.begin()
             rgb = next(read_frames(video.path)).rgb
-            writer.add(Frame(0, Fraction(0), rgb, "shot.1"), video.labels[0])
+            writer.add(segmented(Frame(0, Fraction(0), rgb, "shot.1"), video.labels[0]))
         assert [path.name for path in (tmp_path / "masks").iterdir()] == ["shot.1.png"]
         assert writer.resume(2) == 1
         for other in ("old.png", "logo.png", "shot.2.png.part"):

@@ -1,13 +1,16 @@
 """The interface of every kind of output: `Writer`."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from vostool.media.frame import Frame, VideoInfo, frame_name
-from vostool.media.labels import LabelMap
+from vostool.errors import UsageError
+from vostool.inference.soft import SegmentedFrame
+from vostool.media.frame import VideoInfo, frame_name
+from vostool.segment.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,17 @@ class Source:
     start: int = 0  # number of the first frame to take
     names: tuple[str, ...] | None = None  # of all frames of a folder; None: numbers
     older: frozenset[str] = frozenset()  # of frames of the run before
+    objects: tuple[int, ...] = ()  # the ids of all objects that will be followed
+    settings: Settings = field(default_factory=Settings)
+    files: Mapping[str, str] = field(default_factory=dict)  # of a folder's frames by name
 
     def name_of(self, number: int) -> str:
         """Return the name of a frame, and of the files made from it."""
         return frame_name(number) if self.names is None else self.names[number]
+
+    def file_of(self, name: str) -> str:
+        """Return the name of the file that a frame comes from; of a video what it would be."""
+        return self.files.get(name, f"{name}.png")
 
     def end(self, frames: int) -> int:
         """Return the number after the last of so many frames, as far as there are names."""
@@ -43,16 +53,41 @@ class Writer(ABC):
     something went wrong. All methods raise OutputError if something cannot be written.
     """
 
+    help: ClassVar[str]  # what it is, for users
     file: ClassVar[str]  # the final name of the file or folder
+    variants: ClassVar[Mapping[str, str]] = {"": ""}  # what each is; "": none need be chosen
+    needs_soft: ClassVar[bool] = False  # whether it asks for the soft masks
 
-    def __init__(self, folder: Path, source: Source) -> None:
-        """Prepare to write into a folder; creates nothing."""
-        self.path, self.source = folder / self.file, source
+    def __init__(self, folder: Path, source: Source, variant: str = "") -> None:
+        """Prepare to write into a folder; creates nothing.
+
+        Raises UsageError for a variant that does not exist.
+        """
+        self.check(variant)
+        self.path, self.source, self.variant = folder / self.file_of(variant), source, variant
+
+    @classmethod
+    def check(cls, variant: str) -> None:
+        """Raise UsageError for a variant that does not exist."""
+        if variant not in cls.variants:
+            found = f"found {variant}" if variant else "found none"
+            expected = ", ".join(filter(None, cls.variants)) or "no variant"
+            raise UsageError(f"expected {expected}; {found}")
+
+    @classmethod
+    def file_of(cls, variant: str) -> str:
+        """Return the final name of the file or folder of a variant."""
+        return cls.file
 
     @property
     def written(self) -> Path:
         """The file or folder that holds what is written, whole or not."""
         return self.path
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders it is written into, inner ones first."""
+        return [self.path]
 
     def is_complete(self, frames: int) -> bool:
         """Return whether the output of so many frames is there under its final name."""
@@ -80,8 +115,8 @@ class Writer(ABC):
         """
 
     @abstractmethod
-    def add(self, frame: Frame, labels: LabelMap) -> None:
-        """Write a frame (H, W, 3) with its labels (H, W)."""
+    def add(self, segmented: SegmentedFrame) -> None:
+        """Write a frame; it has soft masks if the output asks for them."""
 
     @abstractmethod
     def finish(self) -> None:

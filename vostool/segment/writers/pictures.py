@@ -1,38 +1,43 @@
-"""Outputs that are a folder with a picture of every frame, named as the frame."""
+"""Outputs that are a folder with a file for every frame, by default a PNG, named as the frame."""
 
 from abc import abstractmethod
 from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar
 
 from vostool.errors import InputError
 from vostool.files import make_folder, remove
-from vostool.media.frame import Frame
+from vostool.inference.soft import SegmentedFrame
 from vostool.media.image import open_image
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
-from vostool.media.overlay import write_cutout
 from vostool.segment.writers.interface import Writer
-
-WHOLE, PART = ".png", ".png.part"  # a picture, and one that is being written
 
 
 class Pictures(Writer):
-    """A folder of pictures, each of which is written all or nothing."""
+    """A folder of pictures (or other files), each of which is written all or nothing."""
+
+    suffix: ClassVar[str] = ".png"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder that they lie in."""
+        return self.path
 
     def replaced(self) -> list[Path]:
         """Return the pictures of frames, but no other files in the folder."""
-        if not self.path.is_dir():
+        if not self.pictures.is_dir():
             return []
         return [
             path
-            for path in self.path.iterdir()
-            for suffix in (WHOLE, PART)
+            for path in self.pictures.iterdir()
+            for suffix in (self.suffix, f"{self.suffix}.part")
             if path.name.endswith(suffix) and self.source.is_frame(path.name.removesuffix(suffix))
         ]
 
     def begin(self) -> None:
         """Make the folder."""
-        make_folder(self.path)
+        make_folder(self.pictures)
 
     def resume(self, frames: int) -> int:
         """Keep the pictures that are whole."""
@@ -40,7 +45,7 @@ class Pictures(Writer):
         kept = self.whole(frames)
         names = {self.source.name_of(self.source.start + number) for number in range(kept)}
         for path in self.replaced():
-            if path.name.removesuffix(WHOLE) not in names:
+            if path.name.removesuffix(self.suffix) not in names:
                 remove(path)
         return kept
 
@@ -51,21 +56,28 @@ class Pictures(Writer):
     def whole(self, most: int) -> int:
         """Return how many pictures are whole, from that of the first frame on, up to so many."""
         numbers = range(self.source.start, self.source.end(most))
-        places = (self.path / f"{self.source.name_of(number)}{WHOLE}" for number in numbers)
         # after a power cut a file may be there with nothing in it
-        return sum(1 for _ in takewhile(is_whole, places))
+        return sum(1 for _ in takewhile(self.is_whole, map(self.place_of, numbers)))
 
-    def read(self, number: int) -> LabelMap:
-        """Return the label map of the video's frame of this number; raises MaskError."""
-        path = self.path / f"{self.source.name_of(number)}{WHOLE}"
-        return read_mask(path, allow_empty=True, strict=False)
+    def is_whole(self, path: Path) -> bool:
+        """Return whether a file is there to its very end, and a PNG undamaged by its checksums."""
+        try:
+            with open_image(path, formats=("PNG",)) as image:
+                image.verify()
+        except InputError:
+            return False
+        return True
 
-    def add(self, frame: Frame, labels: LabelMap) -> None:
+    def place_of(self, number: int) -> Path:
+        """Return the path of the picture of the video's frame of this number."""
+        return self.pictures / f"{self.source.name_of(number)}{self.suffix}"
+
+    def add(self, segmented: SegmentedFrame) -> None:
         """Write the picture of a frame."""
-        self.write(self.path / f"{frame.name}{WHOLE}", frame, labels)
+        self.write(self.pictures / f"{segmented.frame.name}{self.suffix}", segmented)
 
     @abstractmethod
-    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+    def write(self, path: Path, segmented: SegmentedFrame) -> None:
         """Write a picture, all or nothing."""
 
     def finish(self) -> None:
@@ -75,31 +87,16 @@ class Pictures(Writer):
         """Nothing is left to do, as in `finish`."""
 
 
-def is_whole(path: Path) -> bool:
-    """Return whether a PNG is there to its very end, and undamaged by its checksums."""
-    try:
-        with open_image(path, formats=("PNG",)) as image:
-            image.verify()
-    except InputError:
-        return False
-    return True
-
-
 class Masks(Pictures):
     """The masks as indexed PNG, one object a value."""
 
+    help = "label maps, indexed PNG: 0 the background, else an object's id"
     file = "masks"
 
-    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
+    def read(self, number: int) -> LabelMap:
+        """Return the label map of the video's frame of this number; raises MaskError."""
+        return read_mask(self.place_of(number), allow_empty=True, strict=False)
+
+    def write(self, path: Path, segmented: SegmentedFrame) -> None:
         """Write a mask."""
-        write_mask(path, labels)
-
-
-class Cutouts(Pictures):
-    """The objects on a transparent background."""
-
-    file = "cutouts"
-
-    def write(self, path: Path, frame: Frame, labels: LabelMap) -> None:
-        """Write a cut-out."""
-        write_cutout(path, frame.rgb, labels)
+        write_mask(path, segmented.labels)

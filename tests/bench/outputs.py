@@ -1,0 +1,121 @@
+"""Measure every output of `vostool segment`: frames per second, and whether memory stays flat.
+
+    python -m tests.bench.outputs --frames 60
+    python -m tests.bench.outputs --memory --height 180 coco alpha=prores
+
+Each output is written in a process of its own, from a synthetic film of two soft discs that move
+over noise, without a network, into a temporary folder. Printed are its frames per second at 1080p
+(--height), or with --memory the peak of RAM over 300 and over 3,000 frames and by how much they
+differ.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from vostool.benchmark.speed import peak_ram
+from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
+from vostool.media.frame import Frame, VideoInfo, frame_name
+from vostool.segment.writers import Source, every_output, writer_of
+
+SHORT, LONG = 300, 3000  # frames
+SMALL = (240, 432)  # the network's input, height and width
+DIFFERENT = 20  # frames, which then come again
+RATE = Fraction(25)
+
+
+def draw(index: int, height: int, width: int) -> SegmentedFrame:
+    """Return a frame with two objects."""
+    rng = np.random.default_rng(index)
+    coarse = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    rgb = cv2.resize(coarse, (width, height)).astype(np.uint8)
+    rows, columns = np.mgrid[: SMALL[0], : SMALL[1]]
+    small = np.zeros((3, *SMALL), np.float32)
+    for channel, middle in ((1, 60 + 5 * index), (2, 380 - 5 * index)):
+        distance = np.hypot(rows - 120, columns - middle)
+        small[channel] = ((50 - distance) / 4 + 0.5).clip(0, 1)
+    small[1] *= 1 - small[2]
+    small[0] = 1 - small[1:].sum(axis=0)
+    soft = SoftMasks((1, 2), (small * WHITE).astype(np.uint16), (height, width))
+    labels = np.stack([1 - soft.of_all(), soft.of(1), soft.of(2)]).argmax(axis=0).astype(np.uint8)
+    return SegmentedFrame(Frame(index, index / RATE, rgb, frame_name(index)), labels, soft)
+
+
+def film(frames: int, height: int, width: int) -> Iterator[SegmentedFrame]:
+    """Yield so many frames."""
+    drawn = [draw(index, height, width) for index in range(DIFFERENT)]
+    for index in range(frames):
+        again = drawn[index % DIFFERENT]
+        frame = Frame(index, index / RATE, again.frame.rgb, frame_name(index))
+        yield SegmentedFrame(frame, again.labels, again.soft)
+
+
+def measure(name: str, frames: int, height: int) -> dict[str, float | None]:
+    """Write an output, and return its frames per second and the peak of RAM in MB."""
+    width = height * 16 // 9
+    info = VideoInfo(
+        path=Path("film.mp4"),
+        width=width,
+        height=height,
+        frames=frames,
+        rate=RATE,
+        seconds=None,
+        rotation=0,
+        codec="h264",
+        pixel_format="yuv420p",
+        pixel_aspect=Fraction(1),
+        has_audio=False,
+    )
+    with TemporaryDirectory(prefix="vostool-outputs-") as folder:
+        writer = writer_of(name, Path(folder), Source(info.path, info, objects=(1, 2)))
+        shown = film(frames, height, width)
+        first = next(shown)
+        begun = time.perf_counter()
+        with writer:
+            writer.begin()
+            writer.add(first)
+            for segmented in shown:
+                writer.add(segmented)
+        seconds = time.perf_counter() - begun
+    return {"fps": round(frames / seconds, 2), "peak": peak_ram()}
+
+
+def in_process(name: str, frames: int, height: int) -> dict[str, float]:
+    """Return what `measure` does, from a process of its own."""
+    command = (sys.executable, "-m", "tests.bench.outputs", name, "--here")
+    given = ("--frames", str(frames), "--height", str(height))
+    found = subprocess.run((*command, *given), check=True, capture_output=True, text=True)
+    return json.loads(found.stdout)
+
+
+def main() -> None:
+    """Measure, and print a line for each output."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(every_output()))
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--height", type=int, default=1080)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--here", action="store_true", help="one output, in this process")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if arguments.here:
+            print(json.dumps(measure(name, arguments.frames, arguments.height)))
+        elif arguments.memory:
+            short, long = (in_process(name, n, arguments.height)["peak"] for n in (SHORT, LONG))
+            print(f"{name:16} {short:7.1f} {long:7.1f} MB {long / short - 1:+.1%}", flush=True)
+        else:
+            found = in_process(name, arguments.frames, arguments.height)
+            print(f"{name:16} {found['fps']:7.2f} frames/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

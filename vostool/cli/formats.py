@@ -1,0 +1,151 @@
+"""Options of `vostool segment` that say what it writes."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from vostool.cli.options import offer
+from vostool.cli.printing import print_table
+from vostool.errors import UsageError
+
+HELP = "help"  # in the place of a kind
+
+
+def offer_kinds(incomplete: str) -> list[str]:
+    """Return the outputs that begin like this."""
+    from vostool.segment.writers import WRITERS
+
+    names = [
+        f"{kind}={variant}" if variant else kind
+        for kind, writer in WRITERS.items()
+        for variant in writer.variants
+    ]
+    return [name for name in (*names, HELP) if name.startswith(incomplete)]
+
+
+def print_kinds(values: list[str] | None) -> list[str] | None:
+    """Print the kinds of outputs and exit, if that is asked for."""
+    if not values or HELP not in values:
+        return values
+    from rich.table import Table
+
+    from vostool.segment.writers import WRITERS
+
+    table = Table("--write", "file", "", title=None)
+    for kind, writer in WRITERS.items():
+        for variant, what in writer.variants.items():
+            name, words = (f"{kind}={variant}", what) if variant else (kind, writer.help)
+            table.add_row(name, writer.file_of(variant), words)
+    print_table(table, on_stdout=True)
+    raise typer.Exit
+
+
+Write = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--write",
+        metavar="KIND[=VARIANT][,KIND...]",
+        help="What to write; --write help lists the kinds. Repeatable.",
+        rich_help_panel="Output",
+        show_default="masks,overlay",
+        callback=print_kinds,
+        is_eager=True,
+        autocompletion=offer_kinds,
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="ID=NAME,...",
+        help="Names of objects for coco, ytvis, cvat, labelme, yolo and table: 1=horse,2=rider.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
+Finishing = Annotated[
+    str | None,
+    typer.Option(
+        "--finish",
+        metavar="STEP,...",
+        help="Finish masks before they are written, in this order: grow=2 (pixels; -2 shrinks), "
+        "fill (holes), largest (part alone), smooth=3 (outlines), feather=1.5 (soft edges); "
+        "2:grow=3 for object 2 alone. What is remembered stays as it is.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
+EffectOn = Annotated[
+    str | None,
+    typer.Option(
+        "--effect-on",
+        metavar="objects|background|ID",
+        help="What the effect of --write effect=... is for.",
+        rich_help_panel="Output",
+        show_default="objects",
+        autocompletion=offer("objects", "background"),
+    ),
+]
+Opacity = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Opacity of the tint of objects in overlay, side-by-side, sheet and preview; "
+        "0.5 unless given.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
+Palette = Annotated[
+    str | None,
+    typer.Option(
+        help="Colours of that tint: davis or colour-blind.",
+        rich_help_panel="Output",
+        show_default="davis",
+        autocompletion=offer("davis", "colour-blind"),
+    ),
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        help="Codec of films without alpha: h264, hevc or av1.",
+        rich_help_panel="Output",
+        show_default="h264",
+        autocompletion=offer("h264", "hevc", "av1"),
+    ),
+]
+Crf = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Their quality, from 0, the best, to 51, with av1 63.",
+        rich_help_panel="Output",
+        show_default="18; hevc 22, av1 30",
+    ),
+]
+
+
+def quiet_encoders() -> None:
+    """Let the encoder of AV1 print errors only; it is not FFmpeg that prints for it."""
+    os.environ.setdefault("SVT_LOG", "1")
+
+
+def outputs_of(write: Sequence[str] | None, flags: Mapping[str, bool | None]) -> tuple[str, ...]:
+    """Return the names of the outputs that are wanted.
+
+    They are the listed ones, else the default ones, and more or less by the flags that are given.
+    Raises UsageError.
+    """
+    from vostool.segment.writers import DEFAULT, check_outputs, read_names
+
+    names = [name for text in write for name in read_names(text)] if write else list(DEFAULT)
+    names += [name for name, is_wanted in flags.items() if is_wanted]
+    left = tuple(dict.fromkeys(name for name in names if flags.get(name) is not False))
+    if not left:
+        given = " ".join(f"--no-{name}" for name, is_wanted in flags.items() if is_wanted is False)
+        raise UsageError(f"{given}: nothing is left to write")
+    check_outputs(left)
+    return left
