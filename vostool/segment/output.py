@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from vostool.errors import Caution, OutputError
-from vostool.files import write_text
+from vostool.files import remove, write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.states import States
@@ -109,16 +109,13 @@ class Output:
             self._opened.enter_context(writer)
 
     def _clear(self) -> None:
-        """Remove an older run."""
-        try:
-            for name, writer in self.every.items():
-                for path in writer.replaced():
-                    path.unlink(missing_ok=True)
-                if name not in self.wanted and writer.path.is_dir():
-                    with suppress(OSError):  # something else is in it
-                        writer.path.rmdir()
-        except OSError as error:
-            raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+        """Remove an older run; raises OutputError."""
+        for name, writer in self.every.items():
+            for path in writer.replaced():
+                remove(path)
+            if name not in self.wanted and writer.path.is_dir():
+                with suppress(OSError):  # something else is in it
+                    writer.path.rmdir()
 
     def write_report(self, report: RunReport) -> None:
         """Write run.json, all or nothing."""
