@@ -27,7 +27,7 @@ from vostool.files import atomic_write
 from vostool.inference.oom import Limits, fit
 from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
-from vostool.media.video import read_undamaged
+from vostool.media.video import read_frames, read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
 from vostool.preprocess import Size, image_tensor, resize
 from vostool.propagation.frame_loop import Group, Track, replay
@@ -78,15 +78,19 @@ class SavedTrack:
         """The frames whose pictures are needed, counted from the track's first one."""
         return tuple(frame.index for frame in self.header.frames)
 
-    def pictures_of(self, video: Path, start: int) -> dict[int, Rgb]:
+    def pictures_of(
+        self, video: Path, start: int, pass_over_damage: bool = False
+    ) -> dict[int, Rgb]:
         """Return the needed pictures of a video, whose frame `start` is the track's first.
 
-        Raises InputError if it cannot be read or has too few frames.
+        Raises InputError if it cannot be read or has too few frames; also if some are missing
+        before them, unless damage is passed over, as it was when the track was made.
         """
         if not self.numbers:
             return {}
         wanted, last = set(self.numbers), self.numbers[-1] + start
-        frames = read_undamaged(video, start, last + 1)
+        read = read_frames if pass_over_damage else read_undamaged
+        frames = read(video, start, last + 1)
         found = {f.index - start: f.rgb for f in frames if f.index - start in wanted}
         if missing := wanted - set(found):
             raise InputError(f"{video}: ends before frame {min(missing) + start} of {self.path}")

@@ -11,8 +11,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.saved_track import (
     Header,
+    SavedTrack,
     Snapshot,
     differences,
     read_header,
@@ -77,6 +78,7 @@ class State:
     path: Path
     header: Header
     provenance: Provenance
+    track: SavedTrack | None = None  # once the whole file is read
 
     @property
     def lowered(self) -> list[LimitChange]:
@@ -96,10 +98,15 @@ class States:
     warnings: list[Caution] = field(default_factory=list)  # once: that no more are written
     _written: float = field(default_factory=time.monotonic)  # when a state was written last
 
-    def __post_init__(self) -> None:
-        """Take the fingerprint of the video; raises InputError if it cannot be read."""
-        self.place = self.folder / FOLDER
-        self._fingerprint = fingerprint(self.video)
+    @property
+    def place(self) -> Path:
+        """The folder of the states."""
+        return self.folder / FOLDER
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """The fingerprint of the video, taken when a state is first compared or written."""
+        return fingerprint(self.video)
 
     def found(self) -> Iterator[State]:
         """Yield the states that can be read, the latest first."""
@@ -110,18 +117,20 @@ class States:
                 yield State(self._path(number), header, provenance)
 
     def latest(self, predictor: Predictor, most: int) -> State | None:
-        """Return the latest valid state of at most so many frames; None: begin with the first.
+        """Return the latest valid state of at most so many frames, with its track.
 
-        A state that is damaged is passed over.
-        Raises OutputError if all states are of another video, of other options or versions.
+        None: begin with the first frame. A state that is damaged is passed over.
+        Raises OutputError if all states are of another video, of other options or versions, and
+        InputError if the video cannot be read.
         """
         problems = []
         for state in self.found():
             differs = self._difference(state, predictor)
             problems.append(differs)
             usable = differs is None and state.provenance.frames <= most
-            if usable and self._same_masks(state) and is_whole(state.path):
-                return state
+            if usable and self._same_masks(state):
+                with suppress(InputError):  # it is damaged
+                    return replace(state, track=read_track(state.path))
         if problems and all(problems):
             raise OutputError(f"{self.folder}: cannot be resumed: {problems[0]}; {OVERWRITE}")
         return None
@@ -226,14 +235,6 @@ class States:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that affect the masks, besides PyTorch's."""
     return {"vostool": vostool.__version__, "av": version("av")}
-
-
-def is_whole(path: Path) -> bool:
-    """Return whether a track can be read to its end."""
-    with suppress(InputError):
-        read_track(path)
-        return True
-    return False
 
 
 def fingerprint(video: Path) -> str:

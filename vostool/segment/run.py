@@ -14,7 +14,7 @@ from vostool.errors import InputError, OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import read_track
+from vostool.inference.saved_track import SavedTrack
 from vostool.inference.states import State, States
 from vostool.inference.video import follow
 from vostool.media.frame import Frame
@@ -160,8 +160,9 @@ def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, Label
     The network goes on from the state after them.
     """
     job, output = record.job, record.output
-    if record.state is not None:  # before the first frame, and so before anything is replaced
-        restore(record, record.state)
+    # before the first frame, and so before anything is replaced
+    if record.state is not None and record.state.track is not None:
+        restore(record, record.state.track)
     frames = read_frames(job.video, job.start, job.end, record.damage)
     for frame in islice(frames, kept):
         yield frame, output.labels(frame.index)
@@ -170,13 +171,11 @@ def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, Label
         yield frame, labels
 
 
-def restore(record: RunRecord, state: State) -> None:
-    """Let the tracker go on from a state; raises OutputError if the video shows other frames."""
-    job, saved = record.job, read_track(state.path)
-    wanted = {job.start + number for number in saved.numbers}
-    frames = read_frames(job.video, job.start, job.start + state.provenance.frames)
-    pictures = {each.index - job.start: each.rgb for each in frames if each.index in wanted}
-    masks = {frame - job.start: record.given.get(frame) for frame in wanted}
+def restore(record: RunRecord, saved: SavedTrack) -> None:
+    """Let the tracker go on from a track; raises OutputError if the video shows other frames."""
+    job = record.job
+    pictures = saved.pictures_of(job.video, job.start, pass_over_damage=True)
+    masks = {number: record.given.get(job.start + number) for number in saved.numbers}
     given = {number: mask for number, mask in masks.items() if mask is not None}
     try:
         record.tracker.resume(saved, pictures, given)
