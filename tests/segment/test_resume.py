@@ -540,6 +540,31 @@ class TestARepair:
         assert resumed(job, predictor).seconds.frames == FRAMES - 4
         assert_alike(job.output, whole)
 
+    @pytest.mark.parametrize(
+        ("before", "after", "first"),
+        [
+            ((), ("1:5-6",), 5),
+            (("1:5-6",), (), 5),
+            (("1:4-6",), ("1:4-4", "1:5-7"), 7),
+            (("1:3-",), ("1:3-5",), 6),
+        ],
+    )
+    def test_of_an_absent_stretch_begins_where_it_changed(
+        self,
+        job: Job,
+        predictor: Predictor,
+        tmp_path: Path,
+        before: tuple[str, ...],
+        after: tuple[str, ...],
+        first: int,
+    ) -> None:
+        job = replace(job, masks=job.masks[:1])
+        segment(replace(job, absent=before), predictor)
+        changed = replace(job, absent=after)
+        assert resumed(changed, predictor).seconds.frames == FRAMES - first // 2 * 2
+        segment(replace(changed, output=tmp_path / "changed"), predictor)
+        assert_alike(job.output, tmp_path / "changed")
+
     def test_that_was_interrupted_leaves_nothing_of_the_run_before(
         self, job: Job, predictor: Predictor, two: Footage, whole: Path
     ) -> None:

@@ -10,6 +10,7 @@ import typer
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import (
     BOXES,
+    Absent,
     AsJson,
     Overwrite,
     Progress,
@@ -44,6 +45,7 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    absent: Absent = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -72,7 +74,7 @@ def segment(
         Path | None,
         typer.Option(
             help="Segment the videos of a CSV table instead: columns video and mask, and "
-            "optionally output, start, end.",
+            "optionally output, start, end, absent.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -137,7 +139,7 @@ def segment(
 
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
-    check_segment_input(video, mask, demo, batch, start, end)
+    check_segment_input(video, mask, absent, demo, batch, start, end)
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
@@ -163,6 +165,7 @@ def segment(
         threshold=threshold,
         resume=resume,
         states=states,
+        absent=tuple(absent or ()),
     )
     if batch is not None:
         with way_on(GO_ON):
@@ -273,6 +276,7 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
 def check_segment_input(
     video: Path | None,
     mask: list[str] | None,
+    absent: list[str] | None,
     demo: bool,
     batch: Path | None,
     start: int,
@@ -280,10 +284,12 @@ def check_segment_input(
 ) -> None:
     """Raise UsageError for arguments that exclude each other."""
     if batch is not None:
-        if video or mask or demo:
-            raise UsageError("--batch names its videos and masks: give none, and no --demo")
+        if video or mask or absent or demo:
+            raise UsageError(
+                "--batch names its videos, masks and absent stretches: give none, and no --demo"
+            )
         return
-    if demo and (video or mask or start or end):
+    if demo and (video or mask or absent or start or end):
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
         raise UsageError("expected a VIDEO, or --demo, or --batch")

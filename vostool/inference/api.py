@@ -2,14 +2,16 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from vostool.device import oom_as_device_error
 from vostool.errors import UsageError
 from vostool.inference import video
+from vostool.inference.absence import Absence, Stretch
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
 from vostool.inference.tracker import Tracker, choose_predictor
@@ -28,6 +30,7 @@ def follow(
     *,
     start: int = 0,
     end: int | None = None,
+    absent: Mapping[int, Sequence[Stretch]] = MappingProxyType({}),
     predictor: Predictor | None = None,
     **options: Any,
 ) -> Followed:
@@ -37,7 +40,9 @@ def follow(
     array (H, W) of ids, the path of a mask file, or by id such masks of single objects; where one
     is given, its objects are returned exactly as given. A frame has its number as `index`, its
     picture as `rgb`, (H, W, 3) uint8, and its `time` in seconds; its objects are (H, W) uint8, 0
-    for the background. `predictor` and `options` as for `Tracker`.
+    for the background. `absent` are stretches by object, each its first and its last frame (None:
+    to the end), on which the object is not there: it gets no pixel, and nothing is remembered of
+    it. `predictor` and `options` as for `Tracker`.
 
     Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
     iteration InputError where the video breaks off, DeviceError if even the lowest limits run
@@ -50,7 +55,7 @@ def follow(
     if not masks:
         raise UsageError("masks: expected one or more, by frame, found none")
     path = Path(source)
-    given = GivenMasks(masks, probe(path))
+    given = GivenMasks(masks, probe(path), absence=Absence.of(absent))
     warnings: list[str] = []
     frames = read_frames(path, start, end, warnings)
     chosen = choose_predictor(predictor, options)

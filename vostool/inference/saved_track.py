@@ -47,6 +47,7 @@ class SavedFrame(BaseModel):
     index: int
     ids: tuple[int, ...]
     annotated: tuple[int, ...]
+    absent: tuple[int, ...] = ()
     shape: tuple[int, ...]  # of the masks
     checksum: int  # of the image as the network took it
     # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
@@ -137,7 +138,9 @@ class SavedTrack:
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
-        frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
+        frame = MaskedFrame(
+            saved.index, image, saved.ids, masks, saved.annotated, absent=saved.absent
+        )
         return fit(frame, size, predictor.device)
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
@@ -178,6 +181,7 @@ class Snapshot:
             index=frame.index,
             ids=frame.ids,
             annotated=frame.annotated,
+            absent=frame.absent,
             shape=tuple(frame.masks.shape),
             sizes=self.sizes.get(frame.index, ((height, width),)),
             checksum=checksum(frame.image),

@@ -2,9 +2,10 @@
 
 A state is a track in a file (see `vostool.inference.saved_track`) with its `Provenance`: what the
 masks up to there were made from. It is valid as long as that is the same, so that a run goes on
-after an interruption, and after a mask was added, taken away or changed, from the frame on that
-this concerns. One is written every few seconds, and the last one stays; so does one every
-`SPACING` frames, of which every other is removed when all together take more than `BOUND` bytes.
+after an interruption, and after a mask or an absent stretch was added, taken away or changed,
+from the frame on that this concerns. One is written every few seconds, and the last one stays; so
+does one every `SPACING` frames, of which every other is removed when all together take more than
+`BOUND` bytes.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+
+from pydantic import Field
 
 import vostool
 from vostool.errors import Caution, InputError, OutputError, UsageError
@@ -67,6 +70,7 @@ class Provenance(Document):
     video: str  # its fingerprint
     start: int
     given: dict[int, str]  # fingerprints of the masks of these frames, by frame
+    absent: dict[int, list[tuple[int, int]]] = Field(default_factory=dict)  # see `Absence.until`
     lowered: list[Lowering]  # how the limits were lowered by then
     versions: dict[str, str]  # of the packages that affect the masks
 
@@ -128,7 +132,7 @@ class States:
             differs = self._difference(state, predictor)
             problems.append(differs)
             usable = differs is None and state.provenance.frames <= most
-            if usable and self._same_masks(state):
+            if usable and self._same_prompts(state):
                 with suppress(InputError):  # it is damaged
                     return replace(state, track=read_track(state.path))
         if problems and all(problems):
@@ -150,8 +154,10 @@ class States:
         )
         return next((f"it has {change}" for change in changes), None)
 
-    def _same_masks(self, state: State) -> bool:
-        return self._given_until(state.provenance.frames) == state.provenance.given
+    def _same_prompts(self, state: State) -> bool:
+        before, frames = state.provenance, state.provenance.frames
+        absent = self.given.absence.until(self.start + frames)
+        return (self._given_until(frames), absent) == (before.given, before.absent)
 
     def _given_until(self, frames: int) -> dict[int, str]:
         """Return the fingerprints of the masks that are given for the first frames."""
@@ -170,6 +176,7 @@ class States:
             video=self._fingerprint,
             start=self.start,
             given=self._given_until(frames),
+            absent=self.given.absence.until(self.start + frames),
             lowered=[
                 Lowering(frame=change.frame, words=change.words, **asdict(change.limits))
                 for change in tracker.lowered

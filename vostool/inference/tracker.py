@@ -7,7 +7,7 @@ Shapes: a frame is H x W pixels, the network's input is h x w.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
-from vostool.errors import UsageError
+from vostool.errors import MaskError, UsageError
 from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, offload
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
-from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
+from vostool.inference.prompts import Mask, annotation_of, ids_in, put_over, read_given
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
@@ -57,15 +57,17 @@ class Tracker:
         self._sizes: dict[int, tuple[Size, ...]] = {}  # of the track's images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
 
-    def step(self, rgb: Rgb, mask: Mask | None = None) -> LabelMap:
+    def step(self, rgb: Rgb, mask: Mask | None = None, absent: Collection[int] = ()) -> LabelMap:
         """Return the objects of the next frame, (H, W) uint8: 0 background, else an object's id.
 
         `rgb` is (H, W, 3) uint8. `mask`, an array (H, W) of ids or the path of a mask file, says
         where objects are on this frame: new ones enter, known ones are corrected, and all of them
-        are returned exactly as given. Before the first mask all is background.
+        are returned exactly as given. Before the first mask all is background. Objects that are
+        `absent` are not on this frame: they get no pixel, and nothing is remembered of them.
         Raises UsageError for another frame than that, MaskError for a mask that does not fit it
-        or shows no object, and DeviceError if even the lowest limits run out of memory; the track
-        is then unchanged. UsageError also with a disturbance, which must know what follows.
+        or shows no object or an absent one, and DeviceError if even the lowest limits run out of
+        memory; the track is then unchanged. UsageError also with a disturbance, which must know
+        what follows.
         """
         if self.predictor.disturbance is not None:
             raise UsageError("disturb: expected a whole video, as for vostool.follow")
@@ -73,9 +75,13 @@ class Tracker:
         size = check_frame(rgb, number, self._size)
         if mask is not None:
             given = read_given(mask, *size, name=f"mask of frame {number}", known=self.ids)
+            if both := set(ids_in(given)) & set(absent):
+                raise MaskError(
+                    f"mask of frame {number}: shows object {min(both)}, said to be absent"
+                )
         rgb = np.require(rgb, requirements=["C", "W"])  # as PyTorch needs it
         with oom_as_device_error(self.predictor.device):
-            prediction = self.advance(rgb, given, number=number)
+            prediction = self.advance(rgb, given, number=number, absent=absent)
             self._size = size
             return labels_of(prediction, size, given)
 
@@ -175,6 +181,7 @@ class Tracker:
         image: Tensor | None = None,
         number: int = 0,
         window_at: Callable[[Size], Sequence[KnownFrame]] | None = None,
+        absent: Collection[int] = (),
     ) -> Prediction[Any]:
         """Return the network's prediction for the next frame, at its input size.
 
@@ -185,7 +192,7 @@ class Tracker:
         """
         while True:
             try:
-                return self._advance(rgb, given, image, window_at)
+                return self._advance(rgb, given, image, window_at, absent)
             except (RuntimeError, MemoryError) as error:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
@@ -199,13 +206,14 @@ class Tracker:
         given: LabelMap | None,
         image: Tensor | None,
         window_at: Callable[[Size], Sequence[KnownFrame]] | None,
+        absent: Collection[int],
     ) -> Prediction[Any]:
         device, size = self.predictor.device, self.predictor.working_size(*rgb.shape[:2])
         image = image_at(rgb, image, size, device)
         annotation = None if given is None else annotation_of(given, size, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(size) if disturbed and window_at is not None else ()
-        track, prediction = self._track_at(size).advance(image, annotation, window)
+        track, prediction = self._track_at(size).advance(image, annotation, window, absent)
         self._track = offload(track)
         self._keep_given(given)
         self._sizes = {frame.index: self._sizes_of(frame) for frame in self._track.frames}

@@ -61,7 +61,12 @@ def predict(
             window_at = partial(known_frames, window, known, predictor.device)
             watch.start()
             prediction = tracker.advance(
-                frame.rgb, given.get(frame.index), image, frame.index, window_at
+                frame.rgb,
+                given.get(frame.index),
+                image,
+                frame.index,
+                window_at,
+                given.absent_at(frame.index),
             )
             synchronize(device)
             watch.stop()
@@ -82,4 +87,4 @@ def follow(
     with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
             labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
-            yield frame, given.visible(frame.index, labels)
+            yield frame, labels

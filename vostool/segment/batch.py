@@ -13,18 +13,19 @@ from pathlib import Path
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
+from vostool.inference.absence import parse_absent
 from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
 from vostool.media.mask_options import MOST_DIGITS, MaskOption
 from vostool.progress import ProgressCallback, no_progress
-from vostool.segment.job import Job, options_of
+from vostool.segment.job import OLDER, Job, options_of
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
 from vostool.segment.writers import WRITERS
 
-COLUMNS = ("video", "mask", "output", "start", "end")
+COLUMNS = ("video", "mask", "output", "start", "end", "absent")
 NEEDED = COLUMNS[:2]
-BETWEEN_MASKS = ";"
+BETWEEN = ";"  # several masks, or absent stretches, in one cell
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Outcome:
 
 
 def read_batch(path: Path, template: Job) -> list[Job]:
-    """Return the jobs of a CSV file with the columns video and mask, and output, start, end.
+    """Return the jobs of a CSV file with the columns video and mask, and others of `COLUMNS`.
 
-    The paths of videos and masks count from the file's own folder; several masks stand with ";"
-    between them. Outputs lie in the template's, which is that of all of them, and by default are
-    named as their videos. Empty cells take the values of `template`.
+    The paths of videos and masks count from the file's own folder; several masks, or absent
+    stretches, stand with ";" between them. Outputs lie in the template's, which is that of all of
+    them, and by default are named as their videos. Empty cells take the values of `template`.
     Raises InputError for a file that is no such table, UsageError for jobs with the same output.
     """
     jobs: list[Job] = []
@@ -105,13 +106,18 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
         if name not in values:
             raise InputError(f"{where}: expected a {name}, found none")
     video = folder / values["video"]
-    specs = [spec for spec in values["mask"].split(BETWEEN_MASKS) if spec.strip()]
+    specs = [spec for spec in values["mask"].split(BETWEEN) if spec.strip()]
     if not specs:
         raise InputError(f"{where}: expected a mask, found {values['mask']}")
     start, end = (read_number(where, name, values.get(name)) for name in ("start", "end"))
+    try:
+        parse_absent(absent := tuple(filter(None, values.get("absent", "").split(BETWEEN))))
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
     job = replace(
         template,
         video=video,
+        absent=absent,
         masks=tuple(in_folder(spec, folder) for spec in specs),
         output=place_within(where, template.output, values.get("output") or name_of(video)),
         start=template.start if start is None else start,
@@ -213,7 +219,7 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     if report is None:
         return None
     same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
-    found = {"threshold": None, **report.options, **same}  # 0.1.0 has no threshold
+    found = {**OLDER, **report.options, **same}
     expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:
         return None

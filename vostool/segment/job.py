@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vostool.errors import UsageError
+from vostool.inference.absence import parse_absent
 from vostool.inference.predictor import Predictor
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
@@ -31,9 +32,11 @@ class Job:
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
     resume: bool = False  # go on with the run that the output folder holds
     states: bool = True  # write states to resume from
+    absent: tuple[str, ...] = ()  # as given to --absent
 
     def __post_init__(self) -> None:
-        """Raise UsageError if there is nothing to write, or an output that is unknown."""
+        """Raise UsageError for nothing to write, an output that is unknown, or no stretch."""
+        parse_absent(self.absent)
         unknown = [name for name in self.outputs if name not in WRITERS]
         if unknown or not self.outputs:
             found = ", ".join(unknown) or "none"
@@ -77,7 +80,12 @@ def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     wanted = options.pop("outputs")
     options.pop("resume")  # how it was made is not what was made
     written = {flag: name in wanted for name, flag in OUTPUT_FLAGS.items()}
-    return {**options, "masks": list(job.masks), **written, **predictor.options}
+    given = {"masks": list(job.masks), "absent": list(job.absent)}
+    return {**options, **given, **written, **predictor.options}
+
+
+# the values that options have in reports of versions that did not know them
+OLDER: dict[str, Any] = {"threshold": None, "absent": []}
 
 
 def length_of(job: Job) -> int:

@@ -69,7 +69,7 @@ class RunRecord:
             network=self.predictor.identity,
             options=options_of(self.job, self.predictor),
             input=Video.of(self.output.source.info),
-            objects=sorted({id_ for ids in self.given.ids.values() for id_ in ids}),
+            objects=sorted(self.given.objects),
             frames=self.output.frames,
             frame_names=None if names is None else list(names[self.job.start : self.job.end]),
             seconds=Seconds(

@@ -12,16 +12,18 @@ from itertools import islice
 from vostool.device import oom_as_device_error
 from vostool.errors import InputError, OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
+from vostool.inference.absence import parse_absent
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.saved_track import SavedTrack
 from vostool.inference.states import State, States
 from vostool.inference.video import follow
-from vostool.media.frame import Frame
+from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import (
+    OLDER,
     OUTPUT_FLAGS,
     Job,
     expected_frames,
@@ -49,7 +51,7 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     report = read_report(job.output) if job.resume else None
     job = keeping_outputs(job, report)
     info = probe(job.video)
-    given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
+    given = given_masks(job, info)
     states = States(job.output, job.video, job.start, given)
     output = Output(job.output, job.outputs, source_of(job, info), states)
     inputs = {job.video, *given.files}
@@ -61,6 +63,12 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
             if report is not None and is_finished(report, state, job, output):
                 return report
         return follow_into(RunRecord(job, predictor, given, output, state), progress)
+
+
+def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
+    """Return what the job says of its objects; raises UsageError or MaskError."""
+    absence = parse_absent(job.absent)
+    return GivenMasks(mask_paths(job), info, threshold=job.threshold, absence=absence)
 
 
 def keeping_outputs(job: Job, report: RunReport | None) -> Job:
@@ -92,12 +100,12 @@ def refuse_unresumable(
 def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
-    free = {"video", "masks", "output", "end", "overwrite", "states", *OUTPUT_FLAGS.values()}
-    before = {**report.options, **report.network.model_dump(mode="json", exclude={"file"})}
+    free = {"video", "masks", "absent", "output", "end", "overwrite", "states"}
+    free.update(OUTPUT_FLAGS.values())
+    before = {**OLDER, **report.options, **report.network.model_dump(mode="json", exclude={"file"})}
     network = predictor.identity.model_dump(mode="json", exclude={"file"})
     now = {**options_of(job, predictor), **network}
     for name, value in now.items():
-        # 0.1.0 has no threshold, which is None
         if name not in free and before.get(name) != value:
             raise OutputError(
                 f"{job.output}: cannot be resumed: it has {name} {before.get(name)}, now {value}; "
