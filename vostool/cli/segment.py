@@ -46,6 +46,15 @@ def segment(
         ),
     ] = None,
     absent: Absent = None,
+    backward: Annotated[
+        bool,
+        typer.Option(
+            "--backward",
+            help="Follow the objects of a mask to the frames before it as well; between two masks "
+            "of an object both count, the nearer one more.",
+            rich_help_panel="Input",
+        ),
+    ] = False,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -166,6 +175,7 @@ def segment(
         resume=resume,
         states=states,
         absent=tuple(absent or ()),
+        backward=backward,
     )
     if batch is not None:
         with way_on(GO_ON):

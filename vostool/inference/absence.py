@@ -47,6 +47,17 @@ class Absence:
                 return first, last
         return None
 
+    def mirrored(self, turn: int) -> Self:
+        """Return the stretches of a video that is mirrored in time at a frame, up to that frame."""
+        return type(self)(
+            {
+                id_: tuple(
+                    (2 * turn - last, 2 * turn - first) for first, last in reversed(stretches)
+                )
+                for id_, stretches in self.until(turn + 1).items()
+            }
+        )
+
     def until(self, end: int) -> dict[int, list[tuple[int, int]]]:
         """Return the stretches as far as they concern the frames before `end`."""
         cut = {

@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from vostool.device import oom_as_device_error
 from vostool.errors import UsageError
 from vostool.inference import video
 from vostool.inference.absence import Absence, Stretch
+from vostool.inference.backward import WayBack
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
 from vostool.inference.tracker import Tracker, choose_predictor
@@ -31,6 +33,7 @@ def follow(
     start: int = 0,
     end: int | None = None,
     absent: Mapping[int, Sequence[Stretch]] = MappingProxyType({}),
+    backward: bool = False,
     predictor: Predictor | None = None,
     **options: Any,
 ) -> Followed:
@@ -42,7 +45,9 @@ def follow(
     picture as `rgb`, (H, W, 3) uint8, and its `time` in seconds; its objects are (H, W) uint8, 0
     for the background. `absent` are stretches by object, each its first and its last frame (None:
     to the end), on which the object is not there: it gets no pixel, and nothing is remembered of
-    it. `predictor` and `options` as for `Tracker`.
+    it. With `backward`, the objects of a mask are followed to the frames before it as well, before
+    the first frame is yielded; their masks lie in a temporary folder. `predictor` and `options` as
+    for `Tracker`.
 
     Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
     iteration InputError where the video breaks off, DeviceError if even the lowest limits run
@@ -61,15 +66,37 @@ def follow(
     chosen = choose_predictor(predictor, options)
     if chosen.disturbance is not None:
         chosen.disturbance.check_without_truth()
-    return _follow(given, frames, warnings, chosen)
+    if not backward:
+        return _follow(given, frames, warnings, Tracker(predictor=chosen))
+    return _follow_both_ways(path, start, given, frames, warnings, chosen)
+
+
+def _follow_both_ways(
+    source: Path,
+    start: int,
+    given: GivenMasks,
+    frames: Iterable[Frame],
+    warnings: list[str],
+    predictor: Predictor,
+) -> Followed:
+    with TemporaryDirectory(prefix="vostool-") as folder:
+        way_back = WayBack(source, start, given, Path(folder) / "backward")
+        tracker = Tracker(predictor=predictor)
+        for _, back in way_back.follow(predictor, video.Stopwatch()):
+            tracker.start_within(back.lowered)
+        yield from _follow(given, frames, warnings, tracker, way_back.merge)
 
 
 def _follow(
-    given: GivenMasks, frames: Iterable[Frame], warnings: list[str], predictor: Predictor
+    given: GivenMasks,
+    frames: Iterable[Frame],
+    warnings: list[str],
+    tracker: Tracker,
+    merge: video.Merge | None = None,
 ) -> Followed:
-    count = 0
-    found = video.follow(frames, given, Tracker(predictor=predictor), video.Stopwatch())
-    with oom_as_device_error(predictor.device), closing(found):
+    count, device = 0, tracker.predictor.device
+    found = video.follow(frames, given, tracker, video.Stopwatch(), merge=merge)
+    with oom_as_device_error(device), closing(found):
         for frame, labels in found:
             count = frame.index + 1
             yield frame, labels

@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ OneMask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 # or by id such masks of single objects, the later ones in front
 Mask: TypeAlias = OneMask | Mapping[int, OneMask]
 
+
+Item = TypeVar("Item")
 
 MAX_WARNINGS = 5  # about masks that are listed one by one
 
@@ -96,9 +99,37 @@ class GivenMasks:
             )
 
     @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames whose masks hold an object."""
+        return tuple(self._frames)
+
+    @property
     def first(self) -> int:
         """The first frame whose mask holds an object."""
         return min(self._frames)
+
+    @property
+    def last(self) -> int:
+        """The last frame whose mask holds an object."""
+        return max(self._frames)
+
+    def shows(self, id_: int) -> list[int]:
+        """Return the frames whose masks show an object."""
+        return [frame for frame, ids in self.ids.items() if id_ in ids]
+
+    def mirrored(self, turn: int) -> Self:
+        """Return the masks of a video that is mirrored in time at a frame, and begins with it.
+
+        Those of later frames are left out.
+        """
+        mirror = partial(mirrored, turn=turn)
+        other = copy(self)
+        other._masks, other._only = mirror(self._masks), mirror(self._only)
+        other.ids, other.digests = mirror(self.ids), mirror(self.digests)
+        other._absent = mirror(self._absent)
+        other._frames = [frame for frame, ids in other.ids.items() if ids]
+        other.absence = self.absence.mirrored(turn)
+        return other
 
     def _never_shown(self) -> list[str]:
         """Return a warning for each object that has masks, all of which are empty."""
@@ -167,6 +198,12 @@ class GivenMasks:
         mask = self._masks[frame]
         path = not isinstance(mask, (np.ndarray, Mapping))
         return str(mask) if path else f"mask of frame {frame}"
+
+
+def mirrored(by_frame: Mapping[int, Item], turn: int) -> dict[int, Item]:
+    """Return what is given by frame, in order, for a video that is mirrored in time at a frame."""
+    until = sorted((frame for frame in by_frame if frame <= turn), reverse=True)
+    return {2 * turn - frame: by_frame[frame] for frame in until}
 
 
 def read_given(

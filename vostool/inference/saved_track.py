@@ -80,22 +80,23 @@ class SavedTrack:
         return tuple(frame.index for frame in self.header.frames)
 
     def pictures_of(
-        self, video: Path, start: int, pass_over_damage: bool = False
+        self, video: Path, start: int, pass_over_damage: bool = False, backward: bool = False
     ) -> dict[int, Rgb]:
         """Return the needed pictures of a video, whose frame `start` is the track's first.
 
-        Raises InputError if it cannot be read or has too few frames; also if some are missing
-        before them, unless damage is passed over, as it was when the track was made.
+        Backward, the track's later frames are the video's earlier ones. Raises InputError if it
+        cannot be read or has too few frames; also if some are missing before them, unless damage
+        is passed over, as it was when the track was made.
         """
         if not self.numbers:
             return {}
-        wanted, last = set(self.numbers), self.numbers[-1] + start
+        wanted = {start - n if backward else start + n: n for n in self.numbers}
         read = read_frames if pass_over_damage else read_undamaged
-        frames = read(video, start, last + 1)
-        found = {f.index - start: f.rgb for f in frames if f.index - start in wanted}
-        if missing := wanted - set(found):
-            raise InputError(f"{video}: ends before frame {min(missing) + start} of {self.path}")
-        return found
+        frames = read(video, min(wanted), max(wanted) + 1)
+        found = {frame.index: frame.rgb for frame in frames if frame.index in wanted}
+        if missing := set(wanted) - set(found):
+            raise InputError(f"{video}: ends before frame {min(missing)} of {self.path}")
+        return {wanted[frame]: rgb for frame, rgb in found.items()}
 
     def changes(self, predictor: Predictor) -> list[str]:
         """Return in what a predictor's settings differ from those that the track was made with."""

@@ -9,6 +9,7 @@ does one every `SPACING` frames, of which every other is removed when all togeth
 """
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -98,6 +99,8 @@ class States:
     video: Path
     start: int
     given: GivenMasks
+    backward: bool = False  # the run's frames are those before `start`, the last one first
+    ahead: bool = False  # the masks of later frames count too
     spacing: int = field(default_factory=lambda: SPACING)
     warnings: list[Caution] = field(default_factory=list)  # once: that no more are written
     _written: float = field(default_factory=time.monotonic)  # when a state was written last
@@ -156,13 +159,36 @@ class States:
 
     def _same_prompts(self, state: State) -> bool:
         before, frames = state.provenance, state.provenance.frames
-        absent = self.given.absence.until(self.start + frames)
-        return (self._given_until(frames), absent) == (before.given, before.absent)
+        now = (self._given_until(frames), self._absent_until(frames))
+        return now == (before.given, before.absent)
 
     def _given_until(self, frames: int) -> dict[int, str]:
         """Return the fingerprints of the masks that are given for the first frames."""
-        end = self.start + frames
+        end = self._end(frames)
         return {n: digest for n, digest in self.given.digests.items() if n < end}
+
+    def _absent_until(self, frames: int) -> dict[int, list[tuple[int, int]]]:
+        """Return the stretches on which objects are absent, as far as the first frames go."""
+        return self.given.absence.until(self._end(frames))
+
+    def _end(self, frames: int) -> int:
+        """Return before which frame lies all that the first frames depend on."""
+        return sys.maxsize if self.ahead else self.start + frames
+
+    def restore(self, tracker: Tracker, state: State) -> None:
+        """Let a tracker go on from a state that is read; raises OutputError for other frames."""
+        if state.track is None:
+            raise ValueError("expected a state as `latest` returns it")
+        pictures = state.track.pictures_of(
+            self.video, self.start, pass_over_damage=True, backward=self.backward
+        )
+        masks = {number: self.given.get(self.start + number) for number in state.track.numbers}
+        given = {number: mask for number, mask in masks.items() if mask is not None}
+        try:
+            tracker.resume(state.track, pictures, given)
+        except InputError as error:
+            words = f"cannot be resumed: {error}; {OVERWRITE}"
+            raise OutputError(f"{self.folder}: {words}") from error
 
     def due(self, frames: int) -> bool:
         """Return whether the state after so many frames is to be written."""
@@ -176,7 +202,7 @@ class States:
             video=self._fingerprint,
             start=self.start,
             given=self._given_until(frames),
-            absent=self.given.absence.until(self.start + frames),
+            absent=self._absent_until(frames),
             lowered=[
                 Lowering(frame=change.frame, words=change.words, **asdict(change.limits))
                 for change in tracker.lowered

@@ -152,6 +152,12 @@ class Tracker:
             self.resume(saved, pictures)
         self._size = size
 
+    def start_within(self, lowered: Sequence[LimitChange]) -> None:
+        """Start within limits that were lowered before."""
+        if lowered:
+            self.lowered = list(lowered)
+            self.predictor = self.predictor.within(lowered[-1].limits)
+
     def resume(
         self,
         saved: SavedTrack,

@@ -5,11 +5,11 @@ the network runs.
 """
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from vostool.device import synchronize
 from vostool.inference.disturbance import KnownObjects, known_frames
@@ -19,6 +19,8 @@ from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.propagation.frames import Prediction, windows
+
+Merge: TypeAlias = Callable[[Frame, Prediction[Any]], Prediction[Any]]
 
 
 @dataclass
@@ -79,12 +81,15 @@ def follow(
     tracker: Tracker,
     watch: Stopwatch,
     known: KnownObjects | None = None,
+    merge: Merge | None = None,
 ) -> Generator[tuple[Frame, LabelMap], None, None]:
     """Yield every frame with its label map, at the frame's own size; else as `predict`.
 
-    Objects of a given mask are returned exactly as given.
+    Objects of a given mask are returned exactly as given. `merge` changes what is predicted, but
+    not what is remembered.
     """
     with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
+            prediction = prediction if merge is None else merge(frame, prediction)
             labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
             yield frame, labels

@@ -33,6 +33,7 @@ class Job:
     resume: bool = False  # go on with the run that the output folder holds
     states: bool = True  # write states to resume from
     absent: tuple[str, ...] = ()  # as given to --absent
+    backward: bool = False  # follow the objects of a mask to the frames before it as well
 
     def __post_init__(self) -> None:
         """Raise UsageError for nothing to write, an output that is unknown, or no stretch."""
@@ -85,7 +86,7 @@ def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
 
 
 # the values that options have in reports of versions that did not know them
-OLDER: dict[str, Any] = {"threshold": None, "absent": []}
+OLDER: dict[str, Any] = {"threshold": None, "absent": [], "backward": False}
 
 
 def length_of(job: Job) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from vostool import __version__
 from vostool.errors import Caution
+from vostool.inference.backward import WayBack, folder_of
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
@@ -48,9 +49,14 @@ class RunRecord:
         """Look for what gives warnings before the first frame, and prepare the tracker."""
         self.tracker = Tracker(predictor=self.predictor)
         self.followed = 0  # frames, in this run
-        if self.state is not None and self.state.lowered:
-            self.tracker.lowered = self.state.lowered
-            self.tracker.predictor = self.predictor.within(self.state.lowered[-1].limits)
+        if self.state is not None:
+            self.tracker.start_within(self.state.lowered)
+        job = self.job
+        self.way_back = (
+            WayBack(job.video, job.start, self.given, folder_of(job.output))
+            if job.backward
+            else None
+        )
         self.cautions = tuple(
             input_cautions(self.job, self.output.source.info, self.given, self.predictor)
         )
@@ -110,12 +116,13 @@ def input_cautions(
     yield from (Caution("mask", words) for words in given.warnings)
     # without those whose masks are empty
     unknown = given.first - job.start - sum(frame < given.first for frame in given.ids)
-    if unknown:
+    if unknown and not job.backward:
         yield Caution(
             "frames_before_mask",
             f"frame {given.first} is the first with a mask ({given.name(given.first)}): the "
-            f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
-            "from 0, so that a mask of the first is named 00000.png",
+            f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; --backward "
+            "follows the objects to the beginning (frames count from 0, a mask of the first is "
+            "named 00000.png)",
         )
     if is_capped(info.height, info.width, predictor.size):
         yield Caution(

@@ -10,12 +10,12 @@ from dataclasses import replace
 from itertools import islice
 
 from vostool.device import oom_as_device_error
-from vostool.errors import InputError, OutputError
+from vostool.errors import OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.absence import parse_absent
+from vostool.inference.backward import WayBack, discard, folder_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import SavedTrack
 from vostool.inference.states import State, States
 from vostool.inference.video import follow
 from vostool.media.frame import Frame, VideoInfo
@@ -52,7 +52,7 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     job = keeping_outputs(job, report)
     info = probe(job.video)
     given = given_masks(job, info)
-    states = States(job.output, job.video, job.start, given)
+    states = States(job.output, job.video, job.start, given, ahead=job.backward)
     output = Output(job.output, job.outputs, source_of(job, info), states)
     inputs = {job.video, *given.files}
     with output.claimed(inputs, replace=job.overwrite or job.resume):
@@ -129,17 +129,21 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
     job, output, started = record.job, record.output, time.perf_counter()
     expected = expected_frames(job, output.source.info)
+    before = 0
     kept = record.state.provenance.frames if record.state else 0
     status: Status = "done"
     problem = None
     try:
+        if record.way_back is not None:
+            before = follow_backward(record, record.way_back, expected, progress)
+            expected = None if expected is None else before + expected
         with (
             oom_as_device_error(record.predictor.device),
             output.writing(record.report("running"), kept),
         ):
             for done, (frame, labels) in enumerate(labelled_frames(record, kept), start=1):
                 output.add(frame, labels)
-                progress(done, expected, "")
+                progress(before + done, expected, "")
                 if done > kept:
                     record.keep_state(done)
             record.given.check_reached(frame.index + 1)
@@ -155,11 +159,37 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
         status, problem = "failed", str(error)
         raise
     finally:
+        if status == "done" or record.states is None:
+            discard(folder_of(job.output))
         record.watch.total = time.perf_counter() - started
         final = record.report(status, problem)
         if output.frames:
             output.write_report(final)
     return final
+
+
+def follow_backward(
+    record: RunRecord, way_back: WayBack, expected: int | None, progress: ProgressCallback
+) -> int:
+    """Follow the objects of a job backward; return how many frames that takes.
+
+    KeyboardInterrupt gets a note of what is kept.
+    """
+    keep = record.states is not None
+    total = None if expected is None else way_back.frames + expected
+    kept = None
+    try:
+        for done, tracker in way_back.follow(record.predictor, record.watch, keep):
+            kept = done if kept is None else kept
+            if record.state is None:
+                record.tracker.start_within(tracker.lowered)
+            progress(done, total, "backward")
+    except KeyboardInterrupt as stop:
+        if keep:
+            stop.add_note(f"the frames followed backward so far are kept in {record.job.output}")
+        raise
+    record.followed += way_back.frames - (kept or 0)
+    return way_back.frames
 
 
 def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, LabelMap]]:
@@ -168,24 +198,12 @@ def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, Label
     The network goes on from the state after them.
     """
     job, output = record.job, record.output
-    # before the first frame, and so before anything is replaced
-    if record.state is not None and record.state.track is not None:
-        restore(record, record.state.track)
+    if record.state is not None:  # before the first frame, and so before anything is replaced
+        output.states.restore(record.tracker, record.state)
     frames = read_frames(job.video, job.start, job.end, record.damage)
     for frame in islice(frames, kept):
         yield frame, output.labels(frame.index)
-    for frame, labels in follow(frames, record.given, record.tracker, record.watch):
+    merge = None if record.way_back is None else record.way_back.merge
+    for frame, labels in follow(frames, record.given, record.tracker, record.watch, merge=merge):
         record.followed += 1
         yield frame, labels
-
-
-def restore(record: RunRecord, saved: SavedTrack) -> None:
-    """Let the tracker go on from a track; raises OutputError if the video shows other frames."""
-    job = record.job
-    pictures = saved.pictures_of(job.video, job.start, pass_over_damage=True)
-    masks = {number: record.given.get(job.start + number) for number in saved.numbers}
-    given = {number: mask for number, mask in masks.items() if mask is not None}
-    try:
-        record.tracker.resume(saved, pictures, given)
-    except InputError as error:
-        raise OutputError(f"{job.output}: cannot be resumed: {error}; {OVERWRITE}") from error
