@@ -254,6 +254,18 @@ Absent = Annotated[
         show_default=False,
     ),
 ]
+Check = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="K",
+        help="Judge every Kth frame without truth: how well does the network find the given mask "
+        "again from this frame alone? Scores go into run.json and check.csv, and to check.png "
+        "where --check is given; 0: off.",
+        rich_help_panel="Output",
+        show_default=str(defaults.CHECK_EVERY),
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Progress = Annotated[

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool import defaults
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.options import (
     BOXES,
     Absent,
     AsJson,
+    Check,
     Overwrite,
     Progress,
     Quiet,
@@ -130,6 +132,7 @@ def segment(
             rich_help_panel="Output",
         ),
     ] = True,
+    check: Check = None,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -176,15 +179,18 @@ def segment(
         states=states,
         absent=tuple(absent or ()),
         backward=backward,
+        check=defaults.CHECK_EVERY if check is None else check,
     )
     if batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet, progress)
+            reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
     else:
         kept = states and masks
         words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
         with way_on(words, more, without=("--overwrite", "--resume")):
-            reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]
+            reports = [
+                segment_one(video, mask, template, model, as_json, quiet, progress, bool(check))
+            ]
     if fail_on_warning:
         refuse_warnings(reports)
 
@@ -197,8 +203,12 @@ def segment_one(
     as_json: bool,
     quiet: bool,
     form: ProgressForm = ProgressForm.AUTO,
+    plot: bool = False,
 ) -> "RunReport":
-    """Segment a video, or without one the demo clip, print the result and return its report."""
+    """Segment a video, or without one the demo clip, print the result and return its report.
+
+    `plot` draws its checks.
+    """
     from vostool.inference.predictor import load_predictor
     from vostool.segment.demo import render_demo
     from vostool.segment.run import segment as run
@@ -209,6 +219,8 @@ def segment_one(
     job = replace(template, video=video, masks=tuple(mask or ()))
     with show_progress(f"{video.name} on {model.device}", quiet, form=form) as progress:
         report = run(job, model, progress)
+    if plot:
+        plot_checks(job.output, report)
     print_summary(report, quiet)
     print_result(report, as_json, tuple(report.outputs))
     return report
@@ -221,6 +233,7 @@ def segment_batch(
     as_json: bool,
     quiet: bool,
     form: ProgressForm,
+    plot: bool = False,
 ) -> "list[RunReport]":
     """Segment the videos of a table, print the results and return the reports.
 
@@ -239,6 +252,8 @@ def segment_batch(
             if outcome.error is not None:
                 print_message(f"vostool: {outcome.error}")
             elif outcome.report is not None:
+                if plot:
+                    plot_checks(outcome.job.output, outcome.report)
                 print_message(
                     f"{outcome.job.video.name}:{' already done' * outcome.already}", quiet
                 )
@@ -254,6 +269,15 @@ def segment_batch(
         print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
     return reports
+
+
+def plot_checks(folder: Path, report: "RunReport") -> None:
+    """Draw the checks of a run, if it has any, as check.png in its folder."""
+    if report.checks is not None and report.checks.objects:
+        from vostool.analysis.checks import draw_checks
+        from vostool.analysis.figures import save_figure
+
+        save_figure(folder / "check.png", draw_checks(report.checks))
 
 
 def document_of_job(outcome: "Outcome") -> dict[str, Any]:
@@ -276,6 +300,8 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
     """Print the warnings and the speed of a run."""
     for warning in report.warnings:
         print_message(f"warning: {warning.message}", quiet)
+    for line in report.checks.lines() if report.checks else ():
+        print_message(line, quiet)
     print_message(
         f"{report.frames} frames, {report.fps.end_to_end} frames/s "
         f"(network alone {report.fps.network})",

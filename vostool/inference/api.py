@@ -92,10 +92,10 @@ def _follow(
     frames: Iterable[Frame],
     warnings: list[str],
     tracker: Tracker,
-    merge: video.Merge | None = None,
+    finish: video.Finish | None = None,
 ) -> Followed:
     count, device = 0, tracker.predictor.device
-    found = video.follow(frames, given, tracker, video.Stopwatch(), merge=merge)
+    found = video.follow(frames, given, tracker, video.Stopwatch(), finish=finish)
     with oom_as_device_error(device), closing(found):
         for frame, labels in found:
             count = frame.index + 1

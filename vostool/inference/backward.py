@@ -33,6 +33,7 @@ from vostool.media.backward import BackwardReader
 from vostool.media.frame import Frame
 from vostool.preprocess import resize
 from vostool.propagation.correction import admissible, with_background
+from vostool.propagation.frame_loop import Group
 from vostool.propagation.frames import Prediction
 
 SoftMasks: TypeAlias = tuple[tuple[int, ...], Tensor]  # ids, and (1, N, h, w) in [0, 1]
@@ -49,6 +50,8 @@ class WayBack:
     folder: Path
     # the share of the way forward, so many frames after a mask of the object and before another
     between: Callable[[int, int], float] = lambda since, until: until / (since + until)
+
+    _tracker: Tracker | None = None
 
     @cached_property
     def reader(self) -> BackwardReader:
@@ -79,7 +82,7 @@ class WayBack:
             return
         given = self.given.mirrored(self.turn)
         states = States(self.folder, self.video, self.turn, given, backward=True)
-        tracker = Tracker(predictor=predictor)
+        tracker = self._tracker = Tracker(predictor=predictor)
         done = self._resume(states, tracker, predictor)
         states.forget(done)
         make_folder(self.folder)
@@ -114,6 +117,11 @@ class WayBack:
         tracker.start_within(state.lowered)
         states.restore(tracker, state)
         return state.provenance.frames
+
+    @property
+    def groups(self) -> tuple[Group[Any, Any], ...]:
+        """The objects with their references, once they are followed."""
+        return () if self._tracker is None else self._tracker.track.groups
 
     def merge(self, frame: Frame, prediction: Prediction[Any]) -> Prediction[Any]:
         """Return the prediction for a frame followed forward, merged with that of the way back."""

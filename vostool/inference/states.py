@@ -11,7 +11,7 @@ does one every `SPACING` frames, of which every other is removed when all togeth
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from vostool.errors import Caution, InputError, OutputError, UsageError
 from vostool.files import make_folder, remove
 from vostool.files.claims import OVERWRITE
 from vostool.files.documents import Document
+from vostool.inference.checks import Check
 from vostool.inference.oom import LimitChange, Limits
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
@@ -72,6 +73,7 @@ class Provenance(Document):
     start: int
     given: dict[int, str]  # fingerprints of the masks of these frames, by frame
     absent: dict[int, list[tuple[int, int]]] = Field(default_factory=dict)  # see `Absence.until`
+    checks: list[Check] = Field(default_factory=list)  # of these frames
     lowered: list[Lowering]  # how the limits were lowered by then
     versions: dict[str, str]  # of the packages that affect the masks
 
@@ -194,7 +196,9 @@ class States:
         """Return whether the state after so many frames is to be written."""
         return frames % self.spacing == 0 or time.monotonic() - self._written > INTERVAL
 
-    def writing(self, tracker: Tracker, frames: int) -> Callable[[], None]:
+    def writing(
+        self, tracker: Tracker, frames: int, checks: Sequence[Check] = ()
+    ) -> Callable[[], None]:
         """Return the call that writes the present state of a tracker, after so many frames."""
         self._written = time.monotonic()
         provenance = Provenance(
@@ -203,6 +207,7 @@ class States:
             start=self.start,
             given=self._given_until(frames),
             absent=self._absent_until(frames),
+            checks=list(checks),
             lowered=[
                 Lowering(frame=change.frame, words=change.words, **asdict(change.limits))
                 for change in tracker.lowered

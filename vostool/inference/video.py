@@ -20,7 +20,7 @@ from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.propagation.frames import Prediction, windows
 
-Merge: TypeAlias = Callable[[Frame, Prediction[Any]], Prediction[Any]]
+Finish: TypeAlias = Callable[[Frame, Prediction[Any]], Prediction[Any]]
 
 
 @dataclass
@@ -81,15 +81,15 @@ def follow(
     tracker: Tracker,
     watch: Stopwatch,
     known: KnownObjects | None = None,
-    merge: Merge | None = None,
+    finish: Finish | None = None,
 ) -> Generator[tuple[Frame, LabelMap], None, None]:
     """Yield every frame with its label map, at the frame's own size; else as `predict`.
 
-    Objects of a given mask are returned exactly as given. `merge` changes what is predicted, but
-    not what is remembered.
+    Objects of a given mask are returned exactly as given. `finish` is given each prediction,
+    and returns the one that counts; remembered is the first one.
     """
     with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
-            prediction = prediction if merge is None else merge(frame, prediction)
+            prediction = prediction if finish is None else finish(frame, prediction)
             labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
             yield frame, labels

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
@@ -218,7 +219,8 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     report = read_report(job.output)
     if report is None:
         return None
-    same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
+    # whatever these are, the masks are alike
+    same: dict[str, Any] = {"overwrite": False, "states": True, "check": 0}
     found = {**OLDER, **report.options, **same}
     expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:

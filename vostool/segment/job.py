@@ -34,6 +34,7 @@ class Job:
     states: bool = True  # write states to resume from
     absent: tuple[str, ...] = ()  # as given to --absent
     backward: bool = False  # follow the objects of a mask to the frames before it as well
+    check: int = 0  # judge the masks of every so many frames; 0: none
 
     def __post_init__(self) -> None:
         """Raise UsageError for nothing to write, an output that is unknown, or no stretch."""

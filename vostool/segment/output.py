@@ -1,7 +1,7 @@
 """The output folder of `vostool segment`: its outputs, its report, and its claim."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import cast
 from vostool.errors import Caution, OutputError
 from vostool.files import remove, write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
+from vostool.inference.checks import Check, as_csv
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.states import States
 from vostool.media.frame import Frame
@@ -18,6 +19,7 @@ from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.segment.writers import WRITERS, Source
 from vostool.segment.writers.pictures import Masks
 
+CHECKS = ("check.csv", "check.png")
 REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
 
 
@@ -58,7 +60,7 @@ class Output:
             yield
 
     def _refuse_inputs(self, inputs: Collection[Path]) -> None:
-        mine = {self.report.resolve(), *(writer.path.resolve() for writer in self.every.values())}
+        mine = {path.resolve() for path in results_in(self.folder)}
         mine |= {path.resolve() for writer in self.every.values() for path in writer.replaced()}
         for path in sorted(inputs):
             if path.resolve() in mine:
@@ -99,6 +101,8 @@ class Output:
         self.states.forget(after=self._resumed)
         # before its outputs go: from here on the older run does not count as complete
         self.write_report(self._running)
+        for path in self.checks:
+            remove(path)
         if not self._resumed:
             self._clear()
         for name, writer in self.wanted.items():
@@ -120,6 +124,16 @@ class Output:
     def write_report(self, report: RunReport) -> None:
         """Write run.json, all or nothing."""
         write_text(self.report, report.model_dump_json(indent=2) + "\n")
+
+    @property
+    def checks(self) -> tuple[Path, ...]:
+        """The files about how good the masks seem: of a run before, they are removed."""
+        return tuple(self.folder / name for name in CHECKS)
+
+    def write_checks(self, checks: Sequence[Check]) -> None:
+        """Write check.csv, all or nothing, if anything was checked."""
+        if checks:
+            write_text(self.checks[0], as_csv(checks))
 
     @property
     def labelled(self) -> int:
@@ -162,7 +176,7 @@ def check_free(folder: Path) -> None:
 
 def results_in(folder: Path) -> list[Path]:
     """Return the paths at which a folder has the results of a run, if it has any."""
-    return [folder / name for name in (REPORT, *(kind.file for kind in WRITERS.values()))]
+    return [folder / name for name in (REPORT, *(kind.file for kind in WRITERS.values()), *CHECKS)]
 
 
 def frame_names(folder: Path) -> frozenset[str]:

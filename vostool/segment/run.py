@@ -100,7 +100,7 @@ def refuse_unresumable(
 def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
-    free = {"video", "masks", "absent", "output", "end", "overwrite", "states"}
+    free = {"video", "masks", "absent", "output", "end", "overwrite", "states", "check"}
     free.update(OUTPUT_FLAGS.values())
     before = {**OLDER, **report.options, **report.network.model_dump(mode="json", exclude={"file"})}
     network = predictor.identity.model_dump(mode="json", exclude={"file"})
@@ -165,6 +165,7 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
         final = record.report(status, problem)
         if output.frames:
             output.write_report(final)
+            output.write_checks(record.judge.checks)
     return final
 
 
@@ -203,7 +204,7 @@ def labelled_frames(record: RunRecord, kept: int) -> Iterator[tuple[Frame, Label
     frames = read_frames(job.video, job.start, job.end, record.damage)
     for frame in islice(frames, kept):
         yield frame, output.labels(frame.index)
-    merge = None if record.way_back is None else record.way_back.merge
-    for frame, labels in follow(frames, record.given, record.tracker, record.watch, merge=merge):
+    found = follow(frames, record.given, record.tracker, record.watch, finish=record.finish)
+    for frame, labels in found:
         record.followed += 1
         yield frame, labels
