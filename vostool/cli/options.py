@@ -258,12 +258,12 @@ Check = Annotated[
     int | None,
     typer.Option(
         min=0,
-        metavar="K",
-        help="Judge every Kth frame without truth: how well does the network find the given mask "
-        "again from this frame alone? Scores go into run.json and check.csv, and to check.png "
-        "where --check is given; 0: off.",
+        metavar="N",
+        help="Judge every Nth frame without truth: how well does the network find the given mask "
+        f"again from this frame alone? {defaults.CHECK_EVERY} unless given, 0: off. Scores go into "
+        "run.json and check.csv, and where --check is given to check.png.",
         rich_help_panel="Output",
-        show_default=str(defaults.CHECK_EVERY),
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from vostool.files.documents import Document
 
-LOW = 0.5  # a score below it is worth a look
+LOW = 0.4  # a score below it is worth a look
 MOST = 3  # stretches to look at that are named
 
 
