@@ -479,6 +479,12 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
         v.path, "--mask", v.mask, "--mask", f"0:{v.mask}"]),
     "a mask out of range": (2, "outside of the range", lambda f, v: [
         v.path, "--mask", f"7:{v.mask}", "--end", 5]),
+    "an absent stretch that is none": (2, "--absent 2: expected ID:FROM-TO", given(
+        "--absent", "2")),
+    "an absent object that is shown": (2, "--absent 1:0-3: the mask of frame 0", given(
+        "--absent", "1:0-3")),
+    "an absent object that no mask shows": (2, "no mask shows object 2, they show 1", given(
+        "--absent", "2:1-3")),
     "correction that is not asked for": (2, "--gc-every", given("--gc-iters", 3)),
     "two ways to say how far": (2, "give one", given(
         "--gc-every", 5, "--gc-rate", 9, "--gc-length", 0.1)),

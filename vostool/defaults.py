@@ -25,6 +25,9 @@ GC_SMOOTH = 0.0  # lambda of Eq. 10; the papers: 0.75
 PAPER_SMOOTH = 0.75
 ERF_ITERS = 50  # M, steps
 
+# the cycle as a judge
+CHECK_EVERY = 10  # frames from one that is checked to the next
+
 # disturbed memories (journal 4.3.4)
 ATTACKS = ("fgsm", "mi-fgsm")
 DISTURB_EVERY = 5  # frames from one that is disturbed to the next

@@ -156,3 +156,68 @@ def test_the_history_does_not_grow_and_keeps_where_objects_entered(two: Scene) -
 def test_frames_before_the_first_object_are_not_held(two: Scene) -> None:
     loop = FrameLoop(ColourSegmenter(), References(every=1))
     assert indices(loop, two.images[:6], {3: truth_of(two, 3, 1)}) == [3, 4, 5]
+
+
+def absent_at(absent: dict[int, tuple[int, ...]], loop: Loop, two: Scene) -> list[Track[Any, Any]]:
+    """Return the tracks of a video with objects 1 and 2 in groups of their own."""
+    tracks, track = [], Track(loop)
+    annotations = {0: truth_of(two, 0, 1), 3: truth_of(two, 3, 2)}
+    for index, image in enumerate(two.images):
+        track, _ = track.advance(image, annotations.get(index), absent=absent.get(index, ()))
+        tracks.append(track)
+    return tracks
+
+
+def masks_of(track: Track[Any, Any]) -> Tensor:
+    assert track.prediction is not None
+    return track.prediction.masks
+
+
+def test_an_absent_object_has_no_mask_and_the_masks_still_sum_to_one(
+    two: Scene, loop: Loop
+) -> None:
+    masks = masks_of(absent_at({6: (2,)}, loop, two)[6])
+    assert masks[:, 1].any()
+    assert not masks[:, 2].any()
+    assert torch.allclose(masks.sum(dim=1), torch.ones(()))
+
+
+def test_a_frame_on_which_an_object_is_absent_is_no_part_of_its_memory(
+    two: Scene, loop: Loop
+) -> None:
+    stretch: dict[int, tuple[int, ...]] = {frame: (2,) for frame in range(6, 12)}
+    kept, gone = absent_at({}, loop, two)[6], absent_at(stretch, loop, two)[12]
+    first, second = gone.groups
+    assert len(loop_frames(first.bank)) == CAPACITY
+    assert torch.equal(loop_frames(second.recent)[-1], loop_frames(kept.groups[1].bank)[-1])
+
+
+def loop_frames(memory: Any) -> tuple[Tensor, ...]:
+    """Return the keys that a memory of the network holds, one for each frame."""
+    return tuple(memory.frames.keys)
+
+
+def test_an_absent_object_is_not_corrected(two: Scene, loop: Loop) -> None:
+    correction = GradientCorrection(1, steps=1, length=0.2)
+    loop = FrameLoop(loop.segmenter, loop.references, correction, CAPACITY)
+    tracks = absent_at({6: (2,), 7: (1, 2)}, loop, two)
+    assert not masks_of(tracks[6])[:, 2].any()
+    assert not masks_of(tracks[7])[:, 1:].any()
+    prediction = tracks[6].prediction
+    assert prediction is not None
+    assert prediction.uncorrected is not None
+
+
+@pytest.mark.parametrize("name", REFERENCE_SETS)
+@pytest.mark.parametrize("frame", [6, 9, 12, 14])
+def test_a_track_with_absent_objects_is_replayed_bit_for_bit(
+    two: Scene, loop: Loop, frame: int, name: str
+) -> None:
+    absent: dict[int, tuple[int, ...]] = {each: (2,) for each in range(5, 11)}
+    absent |= {12: (1, 2), 13: (1,)}
+    loop = FrameLoop(loop.segmenter, REFERENCE_SETS[name], None, CAPACITY)
+    tracks = absent_at(absent, loop, two)
+    track = replay(loop, tracks[frame].frames)
+    for index in range(frame + 1, len(two.images)):
+        track, prediction = track.advance(two.images[index], absent=absent.get(index, ()))
+        assert torch.equal(prediction.masks, masks_of(tracks[index]))

@@ -26,9 +26,9 @@ class TestTheTable:
     def test_names_videos_masks_and_ranges(self, tmp_path: Path) -> None:
         table = write_table(
             tmp_path / "t.csv",
-            "video,mask,start,end,output",
-            "a.mp4,a.png,,,",
-            "b.mp4, b.png;7:late.png ,3,9,there",
+            "video,mask,start,end,output,absent",
+            "a.mp4,a.png,,,,",
+            "b.mp4, b.png;7:late.png ,3,9,there,1:4-5;1:8-",
         )
         first, second = read_batch(table, PATTERN)
         assert first == replace(
@@ -39,6 +39,7 @@ class TestTheTable:
         )
         assert second.masks == (str(tmp_path / "b.png"), f"7:{tmp_path / 'late.png'}")
         assert (second.start, second.end, second.output) == (3, 9, Path("out/there"))
+        assert second.absent == ("1:4-5", "1:8-")
 
     def test_may_give_times_which_count_in_each_video_and_before_those_of_the_template(
         self, tmp_path: Path
@@ -62,6 +63,7 @@ class TestTheTable:
             (("video,mask", "a.mp4,"), ":2: expected a mask, found none"),
             (("mask,start", "a.png,1"), ":2: expected a video, found none"),
             (("video,mask,end", "a,b,soon"), "end soon: expected the number of a frame, from 0"),
+            (("video,mask,absent", "a,b,1:5-4"), ":2: --absent 1:5-4: expected the first frame"),
             (("video,mask,start,end", "a,b,4,4"), "start 4, end 4: the range is empty"),
             (("video,mask", "a,b", "", "a,b,c"), ":4: expected 2 cells as in the header, found 3"),
             (("video,mask", "a,b,"), ":2: expected 2 cells as in the header, found 3"),

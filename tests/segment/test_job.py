@@ -281,6 +281,17 @@ class TestGivenMasks:
         assert found == [False, False, True, True, True, False, True, True]
         assert report.warnings == []
 
+    def test_all_black_are_an_absent_stretch_of_one_frame(
+        self, job: Job, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        black = np.zeros((HEIGHT, WIDTH), np.uint8)
+        given = self.folder(tmp_path, {"0.png": draw(0)[1], "5.png": black})
+        segment(replace(job, masks=(given,)), predictor)
+        first = masks_of(job)
+        job = replace(job, absent=("1:5",), output=tmp_path / "absent")
+        segment(job, predictor)
+        assert all((first[name] == labels).all() for name, labels in masks_of(job).items())
+
     def test_all_black_everywhere_are_refused(
         self, job: Job, predictor: Predictor, tmp_path: Path
     ) -> None:

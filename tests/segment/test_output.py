@@ -87,3 +87,4 @@ def test_a_folder_lost_to_another_run_is_written_no_more(video: Footage, tmp_pat
 def test_a_report_and_every_output_are_results(tmp_path: Path) -> None:
     names = [path.name for path in results_in(tmp_path)]
     assert names[:4] == ["run.json", "masks", "overlay.mp4", "cutouts"]
+    assert names[-2:] == ["check.csv", "check.png"]

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 
 from tests.conftest import ARRIVAL, FRAMES, HEIGHT, Footage, film
 from vostool.errors import OutputError
-from vostool.inference import oom, states
+from vostool.inference import oom, saved_track, states, tracker
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.saved_track import SavedTrack, read_track
 from vostool.inference.states import States
 from vostool.inference.tracker import Tracker
 from vostool.media.frame import Frame
@@ -288,6 +289,7 @@ class TestAnInterruptedRun:
 
         interrupted(job, predictor, 6)
         before = Tracker._advance
+        monkeypatch.setattr("vostool.inference.saved_track.read_frames", read)
         monkeypatch.setattr("vostool.segment.run.read_frames", read)
         monkeypatch.setattr(Tracker, "_advance", advance)
         resumed(job, predictor)
@@ -402,6 +404,37 @@ class TestARunShortOfMemory:
         assert len(list(found.found())) > 2
         assert found.latest(same, FRAMES) is None
         assert read == []
+
+
+def test_a_resumed_run_reads_each_state_at_most_once(
+    job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(job, predictor, 7)
+    found: list[Path] = []
+
+    def read(path: Path) -> SavedTrack:
+        found.append(path)
+        return read_track(path)
+
+    for module in (states, tracker, saved_track):
+        monkeypatch.setattr(module, "read_track", read)
+    resumed(job, predictor)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(("kept", "times"), [(True, 1), (False, 0)], ids=["states", "no states"])
+def test_the_fingerprint_of_a_video_is_taken_where_states_are_written_and_once(
+    job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, kept: bool, times: int
+) -> None:
+    taken: list[Path] = []
+
+    def take(video: Path) -> str:
+        taken.append(video)
+        return "the video's"
+
+    monkeypatch.setattr(states, "fingerprint", take)
+    segment(replace(job, states=kept), predictor)
+    assert len(taken) == times
 
 
 class TestAFinishedRun:
@@ -555,6 +588,31 @@ class TestARepair:
         assert resumed(job, predictor).seconds.frames == FRAMES - 4
         assert_alike(job.output, whole)
 
+    @pytest.mark.parametrize(
+        ("before", "after", "first"),
+        [
+            ((), ("1:5-6",), 5),
+            (("1:5-6",), (), 5),
+            (("1:4-6",), ("1:4-4", "1:5-7"), 7),
+            (("1:3-",), ("1:3-5",), 6),
+        ],
+    )
+    def test_of_an_absent_stretch_begins_where_it_changed(
+        self,
+        job: Job,
+        predictor: Predictor,
+        tmp_path: Path,
+        before: tuple[str, ...],
+        after: tuple[str, ...],
+        first: int,
+    ) -> None:
+        job = replace(job, masks=job.masks[:1])
+        segment(replace(job, absent=before), predictor)
+        changed = replace(job, absent=after)
+        assert resumed(changed, predictor).seconds.frames == FRAMES - first // 2 * 2
+        segment(replace(changed, output=tmp_path / "changed"), predictor)
+        assert_alike(job.output, tmp_path / "changed")
+
     def test_that_was_interrupted_leaves_nothing_of_the_run_before(
         self, job: Job, predictor: Predictor, two: Footage, whole: Path
     ) -> None:
@@ -646,7 +704,7 @@ class TestWhatCannotBeResumed:
 
         interrupted(job, predictor, 5)
         before = pictures(job.output)
-        monkeypatch.setattr("vostool.segment.run.read_frames", changed)
+        monkeypatch.setattr("vostool.inference.saved_track.read_frames", changed)
         with pytest.raises(OutputError, match=r"is not the picture it remembers; choose another"):
             resumed(job, predictor)
         assert pictures(job.output) == before

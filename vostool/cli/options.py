@@ -258,6 +258,28 @@ AttackSteps = Annotated[
         show_default=False,
     ),
 ]
+Absent = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID:FROM-TO",
+        help="Frames without an object, such as 2:120-180: it is written empty there, and nothing "
+        "is remembered of it. A black mask says so of its frame. Repeatable.",
+        rich_help_panel="Input",
+        show_default=False,
+    ),
+]
+Check = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Judge every Nth frame without truth: how well does the network find the given mask "
+        f"again from this frame alone? {defaults.CHECK_EVERY} unless given, 0: off. Scores go into "
+        "run.json and check.csv, and where --check is given to check.png.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Progress = Annotated[

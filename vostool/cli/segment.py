@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool import defaults
 from vostool.cli.formats import (
     Codec,
     Crf,
@@ -23,7 +24,9 @@ from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
 from vostool.cli.options import (
     BOXES,
+    Absent,
     AsJson,
+    Check,
     Overwrite,
     Progress,
     Quiet,
@@ -57,6 +60,16 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    absent: Absent = None,
+    backward: Annotated[
+        bool,
+        typer.Option(
+            "--backward",
+            help="Follow the objects of a mask to the frames before it as well; between two masks "
+            "of an object both count, the nearer one more.",
+            rich_help_panel="Input",
+        ),
+    ] = False,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -93,7 +106,7 @@ def segment(
         Path | None,
         typer.Option(
             help="Segment the videos of a CSV table instead: columns video and mask, and "
-            "optionally output, start, end, write.",
+            "optionally output, start, end, absent, write.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -160,6 +173,7 @@ def segment(
             rich_help_panel="Output",
         ),
     ] = True,
+    check: Check = None,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -183,7 +197,7 @@ def segment(
     outputs = outputs_of(write, {"masks": masks, "overlay": overlay, "cutouts": cutouts or None})
     first = parse_position("--start", start)
     last = None if end is None else parse_position("--end", end)
-    check_segment_input(video, mask, demo, batch, bool(first or last))
+    check_segment_input(video, mask, absent, demo, batch, bool(first or last))
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     if batch is None:
@@ -206,6 +220,9 @@ def segment(
             threshold=threshold,
             resume=resume,
             states=states,
+            absent=tuple(absent or ()),
+            backward=backward,
+            check=defaults.CHECK_EVERY if check is None else check,
             names=names,
             finish=finish,
             effect_on=effect_on,
@@ -220,12 +237,14 @@ def segment(
     quiet_encoders()
     if batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet, progress)
+            reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
     else:
         kept = states and "masks" in outputs
         words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
         with way_on(words, more, without=("--overwrite", "--resume")):
-            reports = [segment_one(video, mask, template, model, as_json, quiet, progress)]
+            reports = [
+                segment_one(video, mask, template, model, as_json, quiet, progress, bool(check))
+            ]
     if fail_on_warning:
         refuse_warnings(reports)
 
@@ -238,8 +257,12 @@ def segment_one(
     as_json: bool,
     quiet: bool,
     form: ProgressForm = ProgressForm.AUTO,
+    plot: bool = False,
 ) -> "RunReport":
-    """Segment a video, or without one the demo clip, print the result and return its report."""
+    """Segment a video, or without one the demo clip, print the result and return its report.
+
+    `plot` draws its checks.
+    """
     from vostool.segment.demo import render_demo
     from vostool.segment.run import segment as run
 
@@ -249,6 +272,8 @@ def segment_one(
     job = replace(template, video=video, masks=tuple(mask or ()))
     with show_progress(f"{video.name} on {model.device}", quiet, form=form) as progress:
         report = run(job, model, progress)
+    if plot:
+        plot_checks(job.output, report)
     print_summary(report, quiet)
     print_result(report, as_json, tuple(report.outputs))
     return report
@@ -261,6 +286,7 @@ def segment_batch(
     as_json: bool,
     quiet: bool,
     form: ProgressForm,
+    plot: bool = False,
 ) -> "list[RunReport]":
     """Segment the videos of a table, print the results and return the reports.
 
@@ -278,6 +304,8 @@ def segment_batch(
             if outcome.error is not None:
                 print_message(f"vostool: {outcome.error}")
             elif outcome.report is not None:
+                if plot:
+                    plot_checks(outcome.job.output, outcome.report)
                 print_message(
                     f"{outcome.job.video.name}:{' already done' * outcome.already}", quiet
                 )
@@ -293,6 +321,15 @@ def segment_batch(
         print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
         raise typer.Exit(errors[0].exit_code)
     return reports
+
+
+def plot_checks(folder: Path, report: "RunReport") -> None:
+    """Draw the checks of a run, if it has any, as check.png in its folder."""
+    if report.checks is not None and report.checks.objects:
+        from vostool.analysis.checks import draw_checks
+        from vostool.analysis.figures import save_figure
+
+        save_figure(folder / "check.png", draw_checks(report.checks))
 
 
 def document_of_job(outcome: "Outcome") -> dict[str, Any]:
@@ -315,6 +352,8 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
     """Print the warnings and the speed of a run."""
     for warning in report.warnings:
         print_message(f"warning: {warning.message}", quiet)
+    for line in report.checks.lines() if report.checks else ():
+        print_message(line, quiet)
     print_message(
         f"{report.frames} frames, {report.fps.end_to_end} frames/s "
         f"(network alone {report.fps.network})",
@@ -325,16 +364,19 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
 def check_segment_input(
     video: Path | None,
     mask: list[str] | None,
+    absent: list[str] | None,
     demo: bool,
     batch: Path | None,
     ranged: bool,
 ) -> None:
     """Raise UsageError for arguments that exclude each other."""
     if batch is not None:
-        if video or mask or demo:
-            raise UsageError("--batch names its videos and masks: give none, and no --demo")
+        if video or mask or absent or demo:
+            raise UsageError(
+                "--batch names its videos, masks and absent stretches: give none, and no --demo"
+            )
         return
-    if demo and (video or mask or ranged):
+    if demo and (video or mask or absent or ranged):
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
         raise UsageError("expected a VIDEO, or --demo, or --batch")

@@ -2,14 +2,18 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from vostool.device import oom_as_device_error
 from vostool.errors import UsageError
 from vostool.inference import video
+from vostool.inference.absence import Absence, Stretch
+from vostool.inference.backward import WayBack
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
 from vostool.inference.tracker import Tracker, choose_predictor
@@ -28,6 +32,8 @@ def follow(
     *,
     start: int = 0,
     end: int | None = None,
+    absent: Mapping[int, Sequence[Stretch]] = MappingProxyType({}),
+    backward: bool = False,
     predictor: Predictor | None = None,
     **options: Any,
 ) -> Followed:
@@ -37,7 +43,11 @@ def follow(
     array (H, W) of ids, the path of a mask file, or by id such masks of single objects; where one
     is given, its objects are returned exactly as given. A frame has its number as `index`, its
     picture as `rgb`, (H, W, 3) uint8, and its `time` in seconds; its objects are (H, W) uint8, 0
-    for the background. `predictor` and `options` as for `Tracker`.
+    for the background. `absent` are stretches by object, each its first and its last frame (None:
+    to the end), on which the object is not there: it gets no pixel, and nothing is remembered of
+    it. With `backward`, the objects of a mask are followed to the frames before it as well, before
+    the first frame is yielded; their masks lie in a temporary folder. `predictor` and `options` as
+    for `Tracker`.
 
     Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
     iteration InputError where the video breaks off, DeviceError if even the lowest limits run
@@ -50,21 +60,43 @@ def follow(
     if not masks:
         raise UsageError("masks: expected one or more, by frame, found none")
     path = Path(source)
-    given = GivenMasks(masks, probe(path))
+    given = GivenMasks(masks, probe(path), absence=Absence.of(absent))
     warnings: list[str] = []
     frames = read_frames(path, start, end, warnings)
     chosen = choose_predictor(predictor, options)
     if chosen.disturbance is not None:
         chosen.disturbance.check_without_truth()
-    return _follow(given, frames, warnings, chosen)
+    if not backward:
+        return _follow(given, frames, warnings, Tracker(predictor=chosen))
+    return _follow_both_ways(path, start, given, frames, warnings, chosen)
+
+
+def _follow_both_ways(
+    source: Path,
+    start: int,
+    given: GivenMasks,
+    frames: Iterable[Frame],
+    warnings: list[str],
+    predictor: Predictor,
+) -> Followed:
+    with TemporaryDirectory(prefix="vostool-") as folder:
+        way_back = WayBack(source, start, given, Path(folder) / "backward")
+        tracker = Tracker(predictor=predictor)
+        for _, back in way_back.follow(predictor, video.Stopwatch()):
+            tracker.start_within(back.lowered)
+        yield from _follow(given, frames, warnings, tracker, way_back.merge)
 
 
 def _follow(
-    given: GivenMasks, frames: Iterable[Frame], warnings: list[str], predictor: Predictor
+    given: GivenMasks,
+    frames: Iterable[Frame],
+    warnings: list[str],
+    tracker: Tracker,
+    finish: video.Finish | None = None,
 ) -> Followed:
-    count = 0
-    found = video.follow(frames, given, Tracker(predictor=predictor), video.Stopwatch())
-    with oom_as_device_error(predictor.device), closing(found):
+    count, device = 0, tracker.predictor.device
+    found = video.follow(frames, given, tracker, video.Stopwatch(), finish=finish)
+    with oom_as_device_error(device), closing(found):
         for frame, labels in found:
             count = frame.index + 1
             yield frame, labels

@@ -86,6 +86,10 @@ class Placement:
         }
         return replace(prediction, **masks)
 
+    def with_border(self, prediction: Prediction[Any]) -> Prediction[Any]:
+        """Return a prediction whose masks have the border that `crop` takes away."""
+        return replace(prediction, masks=pad_masks(prediction.masks, self.padding))
+
     def soft_masks(self, masks: Tensor, size: Size) -> NDArray[np.float32]:
         """Turn masks (1, N + 1, h, w) into probabilities of a size, (N + 1, H, W)."""
         return soft_masks(self.padding.crop(masks), size)

@@ -3,16 +3,18 @@
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vostool.errors import MaskError
+from vostool.errors import MaskError, UsageError
+from vostool.inference.absence import NOWHERE, Absence, shown
 from vostool.inference.placement import Placement
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, ids_in, to_labels
@@ -25,6 +27,8 @@ OneMask: TypeAlias = str | os.PathLike[str] | NDArray[Any]
 Mask: TypeAlias = OneMask | Mapping[int, OneMask]
 
 
+Item = TypeVar("Item")
+
 MAX_WARNINGS = 5  # about masks that are listed one by one
 
 
@@ -32,9 +36,10 @@ class GivenMasks:
     """The masks given for some frames, by the frame's number in the video.
 
     Files are read again at their frame: none is kept in RAM. A mask that is all background means
-    that no object is visible there. Of a mask in `only`, no other ids are taken; without
-    `strict`, masks that look smoothed are taken as they are. `threshold` as for `read_mask`;
-    `warnings` lists what may be wrong with the masks that were taken.
+    that no object is there, an empty mask of a single object that this one is not. Of a mask in
+    `only`, no other ids are taken; without `strict`, masks that look smoothed are taken as they
+    are. `threshold` as for `read_mask`; `absence` says where else objects are not. `warnings`
+    lists what may be wrong with the masks that were taken.
     """
 
     def __init__(
@@ -45,11 +50,16 @@ class GivenMasks:
         only: Mapping[int, Collection[int]] | None = None,
         strict: bool = True,
         threshold: float | None = None,
+        absence: Absence = NOWHERE,
     ) -> None:
-        """Read and check every mask; raises MaskError, also if all are empty."""
+        """Read and check every mask.
+
+        Raises MaskError, also if all are empty, and UsageError if an object is said to be absent
+        that no mask shows, or that one shows there.
+        """
         self._masks = dict(masks)
         self._info, self._only = info, only or {}
-        self._strict, self._threshold = strict, threshold
+        self._strict, self._threshold, self.absence = strict, threshold, absence
         found: list[str] = []
         self.ids: dict[int, tuple[int, ...]] = {}
         self.digests: dict[int, str] = {}  # of what each mask shows
@@ -60,6 +70,7 @@ class GivenMasks:
             self.digests[frame] = digest(labels)
             if isinstance(mask, Mapping):
                 self._absent[frame] = frozenset(mask) - set(self.ids[frame])
+        self.objects = frozenset(id_ for ids in self.ids.values() for id_ in ids)
         found += self._never_shown()
         self.warnings = found[:MAX_WARNINGS]
         if more := len(found) - len(self.warnings):
@@ -72,6 +83,7 @@ class GivenMasks:
                 f"{self._name(next(iter(masks)))}: expected at least one object, all is "
                 f"background{below}{others}"
             )
+        self._check_absence()
 
     @property
     def files(self) -> set[Path]:
@@ -87,25 +99,66 @@ class GivenMasks:
             )
 
     @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames whose masks hold an object."""
+        return tuple(self._frames)
+
+    @property
     def first(self) -> int:
         """The first frame whose mask holds an object."""
         return min(self._frames)
 
+    @property
+    def last(self) -> int:
+        """The last frame whose mask holds an object."""
+        return max(self._frames)
+
+    def shows(self, id_: int) -> list[int]:
+        """Return the frames whose masks show an object."""
+        return [frame for frame, ids in self.ids.items() if id_ in ids]
+
+    def mirrored(self, turn: int) -> Self:
+        """Return the masks of a video that is mirrored in time at a frame, and begins with it.
+
+        Those of later frames are left out.
+        """
+        mirror = partial(mirrored, turn=turn)
+        other = copy(self)
+        other._masks, other._only = mirror(self._masks), mirror(self._only)
+        other.ids, other.digests = mirror(self.ids), mirror(self.digests)
+        other._absent = mirror(self._absent)
+        other._frames = [frame for frame, ids in other.ids.items() if ids]
+        other.absence = self.absence.mirrored(turn)
+        return other
+
     def _never_shown(self) -> list[str]:
         """Return a warning for each object that has masks, all of which are empty."""
-        shown = {id_ for ids in self.ids.values() for id_ in ids}
-        never = {id_ for ids in self._absent.values() for id_ in ids} - shown
+        never = {id_ for ids in self._absent.values() for id_ in ids} - self.objects
         return [f"object {id_}: no mask shows it" for id_ in sorted(never)]
 
-    def visible(self, frame: int, labels: LabelMap) -> LabelMap:
-        """Return labels without the objects that the mask of the frame says are not there.
+    def _check_absence(self) -> None:
+        """Raise UsageError if what is said to be absent is unknown, or shown there."""
+        for id_, stretches in self.absence.stretches.items():
+            if id_ not in self.objects:
+                known = ", ".join(map(str, sorted(self.objects)))
+                raise UsageError(
+                    f"--absent {shown(id_, stretches[0])}: no mask shows object {id_}, they show "
+                    f"{known}"
+                )
+            for frame, ids in self.ids.items():
+                if id_ in ids and (stretch := self.absence.stretch_at(id_, frame)):
+                    raise UsageError(
+                        f"--absent {shown(id_, stretch)}: the mask of frame {frame} "
+                        f"({self.name(frame)}) shows object {id_}"
+                    )
 
-        An empty mask says so of all objects, an empty mask of a single object of that one.
-        """
+    def absent_at(self, frame: int) -> frozenset[int]:
+        """Return the objects that are said not to be on a frame."""
+        elsewhere = self.absence.at(frame)
         if frame in self._absent:
-            return np.where(np.isin(labels, list(self._absent[frame])), np.uint8(0), labels)
+            return self._absent[frame] | elsewhere
         nothing = frame in self._masks and not self.ids[frame] and frame not in self._only
-        return np.zeros_like(labels) if nothing else labels
+        return self.objects if nothing else elsewhere
 
     def labels(self, frame: int, warnings: list[str] | None = None) -> LabelMap:
         """Return the mask of a frame; adds to `warnings`."""
@@ -145,6 +198,12 @@ class GivenMasks:
         mask = self._masks[frame]
         path = not isinstance(mask, (np.ndarray, Mapping))
         return str(mask) if path else f"mask of frame {frame}"
+
+
+def mirrored(by_frame: Mapping[int, Item], turn: int) -> dict[int, Item]:
+    """Return what is given by frame, in order, for a video that is mirrored in time at a frame."""
+    until = sorted((frame for frame in by_frame if frame <= turn), reverse=True)
+    return {2 * turn - frame: by_frame[frame] for frame in until}
 
 
 def read_given(

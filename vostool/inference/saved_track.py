@@ -29,7 +29,7 @@ from vostool.inference.oom import Limits, fit_masks
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
-from vostool.media.video import read_undamaged
+from vostool.media.video import read_frames, read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
 from vostool.propagation.frame_loop import Group, Track, replay
 from vostool.propagation.frames import MaskedFrame
@@ -48,6 +48,7 @@ class SavedFrame(BaseModel):
     index: int
     ids: tuple[int, ...]
     annotated: tuple[int, ...]
+    absent: tuple[int, ...] = ()
     shape: tuple[int, ...]  # of the masks
     checksum: int  # of the image as the network took it
     # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
@@ -79,19 +80,24 @@ class SavedTrack:
         """The frames whose pictures are needed, counted from the track's first one."""
         return tuple(frame.index for frame in self.header.frames)
 
-    def pictures_of(self, video: Path, start: int) -> dict[int, Rgb]:
+    def pictures_of(
+        self, video: Path, start: int, pass_over_damage: bool = False, backward: bool = False
+    ) -> dict[int, Rgb]:
         """Return the needed pictures of a video, whose frame `start` is the track's first.
 
-        Raises InputError if it cannot be read or has too few frames.
+        Backward, the track's later frames are the video's earlier ones. Raises InputError if it
+        cannot be read or has too few frames; also if some are missing before them, unless damage
+        is passed over, as it was when the track was made.
         """
         if not self.numbers:
             return {}
-        wanted, last = set(self.numbers), self.numbers[-1] + start
-        frames = read_undamaged(video, start, last + 1)
-        found = {f.index - start: f.rgb for f in frames if f.index - start in wanted}
-        if missing := wanted - set(found):
-            raise InputError(f"{video}: ends before frame {min(missing) + start} of {self.path}")
-        return found
+        wanted = {start - n if backward else start + n: n for n in self.numbers}
+        read = read_frames if pass_over_damage else read_undamaged
+        frames = read(video, min(wanted), max(wanted) + 1)
+        found = {frame.index: frame.rgb for frame in frames if frame.index in wanted}
+        if missing := set(wanted) - set(found):
+            raise InputError(f"{video}: ends before frame {min(missing)} of {self.path}")
+        return {wanted[frame]: rgb for frame, rgb in found.items()}
 
     def changes(self, predictor: Predictor) -> list[str]:
         """Return in what a predictor's settings differ from those that the track was made with."""
@@ -134,7 +140,9 @@ class SavedTrack:
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
-        frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
+        frame = MaskedFrame(
+            saved.index, image, saved.ids, masks, saved.annotated, absent=saved.absent
+        )
         return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
@@ -177,6 +185,7 @@ class Snapshot:
             index=frame.index,
             ids=frame.ids,
             annotated=frame.annotated,
+            absent=frame.absent,
             shape=tuple(frame.masks.shape),
             places=places,
             checksum=checksum(frame.image),

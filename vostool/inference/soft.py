@@ -31,7 +31,6 @@ class SoftMasks:
     small: NDArray[np.uint16]  # (N + 1, h, w), background first, then `ids`; WHITE for 1
     size: Size  # of the frame
     given: LabelMap | None = None  # (H, W)
-    hidden: frozenset[int] = frozenset()  # objects of `ids` that are known not to be visible
 
     @classmethod
     def of_prediction(
@@ -51,8 +50,7 @@ class SoftMasks:
         given: GivenMasks,
     ) -> Self:
         """Return those of the probabilities (N + 1, h, w) of a frame of that size and number."""
-        shown = ids_in(given.visible(frame, np.array([ids], np.uint8)))
-        return cls(ids, small, size, given.get(frame), frozenset(ids) - set(shown))
+        return cls(ids, small, size, given.get(frame))
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -65,13 +63,13 @@ class SoftMasks:
         truth = None if self.given is None else self.given == id_
         if truth is not None and truth.any():
             return truth.astype(np.float32)
-        if id_ not in self.ids or id_ in self.hidden:
+        if id_ not in self.ids:
             return np.zeros(self.size, np.float32)
         return self._under_given(self._enlarge(self.small[1 + self.ids.index(id_)]))
 
     def of_all(self) -> SoftMask:
         """Return the soft mask (H, W) of all objects together."""
-        replaced = self.hidden if self.given is None else {*self.hidden, *ids_in(self.given)}
+        replaced = () if self.given is None else ids_in(self.given)
         channels = [1 + n for n, id_ in enumerate(self.ids) if id_ not in replaced]
         whole = np.zeros(self.size, np.float32)
         if channels:

@@ -2,31 +2,37 @@
 
 A state is a track in a file (see `vostool.inference.saved_track`) with its `Provenance`: what the
 masks up to there were made from. It is valid as long as that is the same, so that a run goes on
-after an interruption, and after a mask was added, taken away or changed, from the frame on that
-this concerns. One is written every few seconds, and the last one stays; so does one every
-`SPACING` frames, of which every other is removed when all together take more than `BOUND` bytes.
+after an interruption, and after a mask or an absent stretch was added, taken away or changed,
+from the frame on that this concerns. One is written every few seconds, and the last one stays; so
+does one every `SPACING` frames, of which every other is removed when all together take more than
+`BOUND` bytes.
 """
 
 import hashlib
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+
+from pydantic import Field
 
 import vostool
 from vostool.errors import Caution, InputError, OutputError, UsageError
 from vostool.files import make_folder, remove
 from vostool.files.claims import OVERWRITE
 from vostool.files.documents import Document
+from vostool.inference.checks import Check
 from vostool.inference.oom import LimitChange, Limits
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.saved_track import (
     Header,
+    SavedTrack,
     Snapshot,
     differences,
     read_header,
@@ -66,6 +72,8 @@ class Provenance(Document):
     video: str  # its fingerprint
     start: int
     given: dict[int, str]  # fingerprints of the masks of these frames, by frame
+    absent: dict[int, list[tuple[int, int]]] = Field(default_factory=dict)  # see `Absence.until`
+    checks: list[Check] = Field(default_factory=list)  # of these frames
     lowered: list[Lowering]  # how the limits were lowered by then
     versions: dict[str, str]  # of the packages that affect the masks
 
@@ -77,6 +85,7 @@ class State:
     path: Path
     header: Header
     provenance: Provenance
+    track: SavedTrack | None = None  # once the whole file is read
 
     @property
     def lowered(self) -> list[LimitChange]:
@@ -92,14 +101,21 @@ class States:
     video: Path
     start: int
     given: GivenMasks
+    backward: bool = False  # the run's frames are those before `start`, the last one first
+    ahead: bool = False  # the masks of later frames count too
     spacing: int = field(default_factory=lambda: SPACING)
     warnings: list[Caution] = field(default_factory=list)  # once: that no more are written
     _written: float = field(default_factory=time.monotonic)  # when a state was written last
 
-    def __post_init__(self) -> None:
-        """Take the fingerprint of the video; raises InputError if it cannot be read."""
-        self.place = self.folder / FOLDER
-        self._fingerprint = fingerprint(self.video)
+    @property
+    def place(self) -> Path:
+        """The folder of the states."""
+        return self.folder / FOLDER
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """The fingerprint of the video, taken when a state is first compared or written."""
+        return fingerprint(self.video)
 
     def found(self) -> Iterator[State]:
         """Yield the states that can be read, the latest first."""
@@ -110,18 +126,20 @@ class States:
                 yield State(self._path(number), header, provenance)
 
     def latest(self, predictor: Predictor, most: int) -> State | None:
-        """Return the latest valid state of at most so many frames; None: begin with the first.
+        """Return the latest valid state of at most so many frames, with its track.
 
-        A state that is damaged is passed over.
-        Raises OutputError if all states are of another video, of other options or versions.
+        None: begin with the first frame. A state that is damaged is passed over.
+        Raises OutputError if all states are of another video, of other options or versions, and
+        InputError if the video cannot be read.
         """
         problems = []
         for state in self.found():
             differs = self._difference(state, predictor)
             problems.append(differs)
             usable = differs is None and state.provenance.frames <= most
-            if usable and self._same_masks(state) and is_whole(state.path):
-                return state
+            if usable and self._same_prompts(state):
+                with suppress(InputError):  # it is damaged
+                    return replace(state, track=read_track(state.path))
         if problems and all(problems):
             raise OutputError(f"{self.folder}: cannot be resumed: {problems[0]}; {OVERWRITE}")
         return None
@@ -141,19 +159,46 @@ class States:
         )
         return next((f"it has {change}" for change in changes), None)
 
-    def _same_masks(self, state: State) -> bool:
-        return self._given_until(state.provenance.frames) == state.provenance.given
+    def _same_prompts(self, state: State) -> bool:
+        before, frames = state.provenance, state.provenance.frames
+        now = (self._given_until(frames), self._absent_until(frames))
+        return now == (before.given, before.absent)
 
     def _given_until(self, frames: int) -> dict[int, str]:
         """Return the fingerprints of the masks that are given for the first frames."""
-        end = self.start + frames
+        end = self._end(frames)
         return {n: digest for n, digest in self.given.digests.items() if n < end}
+
+    def _absent_until(self, frames: int) -> dict[int, list[tuple[int, int]]]:
+        """Return the stretches on which objects are absent, as far as the first frames go."""
+        return self.given.absence.until(self._end(frames))
+
+    def _end(self, frames: int) -> int:
+        """Return before which frame lies all that the first frames depend on."""
+        return sys.maxsize if self.ahead else self.start + frames
+
+    def restore(self, tracker: Tracker, state: State) -> None:
+        """Let a tracker go on from a state that is read; raises OutputError for other frames."""
+        if state.track is None:
+            raise ValueError("expected a state as `latest` returns it")
+        pictures = state.track.pictures_of(
+            self.video, self.start, pass_over_damage=True, backward=self.backward
+        )
+        masks = {number: self.given.get(self.start + number) for number in state.track.numbers}
+        given = {number: mask for number, mask in masks.items() if mask is not None}
+        try:
+            tracker.resume(state.track, pictures, given)
+        except InputError as error:
+            words = f"cannot be resumed: {error}; {OVERWRITE}"
+            raise OutputError(f"{self.folder}: {words}") from error
 
     def due(self, frames: int) -> bool:
         """Return whether the state after so many frames is to be written."""
         return frames % self.spacing == 0 or time.monotonic() - self._written > INTERVAL
 
-    def writing(self, tracker: Tracker, frames: int) -> Callable[[], None]:
+    def writing(
+        self, tracker: Tracker, frames: int, checks: Sequence[Check] = ()
+    ) -> Callable[[], None]:
         """Return the call that writes the present state of a tracker, after so many frames."""
         self._written = time.monotonic()
         provenance = Provenance(
@@ -161,6 +206,8 @@ class States:
             video=self._fingerprint,
             start=self.start,
             given=self._given_until(frames),
+            absent=self._absent_until(frames),
+            checks=list(checks),
             lowered=[
                 Lowering(frame=change.frame, words=change.words, **asdict(change.limits))
                 for change in tracker.lowered
@@ -226,14 +273,6 @@ class States:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that affect the masks, besides PyTorch's."""
     return {"vostool": vostool.__version__, "av": version("av")}
-
-
-def is_whole(path: Path) -> bool:
-    """Return whether a track can be read to its end."""
-    with suppress(InputError):
-        read_track(path)
-        return True
-    return False
 
 
 def fingerprint(video: Path) -> str:

@@ -7,7 +7,7 @@ Shapes: a frame is H x W pixels, the network's input is h x w.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
-from vostool.errors import UsageError
+from vostool.errors import MaskError, UsageError
 from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, offload
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
@@ -25,7 +25,7 @@ from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import Mask, annotation_of, put_over, read_given
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
 from vostool.media.frame import Rgb
-from vostool.media.labels import LabelMap
+from vostool.media.labels import LabelMap, ids_in
 from vostool.preprocess import Size, label_map
 from vostool.propagation.frame_loop import Track, replay
 from vostool.propagation.frames import KnownFrame, MaskedFrame, Prediction
@@ -58,15 +58,17 @@ class Tracker:
         self._places: dict[int, tuple[Placement, ...]] = {}  # of its images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
 
-    def step(self, rgb: Rgb, mask: Mask | None = None) -> LabelMap:
+    def step(self, rgb: Rgb, mask: Mask | None = None, absent: Collection[int] = ()) -> LabelMap:
         """Return the objects of the next frame, (H, W) uint8: 0 background, else an object's id.
 
         `rgb` is (H, W, 3) uint8. `mask`, an array (H, W) of ids or the path of a mask file, says
         where objects are on this frame: new ones enter, known ones are corrected, and all of them
-        are returned exactly as given. Before the first mask all is background.
+        are returned exactly as given. Before the first mask all is background. Objects that are
+        `absent` are not on this frame: they get no pixel, and nothing is remembered of them.
         Raises UsageError for another frame than that, MaskError for a mask that does not fit it
-        or shows no object, and DeviceError if even the lowest limits run out of memory; the track
-        is then unchanged. UsageError also with a disturbance, which must know what follows.
+        or shows no object or an absent one, and DeviceError if even the lowest limits run out of
+        memory; the track is then unchanged. UsageError also with a disturbance, which must know
+        what follows.
         """
         if self.predictor.disturbance is not None:
             raise UsageError("disturb: expected a whole video, as for vostool.follow")
@@ -74,9 +76,13 @@ class Tracker:
         size = check_frame(rgb, number, self._size)
         if mask is not None:
             given = read_given(mask, *size, name=f"mask of frame {number}", known=self.ids)
+            if both := set(ids_in(given)) & set(absent):
+                raise MaskError(
+                    f"mask of frame {number}: shows object {min(both)}, said to be absent"
+                )
         rgb = np.require(rgb, requirements=["C", "W"])  # as PyTorch needs it
         with oom_as_device_error(self.predictor.device):
-            prediction = self.advance(rgb, given, number=number)
+            prediction = self.advance(rgb, given, number=number, absent=absent)
             self._size = size
             return labels_of(prediction, size, given)
 
@@ -147,6 +153,12 @@ class Tracker:
             self.resume(saved, pictures)
         self._size = size
 
+    def start_within(self, lowered: Sequence[LimitChange]) -> None:
+        """Start within limits that were lowered before."""
+        if lowered:
+            self.lowered = list(lowered)
+            self.predictor = self.predictor.within(lowered[-1].limits)
+
     def resume(
         self,
         saved: SavedTrack,
@@ -176,6 +188,7 @@ class Tracker:
         image: Tensor | None = None,
         number: int = 0,
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None = None,
+        absent: Collection[int] = (),
     ) -> Prediction[Any]:
         """Return the network's prediction for the next frame, at its input size without a border.
 
@@ -186,7 +199,7 @@ class Tracker:
         """
         while True:
             try:
-                return self._advance(rgb, given, image, window_at)
+                return self._advance(rgb, given, image, window_at, absent)
             except (RuntimeError, MemoryError) as error:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
@@ -200,13 +213,14 @@ class Tracker:
         given: LabelMap | None,
         image: Tensor | None,
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None,
+        absent: Collection[int],
     ) -> Prediction[Any]:
         device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
         image = image_at(rgb, image, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(place) if disturbed and window_at is not None else ()
-        track, prediction = self._track_at(place).advance(image, annotation, window)
+        track, prediction = self._track_at(place).advance(image, annotation, window, absent)
         self._track = offload(track)
         self._keep_given(given)
         self._places = {each.index: self._places_of(each, place) for each in self._track.frames}

@@ -5,11 +5,11 @@ the network runs.
 """
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from vostool.device import synchronize
 from vostool.inference.disturbance import KnownObjects, known_frames
@@ -20,6 +20,8 @@ from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.propagation.frames import Prediction, windows
+
+Finish: TypeAlias = Callable[[Frame, Prediction[Any]], Prediction[Any]]
 
 
 @dataclass
@@ -62,7 +64,12 @@ def predict(
             window_at = partial(known_frames, window, known, predictor.device)
             watch.start()
             prediction = tracker.advance(
-                frame.rgb, given.get(frame.index), image, frame.index, window_at
+                frame.rgb,
+                given.get(frame.index),
+                image,
+                frame.index,
+                window_at,
+                given.absent_at(frame.index),
             )
             synchronize(device)
             watch.stop()
@@ -75,12 +82,14 @@ def follow(
     tracker: Tracker,
     watch: Stopwatch,
     known: KnownObjects | None = None,
+    finish: Finish | None = None,
 ) -> Generator[tuple[Frame, LabelMap], None, None]:
     """Yield every frame with its label map, at the frame's own size; else as `predict`.
 
-    Objects of a given mask are returned exactly as given.
+    Objects of a given mask are returned exactly as given. `finish` is given each prediction,
+    and returns the one that counts; remembered is the first one.
     """
-    with closing(segmented(frames, given, tracker, watch, known)) as found:
+    with closing(segmented(frames, given, tracker, watch, known, finish=finish)) as found:
         for each in found:
             yield each.frame, each.labels
 
@@ -92,12 +101,14 @@ def segmented(
     watch: Stopwatch,
     known: KnownObjects | None = None,
     soft: bool = False,
+    finish: Finish | None = None,
 ) -> Generator[SegmentedFrame, None, None]:
     """Yield every frame as `follow` does, on request with its soft masks."""
     with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
+            prediction = prediction if finish is None else finish(frame, prediction)
             size, mask = (frame.rgb.shape[0], frame.rgb.shape[1]), given.get(frame.index)
-            labels = given.visible(frame.index, labels_of(prediction, size, mask))
+            labels = labels_of(prediction, size, mask)
             probable = (
                 SoftMasks.of_prediction(prediction, size, frame.index, given) if soft else None
             )

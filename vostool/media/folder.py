@@ -119,17 +119,22 @@ def probe_folder(folder: Path) -> VideoInfo:
     )
 
 
-def read_folder(folder: Path, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+def read_folder(
+    folder: Path, start: int = 0, end: int | None = None, backward: bool = False
+) -> Iterator[Frame]:
     """Yield the images from number `start` up to but not including `end`, one at a time.
 
-    The time of an image is its number / 25 seconds. EXIF orientation is applied.
+    Backward they come from the last to the first. The time of an image is its number / 25 seconds.
+    EXIF orientation is applied.
     Raises InputError if an image cannot be read or differs in size from the first.
     """
     images = list_images(folder)
     if start >= len(images):
         raise InputError(f"{folder}: cannot start at frame {start}, it has {len(images)} frames")
     first = read_image(images[0])
-    for index, path in enumerate(images[start:end], start=start):
+    numbers = range(len(images))[start:end]
+    for index in reversed(numbers) if backward else numbers:
+        path = images[index]
         rgb = read_image(path) if index else first
         if rgb.shape != first.shape:
             raise InputError(

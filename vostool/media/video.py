@@ -54,7 +54,7 @@ def probe(path: Path | str) -> VideoInfo:
     with open_media(path) as container:
         stream = find_video(container, path)
         presenter = Presenter(path, container_crop(container, stream))
-        picture = next(_pictures(container, stream, _Progress()), None)
+        picture = next(decode_pictures(container, stream, Decoding()), None)
         if picture is None:
             raise InputError(f"{path}: no frame can be decoded ({stream.codec_context.name})")
         aspect = as_fraction(stream.sample_aspect_ratio) or Fraction(1)
@@ -118,11 +118,11 @@ def read_times(path: Path) -> Iterator[Fraction]:
     if path.is_dir():
         yield from (index / FOLDER_RATE for index in range(len(list_images(path))))
         return
-    progress = _Progress()
+    progress = Decoding()
     with open_media(path) as container:
         stream = find_video(container, path)
         codec = stream.codec_context.name
-        pictures = _all_pictures(path, container, stream, progress)
+        pictures = all_pictures(path, container, stream, progress)
         for _, time in _clock(container, stream).read(
             with_stored_times(pictures, container, stream)
         ):
@@ -145,7 +145,7 @@ def _read_video(
     path: Path, start: int, end: int | None, damage: list[str], notes: list[str]
 ) -> Iterator[Frame]:
     """Yield the frames of a file; adds to `damage` what is missing, to `notes` what is mended."""
-    progress = _Progress()
+    progress = Decoding()
     with open_media(path) as container:
         stream = find_video(container, path)
         codec, seconds = stream.codec_context.name, _seconds(container, stream)
@@ -153,7 +153,7 @@ def _read_video(
         clock = _clock(container, stream)
         if (stated := stated_rate(stream)) and stated != frame_rate(stream):
             notes.append(f"{path}: states {float(stated):g} frames per second, taken as 25")
-        pictures = islice(_all_pictures(path, container, stream, progress), end)
+        pictures = islice(all_pictures(path, container, stream, progress), end)
         timed = clock.read(with_stored_times(pictures, container, stream))
         for index, (picture, time) in enumerate(timed):
             if index >= start:
@@ -180,7 +180,7 @@ def _clock(container: InputContainer, stream: VideoStream) -> Clock:
 
 
 @dataclass
-class _Progress:
+class Decoding:
     """How far decoding got, and what it had to pass over."""
 
     packets: int = 0  # given to the decoder
@@ -208,11 +208,11 @@ class _Progress:
             yield f"skipped {self.skipped} damaged packet(s), the first {where}"
 
 
-def _all_pictures(
-    path: Path, container: InputContainer, stream: VideoStream, progress: _Progress
+def all_pictures(
+    path: Path, container: InputContainer, stream: VideoStream, progress: Decoding
 ) -> Iterator[VideoFrame]:
     """Yield every picture that can be decoded, in order of presentation."""
-    yield from _pictures(container, stream, progress)
+    yield from decode_pictures(container, stream, progress)
     context = stream.codec_context
     # what threads hold at the end: PyAV stops at the first damaged packet, often without an error;
     # a decoder that puts pictures in order holds others too
@@ -221,22 +221,22 @@ def _all_pictures(
         yield from _end_again(path, progress)
 
 
-def _end_again(path: Path, progress: _Progress) -> Iterator[VideoFrame]:
+def _end_again(path: Path, progress: Decoding) -> Iterator[VideoFrame]:
     """Yield what comes after the frames so far, from a decoder of one thread, which holds none."""
-    known, again = progress.frames, _Progress()
+    known, again = progress.frames, Decoding()
     with open_media(path) as container:
         stream = find_video(container, path)
         stream.codec_context.thread_type = "NONE"
         # from the beginning: not every format finds the place of a time
-        for picture in islice(_pictures(container, stream, again), known, None):
+        for picture in islice(decode_pictures(container, stream, again), known, None):
             progress.frames += 1
             yield picture
     progress.skipped, progress.skipped_at = again.skipped, again.skipped_at
     progress.failure = again.failure
 
 
-def _pictures(
-    container: InputContainer, stream: VideoStream, progress: _Progress
+def decode_pictures(
+    container: InputContainer, stream: VideoStream, progress: Decoding
 ) -> Iterator[VideoFrame]:
     """Yield every picture, but with threads perhaps not those that a damaged end leaves."""
     for packet in _packets(container, stream, progress):
@@ -254,7 +254,7 @@ def _pictures(
 
 
 def _packets(
-    container: InputContainer, stream: VideoStream, progress: _Progress
+    container: InputContainer, stream: VideoStream, progress: Decoding
 ) -> Iterator["Packet[VideoStream] | None"]:
     """Yield the packets of the stream, then None, which empties the decoder."""
     cut_off = ""

@@ -15,7 +15,7 @@ stay in memory. Those that are yielded, and the previous frame's, are never dist
 Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from types import MappingProxyType
@@ -102,7 +102,12 @@ class Group(Generic[Features, Memory]):
     def remember(
         self, loop: FrameLoop[Features, Memory], frame: MaskedFrame, features: Features
     ) -> Self:
-        """Return this group with a frame in its memory, to stay or until the next one."""
+        """Return this group with a frame in its memory, to stay or until the next one.
+
+        Of a frame on which it is absent nothing is remembered, as long as others are.
+        """
+        if self.is_absent(frame) and self.bank is not None:
+            return replace(self, recent=self.bank)
         keep, previous = self.keeps(loop.references, frame), loop.references.previous
 
         def memory_with(frame: MaskedFrame) -> Memory:
@@ -118,6 +123,10 @@ class Group(Generic[Features, Memory]):
     def is_truth(self, frame: MaskedFrame) -> bool:
         """Return whether all of the group's masks on a frame are annotated."""
         return set(self.ids) <= set(frame.annotated)
+
+    def is_absent(self, frame: MaskedFrame) -> bool:
+        """Return whether all of the group's objects are said not to be on a frame."""
+        return set(self.ids) <= set(frame.absent)
 
     def keeps(self, references: References, frame: MaskedFrame) -> bool:
         """Return whether a frame stays in the group's memory; annotations of others don't count."""
@@ -140,7 +149,8 @@ class Group(Generic[Features, Memory]):
         others = [
             frame.index
             for frame in own
-            if self.keeps(loop.references, frame) and not self.is_truth(frame)
+            if self.keeps(loop.references, frame)
+            and not (self.is_truth(frame) or self.is_absent(frame))
         ]
         most = loop.memory_frames or len(own)
         return {own[0].index, *annotated[-most:], *others[-most:]}
@@ -169,13 +179,14 @@ class Track(Generic[Features, Memory]):
         image: Tensor,
         annotation: Annotation | None = None,
         window: Sequence[KnownFrame] = (),
+        absent: Collection[int] = (),
     ) -> tuple[Self, Prediction[Features]]:
         """Return the track after the next frame, and the masks of that frame.
 
         The objects of an annotation are as given there, new ones enter, and the others are
         predicted. Without one the frame is disturbed, if that is due and its `window`, itself and
         frames to come, shows that another one follows; and the correction, if it is due, moves
-        the masks.
+        the masks. Objects that are `absent` get none.
         """
         track, loop = self.remember(), self.loop
         index = 0 if self.latest is None else self.latest.index + 1
@@ -183,15 +194,18 @@ class Track(Generic[Features, Memory]):
         ids, masks = join(loop, features, track.groups, image)
         if annotation is not None:
             ids, masks = overwrite(ids, masks, annotation)
-        prediction = Prediction(ids, masks, features)
+        gone = tuple(id_ for id_ in ids if id_ in absent)
+        prediction = Prediction(ids, without(ids, masks, gone), features)
         if annotation is None and track.groups:
             if len(window) > 1 and loop.disturbance is not None and loop.disturbs(index):
-                staying = loop.disturbance(loop.segmenter, window, ids, masks)
-                prediction = replace(prediction, staying=staying)
+                staying = loop.disturbance(loop.segmenter, window, ids, prediction.masks)
+                prediction = replace(prediction, staying=without(ids, staying, gone))
             if loop.correction is not None and loop.corrects(index):
-                prediction = correct(loop, loop.correction, prediction, track.groups)
+                prediction = correct(loop, loop.correction, prediction, track.groups, gone)
         annotated = () if annotation is None else annotation.ids
-        frame = MaskedFrame(index, image, ids, prediction.remembered, annotated, prediction.staying)
+        frame = MaskedFrame(
+            index, image, ids, prediction.remembered, annotated, prediction.staying, gone
+        )
         return track.after(frame, prediction), prediction
 
     def remember(self) -> Self:
@@ -292,22 +306,39 @@ def overwrite(
     return tuple(objects), torch.cat([background, stacked], dim=1)
 
 
+def without(ids: Sequence[int], masks: Tensor, absent: Collection[int]) -> Tensor:
+    """Return masks with those of absent objects at 0; what they take is background."""
+    gone = [channel for channel, id_ in enumerate(ids, start=1) if id_ in absent]
+    if not gone:
+        return masks
+    shown = masks.clone()
+    shown[:, 0] += masks[:, gone].sum(dim=1)
+    shown[:, gone] = 0
+    return shown
+
+
 def correct(
     loop: FrameLoop[Features, Memory],
     correction: GradientCorrection,
     prediction: Prediction[Features],
     groups: Sequence[Group[Features, Memory]],
+    absent: Collection[int] = (),
 ) -> Prediction[Features]:
     """Move a frame's masks so that each group's explain its reference better.
 
-    In a disturbed run these are the masks by which it stays in memory.
+    In a disturbed run these are the masks by which it stays in memory. Those of absent objects
+    stay empty.
     """
     goals = [
         Goal((0, *(1 + prediction.ids.index(id_) for id_ in group.ids)), group.reference)
         for group in groups
+        if not set(group.ids) <= set(absent)
     ]
+    if not goals:
+        return prediction
     start = prediction.masks if prediction.staying is None else prediction.staying
     masks = correction(loop.segmenter, prediction.features, start, goals)
+    masks = without(prediction.ids, masks, absent)
     if loop.disturbance is not None:
         return replace(prediction, staying=masks)
     if correction.memory_only:

@@ -65,6 +65,7 @@ class MaskedFrame:
     masks: Tensor  # (B, len(ids) + 1, H, W)
     annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
     staying: Tensor | None = None  # masks like the others, by which it stays; None: those
+    absent: tuple[int, ...] = ()  # the ids that are said not to be there; their masks are 0
 
     @property
     def settled(self) -> Self:

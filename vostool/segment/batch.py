@@ -14,20 +14,21 @@ from typing import Any
 
 from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
+from vostool.inference.absence import parse_absent
 from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
 from vostool.media.mask_options import MaskOption
 from vostool.media.time_codes import Position, parse_position
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers, with_range
-from vostool.segment.job import Job, options_of
+from vostool.segment.job import OLDER, Job, options_of
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
 from vostool.segment.writers import check_outputs, file_of, read_names
 
-COLUMNS = ("video", "mask", "output", "start", "end", "write")
+COLUMNS = ("video", "mask", "output", "start", "end", "absent", "write")
 NEEDED = COLUMNS[:2]
-BETWEEN_MASKS = ";"
+BETWEEN = ";"  # several masks, or absent stretches, in one cell
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Outcome:
 
 
 def read_batch(path: Path, template: Job) -> list[Job]:
-    """Return the jobs of a CSV file: columns video and mask, and output, start, end, write.
+    """Return the jobs of a CSV file with the columns video and mask, and others of `COLUMNS`.
 
-    The paths of videos and masks count from the file's own folder; several masks, and several
-    outputs to write, stand with ";" between them. Outputs lie in the template's, which is that of
-    all of them, and by default are named as their videos. Empty cells take the values of
-    `template`.
+    The paths of videos and masks count from the file's own folder; several masks, absent
+    stretches or outputs to write stand with ";" between them. Outputs lie in the template's, which
+    is that of all of them, and by default are named as their videos. Empty cells take the values
+    of `template`.
     Raises InputError for a file that is no such table, UsageError for jobs with the same output.
     """
     jobs: list[Job] = []
@@ -109,13 +110,18 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
         if name not in values:
             raise InputError(f"{where}: expected a {name}, found none")
     video = folder / values["video"]
-    specs = [spec for spec in values["mask"].split(BETWEEN_MASKS) if spec.strip()]
+    specs = [spec for spec in values["mask"].split(BETWEEN) if spec.strip()]
     if not specs:
         raise InputError(f"{where}: expected a mask, found {values['mask']}")
     start, end = (read_position(where, name, values.get(name)) for name in ("start", "end"))
+    try:
+        parse_absent(absent := tuple(filter(None, values.get("absent", "").split(BETWEEN))))
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
     job = replace(
         template,
         video=video,
+        absent=absent,
         masks=tuple(in_folder(spec, folder) for spec in specs),
         output=place_within(where, template.output, values.get("output") or name_of(video)),
         outputs=read_outputs(where, values["write"]) if "write" in values else template.outputs,
@@ -228,11 +234,9 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     report = read_report(job.output)
     if report is None:
         return None
-    same = {"overwrite": False, "states": True}  # whatever these are, the masks are alike
-    # 0.1.0 has no threshold, 0.2.0 only the usual outputs
-    later = ("threshold", "names", "finish", "effect_on", "opacity", "palette", "codec", "crf")
-    new: dict[str, Any] = dict.fromkeys(later)
-    found = {**new, "write": [], **report.options, **same}
+    # whatever these are, the masks are alike
+    same: dict[str, Any] = {"overwrite": False, "states": True, "check": 0}
+    found = {**OLDER, **report.options, **same}
     expected = {**options_of(job, predictor), **same}
     if report.network != predictor.identity or found != expected:
         return None

@@ -172,6 +172,6 @@ class Finish:
         for step in () if segmented.finished else self.steps:
             labels = step.of_labels(labels)
         if soft is not None:
-            parts = (soft.ids, soft.small, soft.size, soft.given, soft.hidden)
+            parts = (soft.ids, soft.small, soft.size, soft.given)
             soft = FinishedMasks(*parts, steps=self.steps)
         return replace(segmented, labels=labels, soft=soft, finished=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vostool.errors import UsageError
+from vostool.inference.absence import parse_absent
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.media.folder import list_images
@@ -46,8 +47,13 @@ class Job:
     codec: str | None = None  # of films without alpha, see `MP4_CODECS`
     crf: int | None = None  # and their quality
 
+    absent: tuple[str, ...] = ()  # as given to --absent
+    backward: bool = False  # follow the objects of a mask to the frames before it as well
+    check: int = 0  # judge the masks of every so many frames; 0: none
+
     def __post_init__(self) -> None:
-        """Raise UsageError for outputs that cannot be written."""
+        """Raise UsageError for outputs that cannot be written, or what is no stretch."""
+        parse_absent(self.absent)
         check_outputs(self.outputs)
         _ = self.settings
 
@@ -117,8 +123,20 @@ def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     for name in ("resume", "start_time", "end_time"):  # how it was made is not what was made
         options.pop(name)
     written = {flag: name in wanted for name, flag in OUTPUT_FLAGS.items()}
+    given = {"masks": list(job.masks), "absent": list(job.absent)}
     more = [name for name in wanted if name not in CLASSIC]
-    return {**options, "masks": list(job.masks), **written, "write": more, **predictor.options}
+    return {**options, **given, **written, "write": more, **predictor.options}
+
+
+# the values that options have in reports of versions that did not know them
+OLDER: dict[str, Any] = {
+    **dict.fromkeys(
+        ("threshold", "names", "finish", "effect_on", "opacity", "palette", "codec", "crf")
+    ),
+    "write": [],
+    "absent": [],
+    "backward": False,
+}
 
 
 def length_of(job: Job) -> int:

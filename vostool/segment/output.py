@@ -1,7 +1,7 @@
 """The output folder of `vostool segment`: its outputs, its report, and its claim."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import cast
 
 from vostool.allocator import release_free_memory
 from vostool.errors import Caution, OutputError
-from vostool.files import write_text
+from vostool.files import remove, write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
+from vostool.inference.checks import Check, as_csv
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.soft import SegmentedFrame
@@ -30,6 +31,7 @@ from vostool.segment.writers.pictures import Masks
 from vostool.segment.writers.soft_store import SoftStore
 
 RELEASE_EVERY = 25  # frames: some 1 % of the time for 1080p, against what they leave behind
+CHECKS = ("check.csv", "check.png")
 REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
 
 
@@ -80,7 +82,7 @@ class Output:
             yield
 
     def _refuse_inputs(self, inputs: Collection[Path]) -> None:
-        mine = {self.report.resolve()}
+        mine = {path.resolve() for path in results_in(self.folder)}
         for writer in self._every():
             mine |= {path.resolve() for path in (writer.path, *writer.replaced())}
         for path in sorted(inputs):
@@ -125,6 +127,8 @@ class Output:
         self.states.forget(after=self._resumed)
         # before its outputs go: from here on the older run does not count as complete
         self.write_report(self._running)
+        for path in self.checks:
+            remove(path)
         if not self._resumed:
             self._clear()
         for number, writer in enumerate(self._writers):
@@ -140,23 +144,30 @@ class Output:
         yield self._store
 
     def _clear(self) -> None:
-        """Remove an older run."""
+        """Remove an older run; raises OutputError."""
         wanted = {folder for writer in self._writers for folder in writer.folders}
-        try:
-            for writer in self._every():
-                folders = writer.folders
-                for path in writer.replaced():
-                    path.unlink(missing_ok=True)
-                for folder in folders:
-                    if folder not in wanted and folder.is_dir():
-                        with suppress(OSError):  # something else is in it
-                            folder.rmdir()
-        except OSError as error:
-            raise OutputError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+        for writer in self._every():
+            folders = writer.folders
+            for path in writer.replaced():
+                remove(path)
+            for folder in folders:
+                if folder not in wanted and folder.is_dir():
+                    with suppress(OSError):  # something else is in it
+                        folder.rmdir()
 
     def write_report(self, report: RunReport) -> None:
         """Write run.json, all or nothing."""
         write_text(self.report, report.model_dump_json(indent=2) + "\n")
+
+    @property
+    def checks(self) -> tuple[Path, ...]:
+        """The files about how good the masks seem: of a run before, they are removed."""
+        return tuple(self.folder / name for name in CHECKS)
+
+    def write_checks(self, checks: Sequence[Check]) -> None:
+        """Write check.csv, all or nothing, if anything was checked."""
+        if checks:
+            write_text(self.checks[0], as_csv(checks))
 
     @property
     def kept(self) -> int:
@@ -202,7 +213,7 @@ def check_free(folder: Path) -> None:
 
 def results_in(folder: Path) -> list[Path]:
     """Return the paths at which a folder has the results of a run, if it has any."""
-    return [folder / name for name in (REPORT, *map(file_of, every_output()))]
+    return [folder / name for name in (REPORT, *map(file_of, every_output()), *CHECKS)]
 
 
 def frame_names(folder: Path) -> frozenset[str]:

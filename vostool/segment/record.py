@@ -5,11 +5,15 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
 from vostool import __version__
 from vostool.errors import Caution
+from vostool.inference.backward import WayBack, folder_of
+from vostool.inference.checks import Checks
+from vostool.inference.judge import Judge
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
@@ -18,8 +22,9 @@ from vostool.inference.states import BOUND, State, States
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch
 from vostool.media.folder import folder_warnings
-from vostool.media.frame import VideoInfo
+from vostool.media.frame import Frame, VideoInfo
 from vostool.preprocess import is_capped
+from vostool.propagation.frames import Prediction
 from vostool.segment.job import Job, options_of
 from vostool.segment.output import Output
 from vostool.segment.report import (
@@ -48,9 +53,16 @@ class RunRecord:
         """Look for what gives warnings before the first frame, and prepare the tracker."""
         self.tracker = Tracker(predictor=self.predictor)
         self.followed = 0  # frames, in this run
-        if self.state is not None and self.state.lowered:
-            self.tracker.lowered = self.state.lowered
-            self.tracker.predictor = self.predictor.within(self.state.lowered[-1].limits)
+        job = self.job
+        self.judge = Judge(job.check, job.start)
+        if self.state is not None:
+            self.tracker.start_within(self.state.lowered)
+            self.judge.checks += self.state.provenance.checks
+        self.way_back = (
+            WayBack(job.video, job.start, self.given, folder_of(job.output))
+            if job.backward
+            else None
+        )
         self.cautions = tuple(
             input_cautions(self.job, self.output.source.info, self.given, self.predictor)
         )
@@ -69,7 +81,7 @@ class RunRecord:
             network=self.predictor.identity,
             options=options_of(self.job, self.predictor),
             input=Video.of(self.output.source.info),
-            objects=sorted({id_ for ids in self.given.ids.values() for id_ in ids}),
+            objects=sorted(self.given.objects),
             frames=self.output.frames,
             frame_names=None if names is None else list(names[self.job.start : self.job.end]),
             seconds=Seconds(
@@ -84,6 +96,7 @@ class RunRecord:
             states=None
             if self.states is None
             else StatesKept(spacing=self.states.spacing, bound=BOUND),
+            checks=self.checks,
             status=status,
             error=error,
             warnings=[Warned.of(caution) for caution in (*self.cautions, *late)],
@@ -92,7 +105,25 @@ class RunRecord:
     def keep_state(self, frames: int, last: bool = False) -> None:
         """Write the state after so many frames, where that is due, once their masks are there."""
         if self.states is not None and (last or self.states.due(frames)):
-            self.output.then(self.states.writing(self.tracker, frames))
+            self.output.then(self.states.writing(self.tracker, frames, self.judge.checks))
+
+    def finish(self, frame: Frame, prediction: Prediction[Any]) -> Prediction[Any]:
+        """Return what is predicted of a frame by the ways it is followed, once it is checked."""
+        back, track = self.way_back, self.tracker.track
+        if back is not None:
+            prediction = back.merge(frame, prediction)
+        groups = (*track.groups, *(() if back is None else back.groups))
+        # what was said of the frame, not predicted
+        without = self.given.absent_at(frame.index) | set(self.given.ids.get(frame.index, ()))
+        judged = self.tracker.predictor.placement(*frame.rgb.shape[:2]).with_border(prediction)
+        self.judge.check(frame.index, judged, groups, track.loop.segmenter, without)
+        return prediction
+
+    @property
+    def checks(self) -> Checks | None:
+        """The scores of the masks so far, if any are checked."""
+        found = self.judge.checks
+        return Checks.of(self.job.check, found) if self.job.check or found else None
 
     @property
     def states(self) -> States | None:
@@ -110,12 +141,13 @@ def input_cautions(
     yield from (Caution("mask", words) for words in given.warnings)
     # without those whose masks are empty
     unknown = given.first - job.start - sum(frame < given.first for frame in given.ids)
-    if unknown:
+    if unknown and not job.backward:
         yield Caution(
             "frames_before_mask",
             f"frame {given.first} is the first with a mask ({given.name(given.first)}): the "
-            f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; frames count "
-            "from 0, so that a mask of the first is named 00000.png",
+            f"masks of {unknown} frame{'s' * (unknown > 1)} before it are empty; --backward "
+            "follows the objects to the beginning (frames count from 0, a mask of the first is "
+            "named 00000.png)",
         )
     if is_capped(info.height, info.width, predictor.size):
         yield Caution(

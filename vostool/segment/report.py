@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from vostool.errors import Caution, InputError
 from vostool.files import read_text
 from vostool.files.documents import Document
+from vostool.inference.checks import Checks
 from vostool.inference.reports import LimitsReached, Network, Video
 
 REPORT = "run.json"
@@ -75,6 +76,7 @@ class RunReport(Document):
     fps: FramesPerSecond
     limits: LimitsReached
     states: StatesKept | None = None
+    checks: Checks | None = None
     status: Status
     error: str | None = None
     warnings: list[Warned]

@@ -10,18 +10,22 @@ from dataclasses import replace
 from itertools import islice
 
 from vostool.device import oom_as_device_error
-from vostool.errors import InputError, OutputError
+from vostool.errors import OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
+from vostool.inference.absence import parse_absent
+from vostool.inference.backward import WayBack, discard, folder_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import differences, read_track
+from vostool.inference.saved_track import differences
 from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import State, States
 from vostool.inference.video import segmented
+from vostool.media.frame import VideoInfo
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import (
+    OLDER,
     OUTPUT_FLAGS,
     Job,
     expected_frames,
@@ -50,8 +54,8 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     report = read_report(job.output) if job.resume else None
     job = keeping_outputs(job, report)
     info = probe(job.video)
-    given = GivenMasks(mask_paths(job), info, threshold=job.threshold)
-    states = States(job.output, job.video, job.start, given)
+    given = given_masks(job, info)
+    states = States(job.output, job.video, job.start, given, ahead=job.backward)
     output = Output(job.output, job.outputs, source_of(job, info, given), states, job.states)
     inputs = {job.video, *given.files}
     with output.claimed(inputs, replace=job.overwrite or job.resume):
@@ -62,6 +66,12 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
             if report is not None and is_finished(report, state, job, output):
                 return report
         return follow_into(RunRecord(job, predictor, given, output, state), progress)
+
+
+def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
+    """Return what the job says of its objects; raises UsageError or MaskError."""
+    absence = parse_absent(job.absent)
+    return GivenMasks(mask_paths(job), info, threshold=job.threshold, absence=absence)
 
 
 def keeping_outputs(job: Job, report: RunReport | None) -> Job:
@@ -94,9 +104,9 @@ def refuse_unresumable(
 def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
-    free = {"video", "masks", "output", "end", "overwrite", "states", "write"}
+    free = {"video", "masks", "absent", "output", "end", "overwrite", "states", "check", "write"}
     free.update(OUTPUT_FLAGS.values())
-    before = {**report.options, **report.network.effective}
+    before = {**OLDER, **report.options, **report.network.effective}
     now = {**options_of(job, predictor), **predictor.identity.effective}
     changes = differences(
         *(
@@ -104,7 +114,7 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
             for each in (before, now)
         )
     )
-    if change := next(changes, None):  # 0.1.0 has no threshold, which is None
+    if change := next(changes, None):
         raise OutputError(f"{job.output}: cannot be resumed: it has {change}; {OVERWRITE}")
 
 
@@ -124,17 +134,21 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
     job, output, started = record.job, record.output, time.perf_counter()
     expected = expected_frames(job, output.source.info)
+    before = 0
     kept = record.state.provenance.frames if record.state else 0
     status: Status = "done"
     problem = None
     try:
+        if record.way_back is not None:
+            before = follow_backward(record, record.way_back, expected, progress)
+            expected = None if expected is None else before + expected
         with (
             oom_as_device_error(record.predictor.device),
             output.writing(record.report("running"), kept),
         ):
             for done, each in enumerate(segmented_frames(record, kept), start=1):
                 output.add(each)
-                progress(done, expected, "")
+                progress(before + done, expected, "")
                 if done > kept:
                     record.keep_state(done)
             record.given.check_reached(each.frame.index + 1)
@@ -150,11 +164,38 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
         status, problem = "failed", str(error)
         raise
     finally:
+        if status == "done" or record.states is None:
+            discard(folder_of(job.output))
         record.watch.total = time.perf_counter() - started
         final = record.report(status, problem)
         if output.frames:
             output.write_report(final)
+            output.write_checks(record.judge.checks)
     return final
+
+
+def follow_backward(
+    record: RunRecord, way_back: WayBack, expected: int | None, progress: ProgressCallback
+) -> int:
+    """Follow the objects of a job backward; return how many frames that takes.
+
+    KeyboardInterrupt gets a note of what is kept.
+    """
+    keep = record.states is not None
+    total = None if expected is None else way_back.frames + expected
+    kept = None
+    try:
+        for done, tracker in way_back.follow(record.predictor, record.watch, keep):
+            kept = done if kept is None else kept
+            if record.state is None:
+                record.tracker.start_within(tracker.lowered)
+            progress(done, total, "backward")
+    except KeyboardInterrupt as stop:
+        if keep:
+            stop.add_note(f"the frames followed backward so far are kept in {record.job.output}")
+        raise
+    record.followed += way_back.frames - (kept or 0)
+    return way_back.frames
 
 
 def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
@@ -164,24 +205,13 @@ def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
     """
     job, output, given = record.job, record.output, record.given
     if record.state is not None:  # before the first frame, and so before anything is replaced
-        restore(record, record.state)
+        output.states.restore(record.tracker, record.state)
     frames = read_frames(job.video, job.start, job.end, record.damage)
     for frame in islice(frames, kept):
         yield output.segmented(frame, given)
-    for each in segmented(frames, given, record.tracker, record.watch, soft=output.soft):
+    found = segmented(
+        frames, given, record.tracker, record.watch, soft=output.soft, finish=record.finish
+    )
+    for each in found:
         record.followed += 1
         yield each
-
-
-def restore(record: RunRecord, state: State) -> None:
-    """Let the tracker go on from a state; raises OutputError if the video shows other frames."""
-    job, saved = record.job, read_track(state.path)
-    wanted = {job.start + number for number in saved.numbers}
-    frames = read_frames(job.video, job.start, job.start + state.provenance.frames)
-    pictures = {each.index - job.start: each.rgb for each in frames if each.index in wanted}
-    masks = {frame - job.start: record.given.get(frame) for frame in wanted}
-    given = {number: mask for number, mask in masks.items() if mask is not None}
-    try:
-        record.tracker.resume(saved, pictures, given)
-    except InputError as error:
-        raise OutputError(f"{job.output}: cannot be resumed: {error}; {OVERWRITE}") from error

@@ -1,0 +1,188 @@
+"""The way back: objects followed from a mask to the frames before it.
+
+The frames from the last given mask down to the first are followed as if they were a video of
+their own, mirrored in time at that mask: frame n of the video is number 2 T - n of the mirrored
+one, which begins with T, the turning point. The soft masks of the way back lie on disk, one file
+a frame; while the video is then followed forward, `merge` puts them in where they are nearer to
+a given mask of their object.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vostool.device import oom_as_device_error
+from vostool.errors import OutputError
+from vostool.files import atomic_write, make_folder
+from vostool.files.claims import OVERWRITE
+from vostool.inference.predictor import Predictor
+from vostool.inference.prompts import GivenMasks
+from vostool.inference.states import FOLDER, States
+from vostool.inference.tracker import Tracker
+from vostool.inference.video import Stopwatch, predict
+from vostool.media.backward import BackwardReader
+from vostool.media.frame import Frame
+from vostool.preprocess import resize
+from vostool.propagation.correction import admissible, with_background
+from vostool.propagation.frame_loop import Group
+from vostool.propagation.frames import Prediction
+
+SoftMasks: TypeAlias = tuple[tuple[int, ...], Tensor]  # ids, and (1, N, h, w) in [0, 1]
+STEPS = 255  # in which a probability is written
+
+
+@dataclass
+class WayBack:
+    """The masks of a video's frames as followed backward, on disk in a folder of their own."""
+
+    video: Path
+    start: int  # the first frame
+    given: GivenMasks
+    folder: Path
+    # the share of the way forward, so many frames after a mask of the object and before another
+    between: Callable[[int, int], float] = lambda since, until: until / (since + until)
+
+    _tracker: Tracker | None = None
+
+    @cached_property
+    def reader(self) -> BackwardReader:
+        """The frames up to the last mask with an object; raises InputError."""
+        return BackwardReader(self.video, self.given.last + 1)
+
+    @cached_property
+    def turn(self) -> int | None:
+        """The turning point: the last frame with a mask that the video has; None if it is first."""
+        shown = [frame for frame in self.given.frames if self.start < frame < self.reader.frames]
+        return max(shown, default=None)
+
+    @property
+    def frames(self) -> int:
+        """How many frames are followed backward."""
+        return 0 if self.turn is None else self.turn + 1 - self.start
+
+    def follow(
+        self, predictor: Predictor, watch: Stopwatch, keep: bool = False
+    ) -> Iterator[tuple[int, Tracker]]:
+        """Follow the objects backward; yield how many frames are done, with the tracker.
+
+        What the folder holds of the same way back, begun before, is not done again. `keep` writes
+        states from which that is possible. Raises OutputError if frames differ from what a state
+        remembers.
+        """
+        if self.turn is None:
+            return
+        given = self.given.mirrored(self.turn)
+        states = States(self.folder, self.video, self.turn, given, backward=True)
+        tracker = self._tracker = Tracker(predictor=predictor)
+        done = self._resume(states, tracker, predictor)
+        states.forget(done)
+        make_folder(self.folder)
+        yield done, tracker
+        frames = (
+            replace(frame, index=2 * self.turn - frame.index)
+            for frame in self.reader.read(self.start, self.turn + 1 - done)
+        )
+        with (
+            oom_as_device_error(predictor.device),
+            closing(predict(frames, given, tracker, watch)) as found,
+        ):
+            for frame, prediction in found:
+                self._write(2 * self.turn - frame.index, prediction)
+                done += 1
+                if keep and (states.due(done) or done == self.frames):
+                    states.writing(tracker, done)()
+                yield done, tracker
+
+    def _resume(self, states: States, tracker: Tracker, predictor: Predictor) -> int:
+        """Let a tracker go on from the latest state; return after how many frames that is."""
+        if self.turn is None:
+            return 0
+        numbers = range(self.turn, self.start - 1, -1)
+        missing = (n for n, frame in enumerate(numbers) if not self._path(frame).exists())
+        try:
+            state = states.latest(predictor, next(missing, len(numbers)))
+        except OutputError:  # of another run
+            return 0
+        if state is None:
+            return 0
+        tracker.start_within(state.lowered)
+        states.restore(tracker, state)
+        return state.provenance.frames
+
+    @property
+    def groups(self) -> tuple[Group[Any, Any], ...]:
+        """The objects with their references, once they are followed."""
+        return () if self._tracker is None else self._tracker.track.groups
+
+    def merge(self, frame: Frame, prediction: Prediction[Any]) -> Prediction[Any]:
+        """Return the prediction for a frame followed forward, merged with that of the way back."""
+        shares = {id_: self.share(id_, frame.index) for id_ in sorted(self.given.objects)}
+        if all(share == 1 for share in shares.values()):
+            return prediction
+        ids, objects = self._read(frame.index, prediction.masks)
+        forward = dict(zip(prediction.ids, prediction.masks[:, 1:].unbind(dim=1), strict=True))
+        backward = dict(zip(ids, objects.unbind(dim=1), strict=True))
+        nothing = torch.zeros_like(prediction.masks[:, 0])
+        merged = {
+            id_: share * forward.get(id_, nothing) + (1 - share) * backward.get(id_, nothing)
+            for id_, share in shares.items()
+            if id_ in forward or id_ in backward
+        }
+        if not merged:
+            return prediction
+        stacked = admissible(torch.stack(list(merged.values()), dim=1))
+        return replace(prediction, ids=tuple(merged), masks=with_background(stacked))
+
+    def share(self, id_: int, frame: int) -> float:
+        """Return how much of an object's mask on a frame comes from the way forward, 0 to 1."""
+        shown = self.given.shows(id_)
+        before = max((each for each in shown if each <= frame), default=None)
+        after = min((each for each in shown if each > frame), default=None)
+        if after is None or self.turn is None or after > self.turn:
+            return 1
+        if before is None:
+            return 0
+        return self.between(frame - before, after - frame)
+
+    def _path(self, frame: int) -> Path:
+        return self.folder / f"{frame:05d}.npz"
+
+    def _write(self, frame: int, prediction: Prediction[Any]) -> None:
+        """Write the soft masks of a frame, all or nothing; raises OutputError."""
+        masks = (prediction.masks[0, 1:] * STEPS).round().to(torch.uint8).cpu().numpy()
+        with atomic_write(self._path(frame), sync=False) as part, part.open("wb") as file:
+            np.savez_compressed(file, ids=np.array(prediction.ids, np.uint8), masks=masks)
+
+    def _read(self, frame: int, like: Tensor) -> SoftMasks:
+        """Return the soft masks of a frame, of the size of others; raises OutputError."""
+        path = self._path(frame)
+        try:
+            with np.load(path) as file:
+                ids, masks = file["ids"], file["masks"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise OutputError(f"{path}: cannot be read again; {OVERWRITE}") from error
+        objects = torch.from_numpy(masks).to(like.device, torch.float32)[None] / STEPS
+        if objects.shape[1] and objects.shape[2:] != like.shape[2:]:
+            objects = resize(objects, (like.shape[2], like.shape[3]))
+        return tuple(map(int, ids)), objects
+
+
+def folder_of(output: Path) -> Path:
+    """Return the folder of the way back of a run."""
+    return output / FOLDER / "backward"
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a way back, if there is one, and the one above if that is then empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # something else is in it, or it is not there
+        folder.parent.rmdir()
