@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vostool.cli.bench import bench
+from vostool.cli.brief import brief
 from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
@@ -26,7 +27,7 @@ from vostool.cli.printing import (
     one_line,
     print_json,
 )
-from vostool.cli.segment import segment
+from vostool.cli.segment import NEEDED, segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
 from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, VostoolError
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(segment)
+app.command(cls=brief(*NEEDED))(segment)
 app.command(cls=ShapesInOrder)(mask)
 for command in (train, erf, spectrum, bench, doctor):
     app.command()(command)

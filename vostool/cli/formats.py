@@ -93,9 +93,10 @@ Opacity = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Opacity of the tint of objects in overlay, side-by-side, sheet and preview.",
+        help="Opacity of the tint of objects in overlay, side-by-side, sheet and preview; 0.5 "
+        "unless given.",
         rich_help_panel="Output",
-        show_default="0.5",
+        show_default=False,
     ),
 ]
 Palette = Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool.cli.brief import HelpAll
 from vostool.cli.formats import (
     Codec,
     Crf,
@@ -38,6 +39,13 @@ if TYPE_CHECKING:
     from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
+
+# what --help shows
+NEEDED = (
+    *("video", "mask", "threshold", "start", "end", "demo", "batch"),
+    *("output", "write", "names", "finish", "effect_on", "overwrite", "resume"),
+    *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
+)
 
 
 @takes_model(BOXES)
@@ -162,6 +170,7 @@ def segment(
     as_json: AsJson = False,
     quiet: Quiet = False,
     progress: Progress = ProgressForm.AUTO,
+    help_all: HelpAll = False,
     *,
     model: "ModelOptions",
 ) -> None:
