@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import FRAMES, Footage
 from tests.test_cli import Call, segment, vostool
+from vostool.cli.formats import KINDS
 from vostool.errors import UsageError
 from vostool.media.masks import read_mask
 from vostool.media.video import read_frames
@@ -196,3 +197,12 @@ def test_a_look_that_is_not_valid_is_a_usage_error(
     outcome = segment(video.path, "--mask", video.mask, "-o", tmp_path / "out", *given)
     assert outcome.code == UsageError.exit_code
     assert not (tmp_path / "out").exists()
+
+
+def test_the_shell_is_offered_every_kind_and_variant() -> None:
+    names = [
+        f"{kind}={variant}" if variant else kind
+        for kind, writer in WRITERS.items()
+        for variant in writer.variants
+    ]
+    assert sorted(KINDS) == sorted(names)

@@ -13,7 +13,7 @@ def titles(text: str) -> list[str]:
 def test_options_stand_under_the_title_of_their_group_the_general_ones_last(
     vostool: Call,  # noqa: F811
 ) -> None:
-    text = vostool("segment", "--help").out
+    text = vostool("segment", "--help-all").out
     assert [title for title in titles(text) if title in GROUPS] == GROUPS
     assert text.index("\nOutput:") < text.index("\n  -o, --output") < text.index("\nModel:")
     assert text.index("\nGeneral:") < text.index("\n  -q, --quiet")

@@ -1,5 +1,7 @@
 """Films with alpha and mattes, decoded again: what was written is there, at its time."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -170,3 +172,23 @@ def test_a_grey_film_is_lossless(film: FilmFormat, tmp_path: Path) -> None:
     write(tmp_path / "o.mkv", film, pictures)
     found = [picture.to_ndarray() for picture in decode(tmp_path / "o.mkv")]
     assert all((one == other).all() for one, other in zip(found, pictures, strict=True))
+
+
+@pytest.mark.parametrize("film", [PRORES_4444, VP9, FFV1_ALPHA], ids=names)
+def test_a_film_plays_as_far_as_it_goes_if_the_process_is_killed(
+    film: FilmFormat, tmp_path: Path
+) -> None:
+    path = tmp_path / f"o{SUFFIXES[film.container]}"
+    code = (
+        "import os, sys; from fractions import Fraction; from pathlib import Path;"
+        "from tests.media.test_film_formats import EVERY, RATE, VideoWriter, pixels_of;"
+        "film, path = EVERY[int(sys.argv[1])], Path(sys.argv[2]);"
+        "writer = VideoWriter(path, width=64, height=64, rate=RATE, film=film);"
+        "[writer.write(p, Fraction(i) / RATE) for i, p in enumerate(pixels_of(film, 100))];"
+        "os._exit(9)"
+    )
+    given = (str(EVERY.index(film)), str(path))
+    assert subprocess.run([sys.executable, "-c", code, *given], check=False).returncode == 9
+    assert not path.exists()
+    part = path.with_name(f"o.part{path.suffix}")
+    assert 40 < len(list(decode(part))) <= 100

@@ -13,6 +13,7 @@ import typer
 
 from vostool.allocator import bound_arenas
 from vostool.cli.bench import bench
+from vostool.cli.brief import brief
 from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
@@ -28,7 +29,7 @@ from vostool.cli.printing import (
     one_line,
     print_json,
 )
-from vostool.cli.segment import segment
+from vostool.cli.segment import NEEDED, segment
 from vostool.cli.spectrum import spectrum
 from vostool.cli.train import train
 from vostool.cli.weights import weights
@@ -45,7 +46,7 @@ app = Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
-app.command()(segment)
+app.command(cls=brief(*NEEDED))(segment)
 app.command(cls=ShapesInOrder)(mask)
 for command in (train, erf, spectrum, bench, doctor):
     app.command()(command)

@@ -13,16 +13,15 @@ from vostool.errors import UsageError
 HELP = "help"  # in the place of a kind
 
 
-def offer_kinds(incomplete: str) -> list[str]:
-    """Return the outputs that begin like this."""
-    from vostool.segment.writers import WRITERS
-
-    names = [
-        f"{kind}={variant}" if variant else kind
-        for kind, writer in WRITERS.items()
-        for variant in writer.variants
-    ]
-    return [name for name in (*names, HELP) if name.startswith(incomplete)]
+# for the shell, which must not wait until PyTorch is imported with the table of writers
+KINDS = (
+    *("masks", "overlay", "cutouts", "alpha=prores", "alpha=vp9", "alpha=ffv1"),
+    *("matte", "matte=16", "matte=each", "matte=each+16"),
+    *("matte=video", "matte=video+16", "matte=video+each", "matte=video+each+16"),
+    *("effect=blur", "effect=pixelate", "effect=black", "effect=grey", "effect=colour:#00ff00"),
+    *("coco", "ytvis", "cvat", "labelme", "yolo", "per-object", "table", "mot"),
+    *("sheet", "side-by-side", "preview=gif", "preview=webp"),
+)
 
 
 def print_kinds(values: list[str] | None) -> list[str] | None:
@@ -52,7 +51,7 @@ Write = Annotated[
         show_default="masks,overlay",
         callback=print_kinds,
         is_eager=True,
-        autocompletion=offer_kinds,
+        autocompletion=offer(*KINDS, HELP),
     ),
 ]
 Names = Annotated[

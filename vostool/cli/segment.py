@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vostool import defaults
+from vostool.cli.brief import HelpAll
 from vostool.cli.formats import (
     Codec,
     Crf,
@@ -42,6 +43,14 @@ if TYPE_CHECKING:
     from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
+
+# what --help shows
+NEEDED = (
+    *("video", "mask", "absent", "backward", "threshold", "start", "end", "demo", "batch"),
+    *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
+    *("check", "fail_on_warning", "progress"),
+    *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
+)
 
 
 @takes_model(BOXES)
@@ -185,6 +194,7 @@ def segment(
     as_json: AsJson = False,
     quiet: Quiet = False,
     progress: Progress = ProgressForm.AUTO,
+    help_all: HelpAll = False,
     *,
     model: "ModelOptions",
 ) -> None:
