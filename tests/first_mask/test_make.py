@@ -84,6 +84,14 @@ def test_the_network_draws_a_rough_mask_tighter(video: Footage, tmp_path: Path) 
     assert (found & truth).sum() / (found | truth).sum() > 0.95
 
 
+def test_an_object_that_the_network_does_not_change_is_reported(
+    video: Footage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vostool.first_mask.snap.snap", lambda _, __, labels: labels.copy())
+    report = make(video.path, tmp_path / "m.png", PART, snap=True)
+    assert report.warnings == ["object 1: --snap leaves it exactly as it was drawn"]
+
+
 def test_repairs_come_one_after_the_other_to_each_object(video: Footage, tmp_path: Path) -> None:
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[10:30, 10:30] = 1

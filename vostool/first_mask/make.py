@@ -151,7 +151,9 @@ def draw(
     if job.snap:
         from vostool.first_mask.snap import snap  # torch takes seconds to import
 
-        labels = snap(load(), frame.rgb, labels)
+        rough, labels = labels, snap(load(), frame.rgb, labels)
+        unseen = [id_ for id_ in ids_in(rough) if ((rough == id_) == (labels == id_)).all()]
+        warnings += [f"object {id_}: --snap leaves it exactly as it was drawn" for id_ in unseen]
     before = ids_in(labels)
     for change in repairs(job):
         labels = change_objects(labels, change)
