@@ -105,6 +105,19 @@ class XmemMemory:
             return None
         return next((each for each in self.latest if each.features is features), None)
 
+    @property
+    def state(self) -> Tensor:
+        """See `RecurrentMemory.state`."""
+        return self.hidden
+
+    def with_state(self, state: Tensor) -> Self:
+        """See `RecurrentMemory.with_state`; another size is resized."""
+        size = self.hidden.shape[2:]
+        state = state.to(self.hidden.device)
+        if state.shape[2:] != size:
+            state = functional.interpolate(state, size=size, mode="bilinear")
+        return replace(self, hidden=state)
+
     def to_tensors(self) -> dict[str, Tensor]:
         """See `StoredMemory.to_tensors`."""
         own = {"hidden": self.hidden, "waited": torch.tensor(self.waited)}
