@@ -336,7 +336,7 @@ def run_correction(folder: Path, weights: Path) -> Iterator[Finding]:
     vostool("erf", *common, "--iters", 2, "--strip", 2, "-o", folder / "erf")
     field = np.load(folder / "erf" / "erf.npy")
     yield Finding(
-        "cycle-ERF of two objects: highest response", float(field.max()), 0, at_least=True
+        "cycle-ERF of two objects: highest response", float(field.max()), 1e-6, at_least=True
     )
     moved = sum(
         int((read(folder / "corrected", index) != read(folder / "even-out", index)).sum())
