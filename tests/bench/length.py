@@ -1,6 +1,7 @@
 """Follow a video that never ends, and tell whether its frames get slower or take more.
 
     python -m tests.bench.length VIDEO --mask MASK.png --frames 10000 --size 96 [--weights FILE]
+        [--memory-every N] [--memory-frames N]
 
 The video is repeated, packet by packet, until it has so many frames, and goes through
 `vostool segment` from the first to the last, masks, overlay and all, in a temporary folder.
@@ -120,10 +121,14 @@ def main() -> None:
     parser.add_argument("--no-overlay", action="store_true")
     parser.add_argument("--weights", default=WEIGHTS)
     parser.add_argument("--memory-every", type=int)
+    parser.add_argument("--memory-frames", type=int)
     arguments = parser.parse_args()
     bound_arenas()
     options = ModelOptions(
-        size=arguments.size, weights=arguments.weights, memory_every=arguments.memory_every
+        size=arguments.size,
+        weights=arguments.weights,
+        memory_every=arguments.memory_every,
+        memory_frames=arguments.memory_frames,
     )
     model, record = load_predictor(options), Record()
     with TemporaryDirectory(prefix="vostool-length-") as folder:

@@ -2,9 +2,9 @@ import numpy as np
 import torch
 
 from vostool.inference.placement import Placement
-from vostool.model.borders import Padding, to_multiples
+from vostool.model.borders import Padding, pad_with_mean, to_multiples
 from vostool.model.encoders import MEAN
-from vostool.preprocess import image_tensor, soft_masks
+from vostool.preprocess import image_tensor, resize, soft_masks
 from vostool.propagation.frames import Prediction
 
 CPU = torch.device("cpu")
@@ -40,3 +40,31 @@ def test_masks_come_back_without_the_border() -> None:
     assert prediction.corrected is None
     assert (ODD.soft_masks(masks, (40, 60)) == soft_masks(inside, (40, 60))).all()
     assert Placement((32, 32), Padding()).crop(prediction) is prediction
+
+
+def test_what_is_placed_otherwise_loses_its_border_and_gets_the_new_one() -> None:
+    large, small = (
+        Placement((21, 30), Padding(1, 1, 5, 6)),
+        Placement((10, 14), Padding(1, 1, 3, 3)),
+    )
+    rgb = np.random.default_rng(0).integers(0, 255, (42, 60, 3), dtype=np.uint8)
+    before = large.image(rgb, CPU)
+    image = small.image_from(before, large)
+    assert image.shape[2:] == small.size
+    inside = resize(large.padding.crop(before), small.frame)
+    assert torch.equal(small.padding.crop(image), inside)
+    assert torch.equal(image, pad_with_mean(inside, small.padding))
+    masks = torch.rand(1, 3, *large.size).softmax(dim=1)
+    placed = small.masks_from(masks, large)
+    assert torch.equal(small.padding.crop(placed), resize(large.padding.crop(masks), small.frame))
+    assert (placed[:, 0, :3] == 1).all()
+    assert (placed[:, 1:, :3] == 0).all()
+
+
+def test_what_is_placed_so_already_is_not_changed() -> None:
+    place = Placement((10, 14), Padding(1, 1, 3, 3))
+    masks = torch.rand(1, 3, *place.size)
+    assert place.masks_from(masks, place) is masks
+    assert place.masks_from(masks) is masks, "of a placement unknown, but of the same size"
+    moved = place.masks_from(masks, Placement((10, 14), Padding(0, 2, 3, 3)))
+    assert torch.equal(place.padding.crop(moved), masks[:, :, 3:-3, :-2])

@@ -3,12 +3,12 @@
 First fewer objects at a time, which changes no mask; then fewer frames in the memory bank; then
 smaller frames. A memory bank is tied to the limits it was made with, so that after each step the
 frames of the track's history, kept in RAM, are memorised again. A memory of all frames, such as
-gcm's mean, loses those that are not in the history.
+gcm's mean, loses those that are not in the history; the state of a recurrent one is carried over.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from vostool.inference.prefetch import read_ahead
 from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
-from vostool.propagation.frame_loop import Track, overwrite
+from vostool.model.interface import RecurrentMemory
+from vostool.propagation.frame_loop import Group, Track, overwrite
 from vostool.propagation.frames import Annotation, MaskedFrame
 
 MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames most objects are lost
@@ -108,6 +109,32 @@ def in_ram(frame: MaskedFrame) -> MaskedFrame:
     staying = None if frame.staying is None else frame.staying.detach().cpu()
     image, masks = frame.image.detach().cpu(), frame.masks.detach().cpu()
     return replace(frame, image=image, masks=masks, staying=staying)
+
+
+States: TypeAlias = dict[tuple[int, ...], Tensor]  # of objects that entered together, by id
+
+
+def states_of(track: Track[Any, Any]) -> States:
+    """Return the states of all objects, in RAM, where the memories are `RecurrentMemory`."""
+    return {
+        group.ids: torch.cat([memory.state.detach().cpu() for memory in group.bank])
+        for group in track.groups
+        if group.bank and all(isinstance(memory, RecurrentMemory) for memory in group.bank)
+    }
+
+
+def with_states(track: Track[Any, Any], states: States) -> Track[Any, Any]:
+    """Return a track, just made again, whose memories go on from these states."""
+
+    def restored(group: Group[Any, Any]) -> Group[Any, Any]:
+        if group.bank is None or group.ids not in states:
+            return group
+        parts = states[group.ids].split([len(memory.state) for memory in group.bank])
+        pairs = zip(group.bank, parts, strict=True)
+        bank = tuple(memory.with_state(state) for memory, state in pairs)
+        return replace(group, bank=bank, recent=bank)
+
+    return replace(track, groups=tuple(map(restored, track.groups)))
 
 
 def fit(

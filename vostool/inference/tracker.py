@@ -18,7 +18,17 @@ from torch import Tensor
 
 from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
 from vostool.errors import MaskError, UsageError
-from vostool.inference.oom import LimitChange, Limits, fit, image_at, in_ram, offload
+from vostool.inference.oom import (
+    LimitChange,
+    Limits,
+    States,
+    fit,
+    image_at,
+    in_ram,
+    offload,
+    states_of,
+    with_states,
+)
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor, load_predictor
@@ -54,6 +64,7 @@ class Tracker:
         self.lowered: list[LimitChange] = []
         self._track: Track[Any, Any] | None = Track(self.predictor.loop)
         self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
+        self._states: States = {}  # that it has then
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
         self._places: dict[int, tuple[Placement, ...]] = {}  # of its images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
@@ -116,7 +127,8 @@ class Tracker:
 
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
-        self._track, self._frames, self._given, self._places = track, (), {}, {}
+        self._track, self._frames, self._states = track, (), {}
+        self._given, self._places = {}, {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -262,7 +274,8 @@ class Tracker:
             fit(each, place, device, given(each.index), before[each.index][-1])
             for each in self._frames
         )
-        track = replay(self.predictor.loop, frames)
+        track = with_states(replay(self.predictor.loop, frames), self._states)
+        self._states = {}
         for index, places in before.items():
             self._places[index] = places if places[-1] == place else (*places, place)
         return track
@@ -287,6 +300,8 @@ class Tracker:
 
     def _go_on_within(self, limits: Limits, number: int) -> None:
         """Release the memory bank and continue with lower limits."""
+        if self._track is not None:
+            self._states = states_of(self._track)
         self._forget_memory()
         device, words = self.predictor.device, limits.describe_change(self.predictor.limits)
         release_memory(device)

@@ -85,6 +85,21 @@ class StoredMemory(Protocol):
 
 
 @runtime_checkable
+class RecurrentMemory(Protocol):
+    """A memory with a state of each object, which frames that are memorised again do not give.
+
+    Optional: the state is carried over when the device runs out of memory.
+    """
+
+    @property
+    def state(self) -> Tensor:
+        """Return the state of the objects, (B N, ., h, w)."""
+
+    def with_state(self, state: Tensor) -> Self:
+        """Return this memory with another state of as many objects, of any h x w and device."""
+
+
+@runtime_checkable
 class RecurrentModel(Protocol):
     """A model that is to be handed every frame, and keeps one in `memory_every` of them itself.
 

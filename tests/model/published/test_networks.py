@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -253,6 +254,35 @@ class TestXmem:
         last = network_output(xmem, whole[6])
         assert torch.equal(network_output(xmem, other), last)
         assert other.bank.prototypes == whole[6].bank.prototypes
+
+    def test_a_segmented_frame_is_memorised_without_another_run_of_the_decoder(
+        self, xmem: Xmem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = self.memories(xmem, 3)[-1]
+        with torch.no_grad():
+            features = xmem.encode(images(5)[4])
+            alone = xmem.memorize(features, two(), replace(before)).to_tensors()
+            logits = xmem.segment(features, before)
+            decode = Mock(wraps=xmem.decode)
+            monkeypatch.setattr(xmem, "decode", decode)
+            after = xmem.memorize(features, two(), before).to_tensors()
+            assert not decode.called
+            assert all(torch.equal(after[name], alone[name]) for name in alone)
+            xmem.segment(xmem.encode(images(5)[3]), before)
+            again = xmem.memorize(features, two(), before).to_tensors()
+            assert decode.call_count == 2, "the latest answer was about another frame"
+            assert all(torch.equal(again[name], alone[name]) for name in alone)
+            assert torch.equal(xmem.segment(features, before), logits)
+
+    def test_a_memory_holds_no_gradients_of_the_frames_segmented_from_it(self, xmem: Xmem) -> None:
+        before = self.memories(xmem, 3)[-1]
+        features = xmem.encode(images(5)[4])
+        memory = replace(before, hidden=before.hidden.requires_grad_())
+        assert xmem.segment(features, memory).requires_grad
+        assert memory.latest == []
+        with torch.no_grad():
+            xmem.segment(features, memory)
+        assert xmem.memorize(features, two(), memory).hidden.requires_grad
 
     def test_a_state_that_is_kept_goes_on_without_it_changed(self, xmem: Xmem) -> None:
         memory = self.memories(xmem, 3)[-1]

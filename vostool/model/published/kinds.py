@@ -70,9 +70,9 @@ KINDS: dict[str, Kind] = {
     "stcn": Kind(
         title="STCN",
         page="https://github.com/hkchengrex/STCN",
-        files="stcn.pth, stcn_s0.pth, stcn_s01.pth (Google Drive, GitHub release 1.0)",
+        files="stcn.pth (Google Drive, OneDrive), its stages s0 and s01 (GitHub release 1.0)",
         parameters="54 M",
-        scores="DAVIS-2016: 91.7, DAVIS-2017: 85.3",
+        scores="DAVIS-2016: 91.7, DAVIS-2017: 85.3 (s012)",
         licence="MIT (of the code; trained on data for non-commercial use)",
         converter="vostool.model.published.stcn:convert_stcn",
         policy=Policy(
@@ -85,7 +85,7 @@ KINDS: dict[str, Kind] = {
     "xmem": Kind(
         title="XMem",
         page="https://github.com/hkchengrex/XMem",
-        files="XMem.pth, XMem-s012.pth, XMem-no-sensory.pth (GitHub release v1.0)",
+        files="XMem.pth, XMem-s012.pth, XMem-s2.pth, XMem-no-sensory (GitHub release v1.0)",
         parameters="62 M",
         scores="DAVIS-2016: 91.5, DAVIS-2017: 86.2; s012: 92.0, 87.7",
         licence="MIT (of the code; trained on data for non-commercial use)",

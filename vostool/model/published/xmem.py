@@ -9,7 +9,7 @@ Shapes as in `vostool.model.published.blocks`; C key, D value and S hidden chann
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Self
 
 import torch
@@ -77,12 +77,46 @@ class XmemFeatures:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A memory after a frame was segmented from it and before that is memorised."""
+
+    features: XmemFeatures  # of the frame
+    bank: LongTermMemory  # with its use counted
+    hidden: Tensor  # by the decoder's update
+
+
+@dataclass(frozen=True)
 class XmemMemory:
-    """The memory bank, the state of each object, and how long ago a frame was memorised."""
+    """The memory bank, the state of each object, and how long ago a frame was memorised.
+
+    A frame is segmented from a memory, then added to it, and both take the decoder: the latest
+    answer is kept beside, which saves the second time. It changes no result.
+    """
 
     bank: LongTermMemory
     hidden: Tensor  # (B N, S, h, w), float32
     waited: int = 0  # frames since the last one in the bank
+    # one at most, and none with gradients, whose graph it would hold
+    latest: list[Asked] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    def answered(self, features: XmemFeatures) -> Asked | None:
+        """Return what the latest answer did to this memory, if it was about this frame."""
+        if torch.is_grad_enabled():
+            return None
+        return next((each for each in self.latest if each.features is features), None)
+
+    @property
+    def state(self) -> Tensor:
+        """See `RecurrentMemory.state`."""
+        return self.hidden
+
+    def with_state(self, state: Tensor) -> Self:
+        """See `RecurrentMemory.with_state`; another size is resized."""
+        size = self.hidden.shape[2:]
+        state = state.to(self.hidden.device)
+        if state.shape[2:] != size:
+            state = functional.interpolate(state, size=size, mode="bilinear")
+        return replace(self, hidden=state)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """See `StoredMemory.to_tensors`."""
@@ -152,8 +186,8 @@ class Xmem(nn.Module):
 
     It is handed every frame, and memorises one in `memory_every`, and those annotated.
     At most `memory_frames` of them are in its working memory, half of them after each
-    consolidation; when frames are memorised again, what the long-term memory and the state had
-    of other frames is lost.
+    consolidation; when frames are memorised again, what the long-term memory had of others is
+    lost.
     """
 
     name = "xmem"
@@ -203,24 +237,20 @@ class Xmem(nn.Module):
         memory: XmemMemory | None = None,
         annotated: bool = False,
     ) -> XmemMemory:
-        """See `Segmenter.memorize`.
-
-        The decoder runs once more for the state: it depends on the memory alone, not on the masks.
-        """
+        """See `Segmenter.memorize`; the state depends on the memory alone, not on the masks."""
         if memory is None:
             return self.added(features, masks, self.empty_memory(features, masks.shape[1] - 1))
         waited = memory.waited + 1
         keep = annotated or waited >= self.memory_every
         if annotated:  # seen, not predicted: nothing was asked of the memory
             return self.added(features, masks, memory)
-        answer, used = memory.bank.read(features.query)
-        memory = replace(memory, bank=used, waited=waited)
+        asked = memory.answered(features)
         if keep:
-            return self.added(features, masks, memory)
-        if not self.settings.hidden_channels:
-            return memory
-        decoded = self.decode(features, answer, memory.hidden)
-        return replace(memory, hidden=self.hidden_update(decoded, memory.hidden))
+            bank = memory.bank.read(features.query)[1] if asked is None else asked.bank
+            return self.added(features, masks, replace(memory, bank=bank))
+        if asked is None:
+            asked = self.ask(features, memory)[1]
+        return XmemMemory(asked.bank, asked.hidden, waited)
 
     def added(self, features: XmemFeatures, masks: Tensor, memory: XmemMemory) -> XmemMemory:
         """Return a memory with a frame in its bank, and the state updated by its value."""
@@ -248,9 +278,19 @@ class Xmem(nn.Module):
 
     def segment(self, features: XmemFeatures, memory: XmemMemory) -> Tensor:
         """See `Segmenter.segment`."""
-        answer, _ = memory.bank.read(features.query)
-        logits = full_size(self.decode(features, answer, memory.hidden).logits)
-        return logits.unflatten(0, (len(answer), -1)).squeeze(2)
+        logits, asked = self.ask(features, memory)
+        if not torch.is_grad_enabled():
+            memory.latest[:] = [asked]
+        return full_size(logits).unflatten(0, (len(features.key), -1)).squeeze(2)
+
+    def ask(self, features: XmemFeatures, memory: XmemMemory) -> tuple[Tensor, Asked]:
+        """Return the log-odds (BN, 1, H/4, W/4) of a frame, and what asking does to the memory."""
+        answer, used = memory.bank.read(features.query)
+        decoded = self.decode(features, answer, memory.hidden)
+        hidden = memory.hidden
+        if self.settings.hidden_channels:
+            hidden = self.hidden_update(decoded, hidden)
+        return decoded.logits, Asked(features, used, hidden)
 
     def decode(self, features: XmemFeatures, answer: Tensor, hidden: Tensor) -> Decoded:
         """Return what the decoder makes of a readout (B, N D, h, w) and a state."""
