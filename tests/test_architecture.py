@@ -47,7 +47,7 @@ FLOORS = (
     ("datasets", "propagation"),
     ("inference",),
     ("segment", "evaluate", "analysis", "first_mask"),
-    ("benchmark", "train"),
+    ("benchmark", "train", "studio"),
     ("cli",),
     ("__main__",),
 )

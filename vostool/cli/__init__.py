@@ -28,6 +28,7 @@ from vostool.cli.printing import (
 )
 from vostool.cli.segment import segment
 from vostool.cli.spectrum import spectrum
+from vostool.cli.studio import studio
 from vostool.cli.train import train
 from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, VostoolError
 
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 app.command()(segment)
 app.command(cls=ShapesInOrder)(mask)
-for command in (train, erf, spectrum, bench, doctor):
+for command in (studio, train, erf, spectrum, bench, doctor):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 
