@@ -48,7 +48,7 @@ FLOORS = (
     ("inference",),
     ("first_mask",),
     ("segment", "evaluate", "analysis"),
-    ("benchmark", "train"),
+    ("benchmark", "train", "studio"),
     ("cli",),
     ("__main__",),
 )

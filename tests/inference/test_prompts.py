@@ -50,6 +50,16 @@ class TestMasksOfSingleObjects:
         with pytest.raises(MaskError, match=f"object {id_}: expected an id from 1 to 254"):
             GivenMasks({0: {id_: two.labels[0]}}, probe(two.path))
 
+    def test_that_are_empty_count_where_masks_are_compared(self, two: Footage) -> None:
+        truth, empty = only(two.labels[ARRIVAL], 1), np.zeros((HEIGHT, WIDTH), np.uint8)
+        info = probe(two.path)
+        one, both, all_ = (
+            GivenMasks({ARRIVAL: masks}, info).digests[ARRIVAL]
+            for masks in ({1: truth}, {1: truth, 2: empty}, truth)
+        )
+        assert one == all_
+        assert one != both
+
     def test_that_are_empty_say_it_of_their_object_alone(self, two: Footage) -> None:
         truth, empty = two.labels[ARRIVAL], np.zeros((HEIGHT, WIDTH), np.uint8)
         masks: dict[int, Mask] = {ARRIVAL: {1: only(truth, 1), 2: only(truth, 2)}, 5: {2: empty}}

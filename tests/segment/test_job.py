@@ -27,6 +27,7 @@ from tests.conftest import (
 )
 from vostool.errors import DeviceError, InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.evaluate.metrics import jaccard
+from vostool.files import default_output
 from vostool.inference.predictor import Predictor
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.overlay import COLOURS
@@ -36,7 +37,6 @@ from vostool.model.stm import Stm
 from vostool.model.weights import sha256
 from vostool.propagation.frame_loop import References
 from vostool.segment.job import Job
-from vostool.segment.output import default_output
 from vostool.segment.report import RunReport
 from vostool.segment.run import segment
 

@@ -31,6 +31,7 @@ from vostool.cli.printing import (
 )
 from vostool.cli.segment import NEEDED, segment
 from vostool.cli.spectrum import spectrum
+from vostool.cli.studio import studio
 from vostool.cli.train import train
 from vostool.cli.weights import weights
 from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, VostoolError
@@ -48,7 +49,7 @@ app = Commands(
 )
 app.command(cls=brief(*NEEDED))(segment)
 app.command(cls=ShapesInOrder)(mask)
-for command in (train, erf, spectrum, bench, doctor):
+for command in (studio, train, erf, spectrum, bench, doctor):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 app.add_typer(weights, name="weights")

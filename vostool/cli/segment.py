@@ -211,7 +211,8 @@ def segment(
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     if batch is None:
-        from vostool.segment.output import check_free, default_output
+        from vostool.files import default_output
+        from vostool.segment.output import check_free
 
         output = output or (Path("vostool-demo") if video is None else default_output(video))
         if not overwrite and not resume:  # before it takes seconds to load the model

@@ -104,3 +104,10 @@ def output_folder(folder: Path) -> Iterator[None]:
         if new:
             with suppress(OSError):  # something is in it, or it is gone
                 folder.rmdir()
+
+
+def default_output(video: Path) -> Path:
+    """Return `<video stem>/` beside the working directory; for a folder there, another name."""
+    name = video.resolve().name if video.is_dir() else video.stem
+    folder = Path.cwd() / name
+    return folder if folder.resolve() != video.resolve() else folder.with_name(f"{name}-vostool")

@@ -67,9 +67,9 @@ class GivenMasks:
         for frame, mask in masks.items():
             labels = self.labels(frame, found)
             self.ids[frame] = ids_in(labels)
-            self.digests[frame] = digest(labels)
             if isinstance(mask, Mapping):
                 self._absent[frame] = frozenset(mask) - set(self.ids[frame])
+            self.digests[frame] = self._digest(frame, labels)
         self.objects = frozenset(id_ for ids in self.ids.values() for id_ in ids)
         found += self._never_shown()
         self.warnings = found[:MAX_WARNINGS]
@@ -184,9 +184,12 @@ class GivenMasks:
         if not self.ids.get(frame):
             return None
         labels = self.labels(frame)
-        if digest(labels) != self.digests[frame]:
+        if self._digest(frame, labels) != self.digests[frame]:
             raise MaskError(f"{self._name(frame)}: has changed since it was first read")
         return labels
+
+    def _digest(self, frame: int, labels: LabelMap) -> str:
+        return digest(labels, self._absent.get(frame, frozenset()))
 
     def name(self, frame: int) -> str:
         """Return what the mask of a frame is called, without its folder."""
@@ -285,9 +288,9 @@ def put_together(
     return whole
 
 
-def digest(labels: LabelMap) -> str:
-    """Return a hash of a label map."""
-    return hashlib.sha256(labels.tobytes()).hexdigest()
+def digest(labels: LabelMap, absent: Collection[int] = ()) -> str:
+    """Return a hash of what a mask says: a label map, and the objects known not to be there."""
+    return hashlib.sha256(labels.tobytes() + bytes(sorted(absent))).hexdigest()
 
 
 def annotation_of(labels: LabelMap, place: Placement, device: torch.device) -> Annotation:

@@ -8,6 +8,7 @@ import hashlib
 import tomllib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from vostool.errors import WeightsError
 
@@ -25,13 +26,23 @@ def find_weights(name: str) -> Path:
             return path
     if path.suffix or len(path.parts) > 1:
         raise WeightsError(f"{name}: no such weights file")
-    folder = weights_folder()
-    table = tomllib.loads((folder / "weights.toml").read_text(encoding="utf-8"))
+    table = weights_table()
     entry = table.get(table[DEFAULT] if name == DEFAULT else name)
     if not isinstance(entry, dict):
-        names = ", ".join(key for key in table if key != DEFAULT)
-        raise WeightsError(f"{name}: no weights of that name; expected one of {names}")
-    return folder / str(entry["file"])
+        raise WeightsError(
+            f"{name}: no weights of that name; expected one of {', '.join(weights_names())}"
+        )
+    return weights_folder() / str(entry["file"])
+
+
+def weights_names() -> list[str]:
+    """Return the names of the weights in weights.toml; raises WeightsError as `find_weights`."""
+    return [name for name in weights_table() if name != DEFAULT]
+
+
+def weights_table() -> dict[str, Any]:
+    """Return weights.toml; raises WeightsError if the installation lacks it."""
+    return tomllib.loads((weights_folder() / "weights.toml").read_text(encoding="utf-8"))
 
 
 def weights_folder() -> Path:

@@ -220,10 +220,3 @@ def frame_names(folder: Path) -> frozenset[str]:
     """Return the names that the run in a folder gave its pictures, where these are no numbers."""
     report = read_report(folder)
     return frozenset((report and report.frame_names) or ())
-
-
-def default_output(video: Path) -> Path:
-    """Return `<video stem>/` beside the working directory; for a folder there, another name."""
-    name = video.resolve().name if video.is_dir() else video.stem
-    folder = Path.cwd() / name
-    return folder if folder.resolve() != video.resolve() else folder.with_name(f"{name}-vostool")

@@ -5,8 +5,9 @@ writes. Only a few frames and the memory bank, whose size is capped, are held in
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from vostool.device import oom_as_device_error
@@ -21,6 +22,7 @@ from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import State, States
 from vostool.inference.video import segmented
 from vostool.media.frame import VideoInfo
+from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
@@ -39,11 +41,20 @@ from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
 from vostool.segment.writers import file_of, is_output
 
+# called with the number of a frame in the video and its labels, once they are written
+WrittenCallback = Callable[[int, LabelMap], None]
 
-def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_progress) -> RunReport:
+
+def segment(
+    job: Job,
+    predictor: Predictor,
+    progress: ProgressCallback = no_progress,
+    written: WrittenCallback | None = None,
+) -> RunReport:
     """Run a job and return its report, which is also written as run.json.
 
-    `progress` is called with the number of frames done and, if known, of all.
+    `progress` is called with the number of frames done and, if known, of all; `written`, in
+    another thread, with each frame once its outputs are written.
     Raises InputError, MaskError, OutputError, DeviceError or UsageError. On an
     error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
     the status; KeyboardInterrupt gets a note of it.
@@ -65,7 +76,7 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
             state = states.latest(predictor, min(output.kept, length_of(job)))
             if report is not None and is_finished(report, state, job, output):
                 return report
-        return follow_into(RunRecord(job, predictor, given, output, state), progress)
+        return follow_into(RunRecord(job, predictor, given, output, state), progress, written)
 
 
 def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
@@ -130,7 +141,9 @@ def is_finished(report: RunReport, state: State | None, job: Job, output: Output
     )
 
 
-def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
+def follow_into(
+    record: RunRecord, progress: ProgressCallback, written: WrittenCallback | None = None
+) -> RunReport:
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
     job, output, started = record.job, record.output, time.perf_counter()
     expected = expected_frames(job, output.source.info)
@@ -148,6 +161,8 @@ def follow_into(record: RunRecord, progress: ProgressCallback) -> RunReport:
         ):
             for done, each in enumerate(segmented_frames(record, kept), start=1):
                 output.add(each)
+                if written is not None:
+                    output.then(partial(written, each.frame.index, each.labels))
                 progress(before + done, expected, "")
                 if done > kept:
                     record.keep_state(done)

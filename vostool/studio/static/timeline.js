@@ -1,0 +1,68 @@
+// The timeline: a slider over a strip that shows what is followed and what is marked.
+
+const MARKS = { given: "--mark" }; // a colour of the stylesheet for each kind of mark
+
+export class Timeline {
+  constructor(slider, strip, onFrame) {
+    this.slider = slider;
+    this.strip = strip;
+    this.state = null;
+    this.frame = 0;
+    slider.addEventListener("input", () => onFrame(Number(slider.value)));
+    new ResizeObserver(() => this.draw()).observe(strip);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  show(state, frame) {
+    this.state = state;
+    this.frame = frame;
+    this.slider.max = Math.max(0, state.video.frames - 1);
+    this.slider.value = frame;
+    this.slider.setAttribute("aria-valuetext", this.describe());
+    this.draw();
+  }
+
+  describe() {
+    const { valid, followed, marks } = this.state;
+    const words = [`frame ${this.frame}`];
+    if (marks.some((mark) => mark.frame === this.frame)) words.push("painted");
+    if (this.frame < valid) words.push("followed");
+    else if (this.frame < followed) words.push("to be followed again");
+    return words.join(", ");
+  }
+
+  draw() {
+    if (!this.state) return;
+    const { strip, state } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const width = strip.clientWidth;
+    const height = strip.clientHeight;
+    strip.width = Math.max(1, Math.round(width * ratio));
+    strip.height = Math.max(1, Math.round(height * ratio));
+    const context = strip.getContext("2d");
+    context.scale(ratio, ratio);
+    const colours = getComputedStyle(strip);
+    const colour = (name) => colours.getPropertyValue(name).trim();
+    const frames = Math.max(1, state.video.frames);
+    const at = (frame) => (frame / frames) * width;
+    const bar = (from, to, top, tall, fill) => {
+      context.fillStyle = fill;
+      context.fillRect(at(from), top, at(to) - at(from), tall);
+    };
+    const top = 10;
+    const tall = height - 2 * top;
+    bar(0, frames, top, tall, colour("--track"));
+    bar(0, state.video.read, top, tall, colour("--track-read"));
+    bar(0, state.followed, top, tall, colour("--track-stale"));
+    bar(0, state.valid, top, tall, colour("--track-done"));
+    for (const { frame, kind } of state.marks) {
+      context.fillStyle = colour(MARKS[kind]);
+      context.beginPath();
+      context.arc(at(frame + 0.5), top / 2, 3, 0, 2 * Math.PI);
+      context.fill();
+      context.fillRect(at(frame + 0.5) - 0.75, top, 1.5, tall);
+    }
+    context.fillStyle = colour("--text");
+    context.fillRect(at(this.frame + 0.5) - 1, 4, 2, height - 8);
+  }
+}
