@@ -1,0 +1,88 @@
+import io
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.media.making import make_video, picture
+from vostool.errors import InputError
+from vostool.studio.frames import LONGEST, Frames, encode_jpeg
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def read(video: Path, folder: Path) -> Frames:
+    """Return the frames of a video that has been read to its end."""
+    frames = Frames(video, folder, lambda: None)
+    wait_for(lambda: frames.ended)
+    return frames
+
+
+def test_frames_are_found_by_number_in_any_order(tmp_path: Path) -> None:
+    frames = read(make_video(tmp_path / "a.mp4", 8), tmp_path)
+    assert frames.count == 8
+    for number in (7, 0, 3):
+        assert np.abs(frames.rgb(number, 64, 48).astype(int) - picture(number)).mean() < 8
+    frames.close()
+
+
+def test_frames_of_irregular_times_keep_the_numbers_of_the_masks(tmp_path: Path) -> None:
+    times = [Fraction(number * number, 100) for number in range(6)]
+    frames = read(make_video(tmp_path / "a.mkv", 6, times=times), tmp_path)
+    assert frames.count == 6
+    assert np.abs(frames.rgb(4, 64, 48).astype(int) - picture(4)).mean() < 8
+    frames.close()
+
+
+def test_the_pictures_leave_no_file_behind(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", 8)
+    (tmp_path / "out").mkdir()
+    frames = read(video, tmp_path / "out")
+    frames.close()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_closing_while_frames_are_read_ends_the_thread(tmp_path: Path) -> None:
+    frames = Frames(make_video(tmp_path / "a.mp4", 60), tmp_path, lambda: None)
+    frames.close()
+    assert not frames._thread.is_alive()
+
+
+@pytest.mark.parametrize("number", [-1, 8])
+def test_a_frame_that_is_not_there_is_an_input_error(tmp_path: Path, number: int) -> None:
+    frames = read(make_video(tmp_path / "a.mp4", 8), tmp_path)
+    with pytest.raises(InputError, match=f"frame {number}: expected one of the 8 read so far"):
+        frames.jpeg(number)
+    frames.close()
+
+
+def test_a_video_that_breaks_off_keeps_the_frames_before_and_says_why(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.ts", 60)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    frames = read(video, tmp_path)
+    assert 0 < frames.count < 60
+    frames.close()
+
+
+def test_a_picture_too_long_is_shown_smaller_but_gives_a_frame_of_the_videos_size(
+    tmp_path: Path,
+) -> None:
+    wide = np.zeros((40, 2 * LONGEST, 3), np.uint8)
+    wide[:, LONGEST:] = 255
+    assert Image.open(io.BytesIO(encode_jpeg(wide))).size == (LONGEST, 20)
+    (tmp_path / "frames").mkdir()
+    Image.fromarray(wide).save(tmp_path / "frames" / "0.png")
+    frames = read(tmp_path / "frames", tmp_path)
+    found = frames.rgb(0, 2 * LONGEST, 40)
+    assert found.shape == wide.shape
+    assert np.abs(found.astype(int) - wide).mean() < 2
+    frames.close()

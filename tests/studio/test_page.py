@@ -1,0 +1,314 @@
+"""The page in a real browser: what a new user does with it, from the first click to the masks."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import DARK, HEIGHT, ORANGE, WIDTH, ColourNetwork
+from tests.studio.conftest import masks_in, wait_for
+from vostool.media.labels import LabelMap
+from vostool.media.writer import VideoWriter
+from vostool.studio.launch import Studio, opened_studio
+
+pytestmark = pytest.mark.browser
+
+LENGTH = 40  # frames
+SIDE = 16
+Page = Any  # of playwright, whose types need not be there
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+def truth(index: int) -> LabelMap:
+    """Return where the square of a long film is, which goes to the right and slowly down."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[8 + index // 4 : 8 + index // 4 + SIDE, 4 + index : 4 + index + SIDE] = 1
+    return labels
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=Fraction(25)) as writer:
+        for index in range(LENGTH):
+            rgb = np.full((HEIGHT, WIDTH, 3), DARK, np.uint8)
+            rgb[truth(index) > 0] = ORANGE
+            writer.write(rgb, Fraction(index, 25))
+    return path
+
+
+@pytest.fixture
+def studio(
+    clip: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Studio]:
+    """A studio that serves the clip, with a network that goes by colour and takes its time."""
+
+    class Slow(ColourNetwork):
+        def encode(self, image: Any) -> Any:
+            time.sleep(0.02)
+            return super().encode(image)
+
+    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: Slow())
+    changes = {"weights": str(weights), "device": "cpu", "size": HEIGHT}
+    with opened_studio(clip, tmp_path / "out", changes) as studio:
+        thread = threading.Thread(target=studio.run)
+        thread.start()
+        yield studio
+        studio.server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def browser_page(studio: Studio) -> Iterator[Page]:
+    """Open the studio in a browser; fails for a console message or a request of another host."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium is installed")
+    noise: list[str] = []
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        page = browser.new_page()
+        page.on("console", lambda message: noise.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: noise.append(f"failed: {request.url}"))
+        origin = studio.url.partition("/?")[0]
+        hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(studio.url)
+        wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
+        yield page
+        browser.close()
+    assert noise == []
+    assert [url for url in asked if not url.startswith(hosts)] == []
+
+
+def text(page: Page, selector: str) -> str:
+    return str(page.evaluate("selector => document.querySelector(selector).textContent", selector))
+
+
+def state(page: Page) -> dict[str, Any]:
+    found = page.evaluate("fetch('state').then(answer => answer.json())")
+    assert isinstance(found, dict)
+    return found
+
+
+def is_idle(page: Page) -> bool:
+    """Return whether nothing runs and the page knows."""
+    return state(page)["run"] is None and bool(page.is_enabled("#finish"))
+
+
+def on_stage(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Return where a point of the picture is in the window, as long as all of it is shown."""
+    box = page.locator("#canvas").bounding_box()
+    wide, high = box["width"] - 2 * 12, box["height"] - 54 - 50  # within the margins
+    scale = min(wide / WIDTH, high / HEIGHT)
+    left = box["x"] + 12 + (wide - WIDTH * scale) / 2
+    top = box["y"] + 54 + (high - HEIGHT * scale) / 2
+    return left + x * scale, top + y * scale
+
+
+def click_around(page: Page, labels: LabelMap, corners: int = 4) -> None:
+    """Click on the middles of the corner pixels of a square."""
+    rows, columns = (each + 0.5 for each in np.nonzero(labels))
+    left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
+    for x, y in [(left, top), (right, top), (right, bottom), (left, bottom)][:corners]:
+        page.mouse.click(*on_stage(page, x, y))
+
+
+def drag(page: Page, *points: tuple[float, float]) -> None:
+    page.mouse.move(*on_stage(page, *points[0]))
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*on_stage(page, *point), steps=4)
+    page.mouse.up()
+
+
+def overlap(one: LabelMap, other: LabelMap) -> float:
+    return float(np.sum((one > 0) & (other > 0)) / np.sum((one > 0) | (other > 0)))
+
+
+def go_to(page: Page, frame: int) -> None:
+    page.fill("#frame", str(frame))
+    page.keyboard.press("Enter")
+    wait_for(lambda: page.input_value("#slider") == str(frame))
+
+
+def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(studio: Studio) -> None:
+    session = studio.session
+    with browser_page(studio) as page:
+        click_around(page, truth(0))
+        page.keyboard.press("Enter")
+        wait_for(lambda: session.painted.frames == [0])
+        wait_for(lambda: page.is_enabled("#follow"))
+        page.keyboard.press("Control+z")
+        wait_for(lambda: session.painted.frames == [])
+        wait_for(lambda: page.is_disabled("#follow"))
+        click_around(page, truth(0))
+        page.mouse.click(*on_stage(page, 4.5, 8.5))  # the first corner again
+        wait_for(lambda: page.is_enabled("#follow"))
+        assert np.array_equal(session.labels(0), truth(0))
+
+        page.click("#follow")
+        wait_for(lambda: session.valid >= 6)
+        page.keyboard.press(" ")
+        wait_for(lambda: is_idle(page))
+        assert 6 <= session.valid < LENGTH
+        assert text(page, "#follow span") == "Go on"
+        # the stage shows the frame followed last
+        assert page.input_value("#frame") == str(session.valid - 1)
+
+        go_to(page, 5)
+        page.keyboard.press("b")
+        page.fill("#brush-size", "4")
+        rows, columns = np.nonzero(truth(5))
+        stray = [(columns.max() + step, rows.mean()) for step in (4.0, 8.0)]
+        drag(page, *stray)
+        wait_for(lambda: session.painted.frames == [0, 5])
+        assert session.valid == 5
+        wait_for(lambda: "before the repair" in text(page, "#status"))
+        steps = len(session.painted.done)
+        page.keyboard.press("e")  # it went wrong
+        drag(page, *stray)
+        wait_for(lambda: len(session.painted.done) == steps + 1)
+        assert np.array_equal(session.labels(5), truth(5))
+        wait_for(lambda: page.is_enabled("#follow"))
+        page.click("#follow")
+        wait_for(lambda: session.is_complete and is_idle(page))
+
+        page.check("input[value=cutouts]")
+        page.click("#save")
+        wait_for(lambda: len(session.saved) == 3)
+        wait_for(lambda: "cutouts" in text(page, "#saved"))
+        page.click("#finish")
+        wait_for(lambda: "Finished" in text(page, "#over-title"))
+    masks = masks_in(session.folder)
+    assert len(masks) == LENGTH
+    assert min(overlap(mask, truth(index)) for index, mask in enumerate(masks)) > 0.9
+    assert (session.folder / "overlay.mp4").exists()
+    assert len(list((session.folder / "cutouts").iterdir())) == LENGTH
+
+
+def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
+    session = studio.session
+    with browser_page(studio) as page:
+        page.keyboard.press("g")
+        drag(page, (1, 5), (26, 27))
+        wait_for(lambda: session.painted.frames == [0])
+        assert overlap(session.labels(0), truth(0)) > 0.9
+        wait_for(lambda: is_idle(page) and page.is_enabled("#snap"))
+        before = session.runner.revision
+        page.keyboard.press("n")
+        wait_for(lambda: session.runner.revision == before + 2)  # snapped, and painted
+        wait_for(lambda: is_idle(page))
+        assert overlap(session.labels(0), truth(0)) > 0.9
+
+        page.keyboard.press("e")
+        page.fill("#brush-size", "200")
+        drag(page, (0, 0), (60, 40))
+        wait_for(lambda: not session.labels(0).any())
+        page.click("#add-object")
+        wait_for(lambda: text(page, "#objects li.chosen .swatch") == "2")
+        page.keyboard.press("b")
+        page.fill("#brush-size", "6")
+        drag(page, (30, 20), (40, 20))
+        wait_for(lambda: session.labels(0).any())
+        labels = session.labels(0)
+        assert set(np.unique(labels)) == {0, 2}
+        y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+        away = np.hypot(x - np.clip(x, 30, 40), y - 20)
+        assert np.sum((labels == 2) != (away <= 3)) <= 6  # half a screen pixel off, at most
+
+
+def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> None:
+    with browser_page(studio) as page:
+        before = text(page, "#zoom-value")
+        page.mouse.move(*on_stage(page, 12, 16))
+        page.mouse.wheel(0, -600)
+        wait_for(lambda: text(page, "#zoom-value") != before)
+        # what is beneath the pointer has stayed there
+        page.mouse.click(*on_stage(page, 12, 16))
+        x, y = on_stage(page, 12, 16)
+        page.mouse.click(x + 100, y)
+        page.mouse.click(x, y + 100)
+        page.keyboard.press("Enter")
+        wait_for(lambda: studio.session.painted.frames == [0])
+        rows, columns = np.nonzero(studio.session.labels(0))
+        assert abs(rows.min() - 16) <= 1
+        assert abs(columns.min() - 12) <= 1
+        page.keyboard.press("0")
+        wait_for(lambda: text(page, "#zoom-value") == before)
+
+
+def test_all_of_it_works_by_the_keyboard(studio: Studio) -> None:
+    session = studio.session
+    with browser_page(studio) as page:
+
+        def move(key: str, count: int) -> None:
+            for _ in range(count):
+                page.keyboard.press(f"Alt+{key}")
+
+        move("ArrowUp", 10)
+        page.keyboard.press("Enter")
+        move("ArrowRight", 10)
+        page.keyboard.press("Enter")
+        move("ArrowDown", 10)
+        page.keyboard.press("Enter")
+        move("ArrowUp", 10)
+        move("ArrowLeft", 10)
+        page.keyboard.press("Enter")  # on the first corner
+        wait_for(lambda: session.painted.frames == [0])
+        wait_for(lambda: page.is_enabled("#follow"))
+        page.keyboard.press(" ")
+        wait_for(lambda: session.valid > 3)
+        page.keyboard.press(" ")
+        wait_for(lambda: is_idle(page))
+        page.keyboard.press("Home")
+        wait_for(lambda: page.input_value("#frame") == "0")
+        page.keyboard.press("ArrowRight")
+        wait_for(lambda: page.input_value("#frame") == "1")
+        page.keyboard.press("Shift+ArrowRight")
+        wait_for(lambda: page.input_value("#frame") == "11")
+        page.keyboard.press("?")
+        wait_for(lambda: page.is_visible("#help"))
+        page.keyboard.press("Escape")
+        wait_for(lambda: page.is_hidden("#help"))
+
+
+def test_everything_is_in_reach_in_a_window_of_any_width_light_or_dark(studio: Studio) -> None:
+    with browser_page(studio) as page:
+        for width in (360, 800, 1400):
+            page.set_viewport_size({"width": width, "height": 700})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for button in page.locator("button:visible").all():
+                button.scroll_into_view_if_needed()
+                box = button.bounding_box()
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= width
+                assert box["height"] >= 26
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            ground, words = (brightness(page, name) for name in ("backgroundColor", "color"))
+            assert (ground > words) is (scheme == "light")
+
+
+def brightness(page: Page, name: str) -> int:
+    """Return how bright a colour of the page is, 0 to 765."""
+    colour = str(page.evaluate(f"getComputedStyle(document.body).{name}"))
+    return sum(map(int, colour[4:-1].split(",")))
+
+
+def test_a_page_whose_studio_ends_says_so(studio: Studio) -> None:
+    with browser_page(studio) as page:
+        page.wait_for_load_state("networkidle")  # what is still on its way would fail
+        studio.server.should_exit = True
+        wait_for(lambda: "has ended" in text(page, "#over-title"))
