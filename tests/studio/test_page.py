@@ -119,7 +119,7 @@ def on_stage(page: Page, x: float, y: float) -> tuple[float, float]:
 
 def click_around(page: Page, labels: LabelMap, corners: int = 4) -> None:
     """Click on the middles of the corner pixels of a square."""
-    rows, columns = np.argwhere(labels).T + 0.5
+    rows, columns = (each + 0.5 for each in np.nonzero(labels))
     left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
     for x, y in [(left, top), (right, top), (right, bottom), (left, bottom)][:corners]:
         page.mouse.click(*on_stage(page, x, y))
