@@ -41,12 +41,12 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
 
 # who may import whom: a room's modules may use those of the rooms on the floors below
 FLOORS = (
-    ("errors", "defaults", "progress"),
+    ("allocator", "errors", "defaults", "progress"),
     ("files", "device"),
     ("media", "model", "preprocess"),
     ("datasets", "propagation"),
     ("inference",),
-    ("segment", "evaluate", "analysis"),
+    ("segment", "evaluate", "analysis", "first_mask"),
     ("benchmark", "train"),
     ("cli",),
     ("__main__",),

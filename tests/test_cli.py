@@ -155,6 +155,23 @@ class TestSegment:
             "00004.png",
         ]
 
+    def test_takes_times_for_frames(self, segment: Call, video: Footage) -> None:
+        write_mask(video.mask, video.labels[3])
+        given = ("--mask", f"0:00.12:{video.mask}", "--start", "0:00.1", "--end", "0:00.2")
+        outcome = segment(video.path, *given)
+        assert outcome.code == 0
+        names = sorted(path.name for path in Path("square/masks").iterdir())
+        assert names == ["00002.png", "00003.png", "00004.png"]
+        options = json.loads(Path("square/run.json").read_text())["options"]
+        assert (options["start"], options["end"]) == (2, 5)
+        assert not {"start_time", "end_time"} & options.keys()
+
+    def test_goes_on_to_the_end_where_a_time_is_after_it(
+        self, segment: Call, video: Footage
+    ) -> None:
+        assert segment(video.path, "--mask", video.mask, "--end", "1:00").code == 0
+        assert len(list(Path("square/masks").iterdir())) == FRAMES
+
     def test_takes_masks_for_later_frames(self, segment: Call, tmp_path: Path) -> None:
         two = film(tmp_path / "two.mp4", tmp_path / "first.png", two=True)
         late = np.where(two.labels[ARRIVAL] == 2, 9, 0).astype(np.uint8)
@@ -452,6 +469,10 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
     "no video": (2, "expected a VIDEO", lambda f, v: ["--mask", v.mask]),
     "no mask": (2, "expected --mask", lambda f, v: [v.path]),
     "an empty range": (2, "the range is empty", given("--start", 5, "--end", 5)),
+    "an empty range of times": (
+        2, "start 2, end 2: the range is empty", given("--start", "0:00.09", "--end", "0:00.11")
+    ),
+    "no time": (2, "--end 5s: expected the number of a frame, from 0, or", given("--end", "5s")),
     "nothing to write": (2, "nothing is left to write", given("--no-overlay", "--no-masks")),
     "a demo with a video": (2, "--demo brings its own", given("--demo")),
     "two masks for a frame": (2, "frame 0 has two masks", lambda f, v: [
@@ -711,12 +732,13 @@ class TestProcesses:
     """What only a process of its own shows."""
 
     @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["segment", "--help"]])
-    def test_help_and_version_do_not_import_torch(self, arguments: list[str]) -> None:
+    def test_help_and_version_import_nothing_heavy(self, arguments: list[str]) -> None:
         script = (
             "import sys; from vostool.cli import main; import contextlib\n"
             f"sys.argv = ['vostool', *{arguments}]\n"
             "with contextlib.suppress(SystemExit): main()\n"
-            "heavy = {'torch', 'numpy', 'av', 'PIL', 'matplotlib'} & set(sys.modules)\n"
+            "heavy = {'torch', 'numpy', 'av', 'PIL', 'matplotlib', 'rich.markdown'}\n"
+            "heavy &= set(sys.modules)\n"
             "print(*sorted(heavy), file=sys.stderr)"
         )
         done = python("-c", script)

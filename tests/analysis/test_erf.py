@@ -15,6 +15,7 @@ from vostool.analysis.erf_plan import ErfJob
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.inference.predictor import Predictor
 from vostool.media.masks import write_mask
+from vostool.media.time_codes import TimeCode
 from vostool.media.video import read_frames
 from vostool.model.stm import Stm
 
@@ -41,6 +42,11 @@ class TestResponse:
         assert main.share > 4 * main.area
         assert main.area == pytest.approx(256 / (HEIGHT * WIDTH), rel=0.1)
         assert main.inside == "prediction"
+
+    def test_may_be_asked_for_by_time(self, job: ErfJob, predictor: Predictor) -> None:
+        report = erf(replace(job, frame=TimeCode("0:00.16")), [predictor])
+        assert 4 in [each.frame for each in report.responses]
+        assert report.options["frame"] == 4
 
     def test_is_measured_against_the_truth_where_it_is_given(
         self, job: ErfJob, predictor: Predictor, video: Footage, tmp_path: Path

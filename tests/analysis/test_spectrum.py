@@ -17,6 +17,7 @@ from tests.media.making import delay_last_picture
 from vostool.analysis.spectrum import SpectrumJob, amplitudes, bands, fit, spectrum
 from vostool.errors import InputError, MaskError, OutputError, UsageError
 from vostool.inference.predictor import Predictor
+from vostool.media.time_codes import TimeCode
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
 
@@ -118,6 +119,13 @@ def test_a_folder_of_clips_is_gone_through(predictor: Predictor, tmp_path: Path)
     (tmp_path / "list.txt").write_text("two\n")
     chosen = replace(job, listed=tmp_path / "list.txt", overwrite=True)
     assert spectrum(chosen, predictor).clips == ["two"]
+
+
+def test_the_end_may_be_a_time(job: SpectrumJob, predictor: Predictor) -> None:
+    whole = spectrum(job, predictor)
+    half = spectrum(replace(job, end=TimeCode("0:00.16"), overwrite=True), predictor)
+    assert 0 < half.masks < whole.masks
+    assert half.options["end"] == "0:00.16"
 
 
 def test_what_is_wrong_is_told_and_leaves_nothing(job: SpectrumJob, predictor: Predictor) -> None:

@@ -20,6 +20,7 @@ from typing import Self
 
 import av
 
+from vostool.allocator import bound_arenas
 from vostool.benchmark.speed import peak_ram
 from vostool.defaults import WEIGHTS
 from vostool.inference.options import ModelOptions
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--weights", default=WEIGHTS)
     parser.add_argument("--memory-every", type=int)
     arguments = parser.parse_args()
+    bound_arenas()
     options = ModelOptions(
         size=arguments.size, weights=arguments.weights, memory_every=arguments.memory_every
     )

@@ -169,7 +169,7 @@ def test_without_a_mask_the_message_says_how_one_is_made(
     outcome = vostool(command, video.path)
     assert (outcome.code, outcome.out) == (2, "")
     assert "--mask" in outcome.err
-    assert "ffmpeg -i VIDEO -frames:v 1 first.png" in outcome.err
+    assert "vostool mask VIDEO --frame-only" in outcome.err
     assert outcome.err.count("\n") == 1
 
 

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.media.making import make_video
 from vostool.errors import MaskError, UsageError
 from vostool.media.mask_options import MaskOption, parse_mask_options, parse_object_masks
+from vostool.media.time_codes import TimeCode
 
 
 class TestOptions:
@@ -148,7 +150,52 @@ class TestObjects:
 
     @pytest.mark.parametrize(
         "text",
-        ["m.png", "./3@m.png", "./4:m.png", "3:m.png", "2@m.png", "3:2@a/m.png", "C:\\m.png"],
+        [
+            "m.png",
+            "0:04.80:2@m.png",
+            "./3@m.png",
+            "./4:m.png",
+            "3:m.png",
+            "2@m.png",
+            "3:2@a/m.png",
+            "C:\\m.png",
+        ],
     )
     def test_are_shown_as_they_were_given(self, text: str) -> None:
         assert str(MaskOption.parse(text)) == text
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("text", "frame", "id_", "path"),
+        [
+            ("0:04.8:m.png", TimeCode("0:04.8"), None, "m.png"),
+            ("1:02:03:2@m.png", TimeCode("1:02:03"), 2, "m.png"),
+            ("0:04:late/m.png", TimeCode("0:04"), None, "late/m.png"),
+            ("12:m.png", 12, None, "m.png"),
+            ("0:12.png", 0, None, "12.png"),
+            ("./0:04:m.png", None, None, "./0:04:m.png"),
+        ],
+    )
+    def test_may_name_the_frame(self, text: str, frame: object, id_: int | None, path: str) -> None:
+        option = MaskOption.parse(text)
+        assert (option.frame, option.id, option.path) == (frame, id_, Path(path))
+
+    def test_become_the_numbers_of_the_frames_that_the_video_shows_then(
+        self, tmp_path: Path
+    ) -> None:
+        video = make_video(tmp_path / "video.mp4")
+        for name in ("a.png", "b.png", "c.png"):
+            (tmp_path / name).touch()
+        a, b, c = (tmp_path / name for name in ("a.png", "b.png", "c.png"))
+        masks = parse_mask_options([f"0:00.2:{b}", str(a), f"7:{c}"], video=video)
+        assert masks == {0: a, 5: b, 7: c}
+
+    def test_are_refused_where_no_video_is_known_and_where_they_cannot_be(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a.png").touch()
+        with pytest.raises(UsageError, match="--mask 0:04: expected the number of a frame here"):
+            parse_mask_options([f"0:04:{tmp_path / 'a.png'}"])
+        with pytest.raises(UsageError, match="--mask 0:61: expected seconds"):
+            parse_mask_options([f"0:61:{tmp_path / 'a.png'}"], video=tmp_path / "none.mp4")

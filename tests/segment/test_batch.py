@@ -9,6 +9,7 @@ from tests.test_cli import Call, vostool  # noqa: F401
 from vostool.errors import InputError, UsageError
 from vostool.files.claims import claimed
 from vostool.media.frame import VideoInfo
+from vostool.media.time_codes import TimeCode
 from vostool.media.video import probe as media_probe
 from vostool.segment.batch import read_batch
 from vostool.segment.job import Job
@@ -39,6 +40,18 @@ class TestTheTable:
         assert second.masks == (str(tmp_path / "b.png"), f"7:{tmp_path / 'late.png'}")
         assert (second.start, second.end, second.output) == (3, 9, Path("out/there"))
 
+    def test_may_give_times_which_count_in_each_video_and_before_those_of_the_template(
+        self, tmp_path: Path
+    ) -> None:
+        table = write_table(
+            tmp_path / "t.csv", "video,mask,start,end", "a.mp4,m.png,0:02,", "b.mp4,m.png,7,0:09"
+        )
+        template = replace(PATTERN, start=2, end_time=TimeCode("1:00"))
+        first, second = read_batch(table, template)
+        assert (first.start_time, first.end_time) == (TimeCode("0:02"), TimeCode("1:00"))
+        assert (second.start, second.start_time) == (7, None)
+        assert (second.end, second.end_time) == (None, TimeCode("0:09"))
+
     @pytest.mark.parametrize(
         ("lines", "words"),
         [
@@ -48,13 +61,16 @@ class TestTheTable:
             (("video;mask", "a;b"), "with commas between them, found 'video;mask'"),
             (("video,mask", "a.mp4,"), ":2: expected a mask, found none"),
             (("mask,start", "a.png,1"), ":2: expected a video, found none"),
-            (("video,mask,end", "a,b,soon"), "expected a frame number as end, found soon"),
+            (("video,mask,end", "a,b,soon"), "end soon: expected the number of a frame, from 0"),
             (("video,mask,start,end", "a,b,4,4"), "start 4, end 4: the range is empty"),
             (("video,mask", "a,b", "", "a,b,c"), ":4: expected 2 cells as in the header, found 3"),
             (("video,mask", "a,b,"), ":2: expected 2 cells as in the header, found 3"),
             (("video,mask,mask", "a,b,c"), ":1: expected each column once, found mask twice"),
             (("video,mask", "a.mp4,;"), ":2: expected a mask, found ;"),
-            (("video,mask,end", f"a,b,{'9' * 5000}"), ":2: expected a frame number as end"),
+            (
+                ("video,mask,end", f"a,b,{'9' * 5000}"),
+                ":2: end: expected a frame number, found one of 5000",
+            ),
             (("video,mask", "a\0,b"), ":2: expected text, found a zero byte"),
             (("video,mask", 'a,"b'), ":2: expected a CSV table"),
         ],
@@ -135,6 +151,30 @@ class TestABatch:
         monkeypatch.setattr(
             "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
         )
+
+    def test_finds_the_times_of_each_video_alone_and_is_done_when_it_is_repeated(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+    ) -> None:
+        write_table(
+            table,
+            "video,mask,start,end",
+            "a.mp4,a.png,,0:00.08",
+            "b.mp4,b.png,0:01,",
+            "c.mp4,c.png,,3",
+        )
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        outcome = vostool("segment", "--batch", table, "-o", "all", *model)
+        assert outcome.code == 3
+        assert "1 of 3 videos failed" in outcome.err
+        counts = {
+            path.name: len(list((path / "masks").iterdir())) for path in Path("all").iterdir()
+        }
+        assert counts == {"a": 2, "c": 3}
+        again = vostool("segment", "--batch", table, "-o", "all", *model)
+        assert again.err.count("already done") == 2
 
     def test_goes_on_past_a_video_that_fails_and_says_so_at_the_end(
         self,

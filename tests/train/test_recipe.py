@@ -235,6 +235,10 @@ class TestOldKeys:
         path.write_text("multi_object_share = 0.25\n" + LEAST)
         assert read_recipe(path, ["several=0.75"]).multi_object_share == 0.75
 
+    def test_set_replaces_a_key_that_the_recipe_has_by_its_old_name(self, path: Path) -> None:
+        path.write_text("several = 0.25\n" + LEAST)
+        assert read_recipe(path, ["multi_object_share=0.75"]).multi_object_share == 0.75
+
     def test_a_key_with_both_names_is_refused(self, path: Path) -> None:
         path.write_text("several = 0.25\nmulti_object_share = 0.5\n" + LEAST)
         with pytest.raises(UsageError, match="both multi_object_share and several"):

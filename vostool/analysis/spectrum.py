@@ -33,6 +33,7 @@ from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.folder import list_files
 from vostool.media.mask_options import parse_mask_options
+from vostool.media.time_codes import Position, TimeCode, frame_number
 from vostool.media.video import probe, read_undamaged
 from vostool.progress import ProgressCallback, no_progress
 
@@ -57,7 +58,7 @@ class SpectrumJob:
     output: Path
     mask: str | None = None  # of a video's first frame; None: `source` is a folder of clips
     listed: Path | None = None  # of such a folder, the file that names the clips
-    end: int | None = None  # frame to stop before, in every clip
+    end: Position | None = None  # frame to stop before, in every clip
     overwrite: bool = False
 
 
@@ -117,12 +118,13 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
 
 
 def measure(
-    video: Path, mask: str, predictor: Predictor, end: int | None, warnings: list[str]
+    video: Path, mask: str, predictor: Predictor, end: Position | None, warnings: list[str]
 ) -> Iterator[Map]:
     """Yield before, after and ratio, (3, h, w), of every corrected mask; adds to `warnings`."""
-    given = GivenMasks(parse_mask_options([mask]), probe(video))
+    given = GivenMasks(parse_mask_options([mask], video=video), probe(video))
     warnings += given.warnings
-    frames = read_undamaged(video, 0, end, warnings)
+    last = None if end is None else frame_number(end, video)
+    frames = read_undamaged(video, 0, last, warnings)
     with closing(predict(frames, given, Tracker(predictor=predictor), Stopwatch())) as predictions:
         for frame, prediction in predictions:  # noqa: B007
             if prediction.uncorrected is not None:
@@ -187,6 +189,7 @@ def describe(
         network=predictor.identity,
         options={
             **asdict(job),
+            "end": str(job.end) if isinstance(job.end, TimeCode) else job.end,
             "device": str(predictor.device),
             "precision": precision_name(predictor.precision),
             "size": predictor.size,

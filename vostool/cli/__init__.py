@@ -11,11 +11,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from vostool.allocator import bound_arenas
 from vostool.cli.bench import bench
 from vostool.cli.doctor import doctor
 from vostool.cli.erf import erf
 from vostool.cli.evaluate import evaluation
+from vostool.cli.grouped_help import WIDTH, Commands
 from vostool.cli.interrupts import Interrupted, InterruptibleGroup
+from vostool.cli.mask import ShapesInOrder, mask
 from vostool.cli.options import MASK_REMEDY
 from vostool.cli.printing import (
     error_document,
@@ -34,16 +37,17 @@ from vostool.errors import EXIT_CODES, InputError, OutputError, UsageError, Vost
 # whatever Typer raises for a wrong command line; each release has its own module for it
 TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-app = typer.Typer(
+app = Commands(
     name="vostool",
     cls=InterruptibleGroup,
     help="Cut objects out of videos: a mask of the first frame in, masks of every frame out.",
     epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
-for command in (segment, train, erf, spectrum, bench, doctor):
+app.command()(segment)
+app.command(cls=ShapesInOrder)(mask)
+for command in (train, erf, spectrum, bench, doctor):
     app.command()(command)
 app.add_typer(evaluation, name="eval")
 app.add_typer(weights, name="weights")
@@ -82,6 +86,7 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line with streams that are guarded."""
+    bound_arenas()
     try:
         refuse_empty_arguments()
         with library_warnings():

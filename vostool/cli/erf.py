@@ -29,10 +29,10 @@ def erf(
         ),
     ],
     frame: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=1,
-            help="Frame to analyse, later than the mask's.",
+            metavar="FRAME",
+            help="Frame to analyse, by number or a time such as 0:12.5, later than the mask's.",
             rich_help_panel="Input",
             show_default="the middle frame",
         ),
@@ -107,6 +107,7 @@ def erf(
     from vostool.analysis.erf import erf as run
     from vostool.analysis.erf_plan import ErfJob
     from vostool.inference.options import ModelOptions
+    from vostool.media.time_codes import parse_position
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
@@ -118,7 +119,7 @@ def erf(
         video=video,
         mask=mask,
         output=output or Path(f"{video.resolve().stem}-erf"),
-        frame=frame,
+        frame=None if frame is None else parse_position("--frame", frame),
         truth=tuple(truth or ()),
         object_id=object_id,
         steps=iters,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vostool.cli.grouped_help import Commands
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
 from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
     from vostool.evaluate.sweep import Point
     from vostool.inference.options import ModelOptions
 
-evaluation = typer.Typer(
+evaluation = Commands(
     short_help="Predict and score a benchmark, score existing masks, or compare two runs.",
     help="Predict and score a benchmark, score existing masks, or compare two runs. DAVIS-2017 "
     "(test-dev) and YouTube-VOS are scored by a server: --pack writes the zip that it accepts.",
-    no_args_is_help=True,
 )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from typer.core import TyperGroup
+from vostool.cli.grouped_help import Group
 
 GO_ON, BEGIN_AGAIN = "go on with", "begin again with"
 CODE, CODE_TERMINATED = 130, 143  # the shells' convention: 128 plus the signal's number
@@ -32,7 +32,7 @@ class Interrupted(Exception):
         super().__init__(f"interrupted{': ' if notes else ''}{notes}")
 
 
-class InterruptibleGroup(TyperGroup):
+class InterruptibleGroup(Group):
     """The command line, whose commands end with `Interrupted` where they are."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -16,8 +16,8 @@ from vostool.progress import ProgressForm
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
-    "or colour of its own; to make one, save the first frame (ffmpeg -i VIDEO -frames:v 1 "
-    "first.png) and paint over it in an image editor, without smooth edges"
+    "or colour of its own; to make one, draw it (vostool mask --help), or save the first frame "
+    "(vostool mask VIDEO --frame-only) and paint over it in an image editor, without smooth edges"
 )
 
 

@@ -38,9 +38,9 @@ def segment(
     mask: Annotated[
         list[str] | None,
         typer.Option(
-            help="MASK.png for the first frame; 120:LATE.png for frame 120; 2@DOG.png for "
-            "object 2 alone; or a folder of masks named like the frames, 00120.png for frame "
-            "120. Repeatable.",
+            help="MASK.png for the first frame; 120:LATE.png for frame 120, 0:04.8:LATE.png for "
+            "that time; 2@DOG.png for object 2 alone; or a folder of masks named like the frames, "
+            "00120.png for frame 120. Repeatable.",
             rich_help_panel="Input",
             show_default=False,
         ),
@@ -57,12 +57,20 @@ def segment(
         ),
     ] = None,
     start: Annotated[
-        int, typer.Option(min=0, help="First frame, from 0.", rich_help_panel="Input")
-    ] = 0,
-    end: Annotated[
-        int | None,
+        str,
         typer.Option(
-            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="to the end"
+            metavar="FRAME",
+            help="First frame: its number, from 0, or a time such as 0:12.5.",
+            rich_help_panel="Input",
+        ),
+    ] = "0",
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRAME",
+            help="Frame to stop before, by number or time.",
+            rich_help_panel="Input",
+            show_default="to the end",
         ),
     ] = None,
     demo: Annotated[
@@ -138,7 +146,11 @@ def segment(
 
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json.
     """
-    check_segment_input(video, mask, demo, batch, start, end)
+    from vostool.media.time_codes import parse_position
+
+    first = parse_position("--start", start)
+    last = None if end is None else parse_position("--end", end)
+    check_segment_input(video, mask, demo, batch, bool(first or last))
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
     wanted = {"masks": masks, "overlay": overlay, "cutouts": cutouts}
@@ -151,19 +163,22 @@ def segment(
         if not overwrite and not resume:  # before it takes seconds to load the model
             check_free(output)
 
+    from vostool.segment.frame_range import with_range
     from vostool.segment.job import Job
 
-    template = Job(
-        video=Path(),
-        masks=(),
-        output=output or Path(),
-        outputs=tuple(name for name, is_wanted in wanted.items() if is_wanted),
-        start=start,
-        end=end,
-        overwrite=overwrite,
-        threshold=threshold,
-        resume=resume,
-        states=states,
+    template = with_range(
+        Job(
+            video=Path(),
+            masks=(),
+            output=output or Path(),
+            outputs=tuple(name for name, is_wanted in wanted.items() if is_wanted),
+            overwrite=overwrite,
+            threshold=threshold,
+            resume=resume,
+            states=states,
+        ),
+        first,
+        last,
     )
     if batch is not None:
         with way_on(GO_ON):
@@ -274,19 +289,16 @@ def check_segment_input(
     mask: list[str] | None,
     demo: bool,
     batch: Path | None,
-    start: int,
-    end: int | None,
+    ranged: bool,
 ) -> None:
     """Raise UsageError for arguments that exclude each other."""
     if batch is not None:
         if video or mask or demo:
             raise UsageError("--batch names its videos and masks: give none, and no --demo")
         return
-    if demo and (video or mask or start or end):
+    if demo and (video or mask or ranged):
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
         raise UsageError("expected a VIDEO, or --demo, or --batch")
     if not demo and video is not None:
         require_mask(video, mask)
-    if end is not None and end <= start:
-        raise UsageError(f"--start {start} --end {end}: the range is empty")

@@ -38,9 +38,12 @@ def spectrum(
         ),
     ] = None,
     end: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=1, help="Frame to stop before.", rich_help_panel="Input", show_default="to the end"
+            metavar="FRAME",
+            help="Frame to stop before, by number or a time such as 0:12.5.",
+            rich_help_panel="Input",
+            show_default="to the end",
         ),
     ] = None,
     output: Annotated[
@@ -68,6 +71,7 @@ def spectrum(
         require_mask(source, mask)
     from vostool.analysis.spectrum import SpectrumJob
     from vostool.analysis.spectrum import spectrum as run
+    from vostool.media.time_codes import parse_position
     from vostool.progress import show_progress
 
     ready = load_model(model, quiet)
@@ -76,7 +80,7 @@ def spectrum(
         output=output or Path(f"{source.resolve().stem}-spectrum"),
         mask=mask,
         listed=listed,
-        end=end,
+        end=None if end is None else parse_position("--end", end),
         overwrite=overwrite,
     )
     with show_progress(f"{source.name} on {ready.device}", quiet, "masks") as progress:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vostool.cli.grouped_help import Commands
 from vostool.cli.options import AsJson, Overwrite
 from vostool.cli.printing import print_json, print_message, print_path, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-weights = typer.Typer(
-    help="List the weights that --weights reads, look into a file, import published ones.",
-    no_args_is_help=True,
+weights = Commands(
+    help="List the weights that --weights reads, look into a file, import published ones."
 )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from vostool.errors import MaskError
 from vostool.inference.placement import Placement
 from vostool.media.frame import VideoInfo
-from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, to_labels
+from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, ids_in, to_labels
 from vostool.media.masks import read_mask
 from vostool.propagation.frames import Annotation
 
@@ -229,11 +229,6 @@ def put_together(
 def digest(labels: LabelMap) -> str:
     """Return a hash of a label map."""
     return hashlib.sha256(labels.tobytes()).hexdigest()
-
-
-def ids_in(labels: LabelMap) -> tuple[int, ...]:
-    """Return the objects of a label map, in ascending order."""
-    return tuple(int(id_) for id_ in np.unique(labels) if id_)
 
 
 def annotation_of(labels: LabelMap, place: Placement, device: torch.device) -> Annotation:

@@ -7,6 +7,7 @@ tifffile, where that is installed. The kind is recognised by content, never by t
 Shapes: rgb (H, W, 3), uint8.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vostool.errors import InputError, VostoolError
 from vostool.files import first_line
 from vostool.media.frame import Rgb
+
+Grey = NDArray[np.uint8]
 
 # Pillow knows many more, and among them one that runs Ghostscript on the file
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
@@ -62,6 +65,15 @@ def open_image(
     except Exception as problem:  # damaged files make decoders raise nearly anything
         reason = getattr(problem, "strerror", None) or first_line(problem)
         raise error(f"{path}: cannot be read as {kind}: {reason}") from problem
+
+
+def decode_grey(content: bytes, where: str, error: type[VostoolError] = InputError) -> Grey:
+    """Return the grey values (H, W), uint8, of a PNG in memory; raises `error`, naming `where`."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            return np.asarray(image.convert("L"))
+    except Exception as problem:  # damaged files make decoders raise nearly anything
+        raise error(f"{where}: cannot be read as a PNG: {first_line(problem)}") from problem
 
 
 def turn_upright(image: Image.Image) -> None:

@@ -26,6 +26,7 @@ from vostool.media.mask_checks import (
 )
 
 LabelMap = NDArray[np.uint8]  # (H, W): 0 background, 1..254 objects, never 255
+BoolMask = NDArray[np.bool_]  # (H, W): where one object is
 
 MAX_OBJECTS = 254
 VOID = 255  # DAVIS: "not annotated"
@@ -85,6 +86,11 @@ def to_labels(
     if strict:
         warnings += background_warnings(labels)
     return labels
+
+
+def ids_in(labels: LabelMap) -> tuple[int, ...]:
+    """Return the objects of a label map, in ascending order."""
+    return tuple(int(id_) for id_ in np.unique(labels) if id_)
 
 
 def threshold_labels(image: Image.Image, threshold: float) -> LabelMap:

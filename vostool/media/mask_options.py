@@ -11,8 +11,14 @@ from vostool.errors import MaskError, UsageError
 from vostool.files import is_file
 from vostool.media.folder import IMAGE_SUFFIXES, list_files, natural_key
 from vostool.media.labels import MAX_OBJECTS
-
-MOST_DIGITS = 18  # of a frame number; Python reads no more than 4300
+from vostool.media.time_codes import (
+    MOST_DIGITS,
+    TIME,
+    Position,
+    TimeCode,
+    frame_numbers,
+    parse_position,
+)
 
 # a mask of several objects, or the masks of single ones by id
 MaskFiles: TypeAlias = Path | dict[int, Path]
@@ -20,22 +26,22 @@ MaskFiles: TypeAlias = Path | dict[int, Path]
 
 @dataclass(frozen=True)
 class MaskOption:
-    """[FRAME:][ID@]PATH: a mask file, for a frame, of one object."""
+    """[FRAME:][ID@]PATH: a mask file, for a frame by number or time, of one object."""
 
     path: Path
-    frame: int | None = None
+    frame: Position | None = None
     id: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> "MaskOption":
         """Read it from text; raises UsageError for a number that cannot be."""
-        match = re.fullmatch(r"(?:(\d+):)?(?:(\d+)@)?(.+)", text, re.DOTALL)
+        match = re.fullmatch(rf"(?:({TIME}|\d+):)?(?:(\d+)@)?(.+)", text, re.DOTALL)
         if match is None:
             raise UsageError("--mask: expected a file or folder, found an empty name")
         frame, id_, path = match.groups()
         return cls(
             Path(path),
-            None if frame is None else _frame_number(frame),
+            None if frame is None else parse_position("--mask", frame),
             None if id_ is None else _object_id(text, id_),
         )
 
@@ -48,14 +54,17 @@ class MaskOption:
 
 
 def parse_mask_options(
-    specs: Sequence[str], start: int = 0, frame_names: Sequence[str] | None = None
+    specs: Sequence[str],
+    start: int = 0,
+    frame_names: Sequence[str] | None = None,
+    video: Path | None = None,
 ) -> dict[int, Path]:
     """Return which mask file belongs to which frame, as `parse_object_masks`.
 
     Raises UsageError where objects have masks of their own.
     """
     masks: dict[int, Path] = {}
-    for frame, files in parse_object_masks(specs, start, frame_names).items():
+    for frame, files in parse_object_masks(specs, start, frame_names, video).items():
         if isinstance(files, dict):
             id_, path = next(iter(files.items()))
             raise UsageError(f"{id_}@{path}: expected one mask of all objects here")
@@ -64,12 +73,15 @@ def parse_mask_options(
 
 
 def parse_object_masks(
-    specs: Sequence[str], start: int = 0, frame_names: Sequence[str] | None = None
+    specs: Sequence[str],
+    start: int = 0,
+    frame_names: Sequence[str] | None = None,
+    video: Path | None = None,
 ) -> dict[int, MaskFiles]:
     """Return which mask files belong to which frame, in order of frames.
 
     - "MASK.png" belongs to frame `start`
-    - "120:MASK.png" belongs to frame 120
+    - "120:MASK.png" belongs to frame 120, "0:04.8:MASK.png" to the frame of `video` shown then
     - "3@MASK.png", "120:3@MASK.png" shows object 3 alone; several may be of one frame
     - (a file of such a very name needs "./" before it)
     - "FOLDER" gives each of its images to the frame its name ends in: 00120.png to frame 120;
@@ -77,12 +89,16 @@ def parse_object_masks(
     - "3@FOLDER" is such a folder of object 3; "FOLDER" may also hold a folder for each object,
       named by its id, or counted from 0 as in SA-V: object 1 is then 000
 
-    Raises UsageError if a frame gets two masks, MaskError if a mask is missing or names no frame.
+    Raises UsageError if a frame gets two masks, MaskError if a mask is missing or names no frame,
+    InputError if a video cannot be read whose times are needed.
     """
     masks: dict[int, MaskFiles] = {}
-    for spec in specs:
-        for option in _files_of(MaskOption.parse(spec), frame_names):
-            frame = start if option.frame is None else option.frame
+    options = [MaskOption.parse(spec) for spec in specs]
+    numbers = _numbers(options, video)
+    for given in options:
+        for option in _files_of(given, frame_names):
+            position = start if option.frame is None else option.frame
+            frame = numbers[position] if isinstance(position, TimeCode) else position
             before = masks.get(frame)
             if option.id is None and before is None:
                 masks[frame] = option.path
@@ -95,6 +111,14 @@ def parse_object_masks(
                     "each: ID@FILE"
                 )
     return dict(sorted(masks.items()))
+
+
+def _numbers(options: Sequence[MaskOption], video: Path | None) -> dict[TimeCode, int]:
+    """Return the numbers of the frames that are named by times."""
+    codes = {option.frame for option in options if isinstance(option.frame, TimeCode)}
+    if codes and video is None:
+        raise UsageError(f"--mask {min(map(str, codes))}: expected the number of a frame here")
+    return frame_numbers(codes, video) if video else {}
 
 
 def _with_object(frame: int, masks: dict[int, Path], id_: int, path: Path) -> dict[int, Path]:
@@ -153,18 +177,11 @@ def _masks_in(option: MaskOption, frame_names: Sequence[str] | None) -> Iterator
             raise MaskError(f"{path}: there is no frame named {path.stem}")
 
 
-def _number_in(path: Path) -> int:
+def _number_in(path: Path) -> Position:
     digits = re.search(r"\d+$", path.stem)
     if digits is None:
         raise MaskError(f"{path}: expected a name that ends in a frame number, such as 00120.png")
-    return _frame_number(digits[0])
-
-
-def _frame_number(digits: str) -> int:
-    """Return the number of a frame; raises UsageError for one that no video reaches."""
-    if len(digits) > MOST_DIGITS:
-        raise UsageError(f"--mask: expected a frame number, found one of {len(digits)} digits")
-    return int(digits)
+    return parse_position(str(path), digits[0])
 
 
 def _object_id(where: str, digits: str) -> int:

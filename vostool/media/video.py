@@ -33,11 +33,11 @@ from vostool.media.container import (
     stated_rate,
     with_stored_times,
 )
-from vostool.media.folder import probe_folder, read_folder
+from vostool.media.folder import FOLDER_RATE, list_images, probe_folder, read_folder
 from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.media.frame_conversion import Presenter
 
-__all__ = ["Frame", "VideoInfo", "probe", "read_frames", "read_undamaged"]
+__all__ = ["Frame", "VideoInfo", "probe", "read_frames", "read_times", "read_undamaged"]
 
 FALLBACK_RATE = Fraction(25)  # for files with neither timestamps nor a frame rate
 MISSING_SECONDS = 1  # how much shorter than announced a video may be without a warning
@@ -110,6 +110,27 @@ def read_undamaged(
         raise InputError(damage[0])
 
 
+def read_times(path: Path) -> Iterator[Fraction]:
+    """Yield when each frame is shown, in seconds, as `read_frames` has it; makes no pictures.
+
+    Raises InputError if the input cannot be read or shows no picture.
+    """
+    if path.is_dir():
+        yield from (index / FOLDER_RATE for index in range(len(list_images(path))))
+        return
+    progress = _Progress()
+    with open_media(path) as container:
+        stream = find_video(container, path)
+        codec = stream.codec_context.name
+        pictures = _all_pictures(path, container, stream, progress)
+        for _, time in _clock(container, stream).read(
+            with_stored_times(pictures, container, stream)
+        ):
+            yield time
+    if not progress.frames:
+        raise InputError(f"{path}: no frame can be decoded ({codec})")
+
+
 def _read(
     path: Path, start: int, end: int | None, damage: list[str], notes: list[str]
 ) -> Iterator[Frame]:
@@ -129,7 +150,7 @@ def _read_video(
         stream = find_video(container, path)
         codec, seconds = stream.codec_context.name, _seconds(container, stream)
         presenter = Presenter(path, container_crop(container, stream))
-        clock = Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
+        clock = _clock(container, stream)
         if (stated := stated_rate(stream)) and stated != frame_rate(stream):
             notes.append(f"{path}: states {float(stated):g} frames per second, taken as 25")
         pictures = islice(_all_pictures(path, container, stream, progress), end)
@@ -152,6 +173,10 @@ def _read_video(
         # no proof of damage: the last picture may be meant to stand for long
         ends = f"ends after frame {last} at {float(clock.elapsed):.1f} s"
         damage.append(f"{path}: {ends}, announced are {seconds:.1f} s: is the file complete?")
+
+
+def _clock(container: InputContainer, stream: VideoStream) -> Clock:
+    return Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
 
 
 @dataclass

@@ -15,8 +15,10 @@ from vostool.errors import InputError, UsageError, VostoolError
 from vostool.files import read_text
 from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
-from vostool.media.mask_options import MOST_DIGITS, MaskOption
+from vostool.media.mask_options import MaskOption
+from vostool.media.time_codes import Position, parse_position
 from vostool.progress import ProgressCallback, no_progress
+from vostool.segment.frame_range import with_frame_numbers, with_range
 from vostool.segment.job import Job, options_of
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
@@ -108,18 +110,17 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
     specs = [spec for spec in values["mask"].split(BETWEEN_MASKS) if spec.strip()]
     if not specs:
         raise InputError(f"{where}: expected a mask, found {values['mask']}")
-    start, end = (read_number(where, name, values.get(name)) for name in ("start", "end"))
+    start, end = (read_position(where, name, values.get(name)) for name in ("start", "end"))
     job = replace(
         template,
         video=video,
         masks=tuple(in_folder(spec, folder) for spec in specs),
         output=place_within(where, template.output, values.get("output") or name_of(video)),
-        start=template.start if start is None else start,
-        end=template.end if end is None else end,
     )
-    if job.end is not None and job.end <= job.start:
-        raise InputError(f"{where}: start {job.start}, end {job.end}: the range is empty")
-    return job
+    try:
+        return with_range(job, start, end)
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def name_of(video: Path) -> str:
@@ -141,13 +142,14 @@ def place_within(where: str, folder: Path, name: str) -> Path:
     return place
 
 
-def read_number(where: str, name: str, text: str | None) -> int | None:
-    """Return the number of a frame, if there is one; raises InputError."""
+def read_position(where: str, name: str, text: str | None) -> Position | None:
+    """Return the number of a frame or its time, if there is one; raises InputError."""
     if text is None:
         return None
-    if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise InputError(f"{where}: expected a frame number as {name}, found {text[:40]}")
-    return int(text)
+    try:
+        return parse_position(name, text)
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def in_folder(spec: str, folder: Path) -> str:
@@ -185,6 +187,7 @@ def segment_all(
 def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Outcome:
     """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
     try:
+        job = with_frame_numbers(job)
         before = None if job.overwrite else run_before(job, predictor)
         done = before is not None and before.status == "done"
         # with states, --resume finds out whether the masks are still the same

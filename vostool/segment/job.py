@@ -10,6 +10,7 @@ from vostool.inference.predictor import Predictor
 from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
 from vostool.media.mask_options import MaskFiles, parse_object_masks
+from vostool.media.time_codes import TimeCode
 from vostool.segment.output import frame_names
 from vostool.segment.writers import DEFAULT, WRITERS, Source
 
@@ -27,6 +28,8 @@ class Job:
     outputs: tuple[str, ...] = DEFAULT  # what to write, names of `WRITERS`
     start: int = 0  # frame numbers, `end` exclusive
     end: int | None = None
+    start_time: TimeCode | None = None  # by which start is found, see `with_frame_numbers`
+    end_time: TimeCode | None = None
     overwrite: bool = False
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
     resume: bool = False  # go on with the run that the output folder holds
@@ -49,7 +52,7 @@ def source_of(job: Job, info: VideoInfo) -> Source:
 def mask_paths(job: Job) -> dict[int, MaskFiles]:
     """Return the job's masks by frame; raises UsageError for a frame out of its range."""
     names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
-    paths = parse_object_masks(job.masks, job.start, names)
+    paths = parse_object_masks(job.masks, job.start, names, job.video)
     for frame, path in paths.items():
         if frame < job.start or (job.end is not None and frame >= job.end):
             last = "the end" if job.end is None else f"{job.end - 1}"
@@ -75,7 +78,8 @@ def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     """Return all settings of a run but the network's, JSON-serialisable."""
     options = {**asdict(job), "video": str(job.video), "output": str(job.output)}
     wanted = options.pop("outputs")
-    options.pop("resume")  # how it was made is not what was made
+    for name in ("resume", "start_time", "end_time"):  # how it was made is not what was made
+        options.pop(name)
     written = {flag: name in wanted for name, flag in OUTPUT_FLAGS.items()}
     return {**options, "masks": list(job.masks), **written, **predictor.options}
 

@@ -21,6 +21,7 @@ from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
+from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import (
     OUTPUT_FLAGS,
     Job,
@@ -46,6 +47,7 @@ def segment(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     """
     if predictor.disturbance is not None:
         predictor.disturbance.check_without_truth()
+    job = with_frame_numbers(job)
     report = read_report(job.output) if job.resume else None
     job = keeping_outputs(job, report)
     info = probe(job.video)

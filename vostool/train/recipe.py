@@ -261,6 +261,9 @@ def apply_change(table: dict[str, Any], change: str) -> None:
     place: Any = table
     for parent in parents:
         place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
-    if isinstance(place, dict) and RENAMED.get(last) in place:
-        del place[RENAMED[last]]  # the change is to an old key of what has the new one
+    if isinstance(place, dict):
+        for old, new in RENAMED.items():  # the recipe may have the entry by its other name
+            if last in (old, new):
+                place.pop(old, None)
+                place.pop(new, None)
     place[last] = value

@@ -1,0 +1,1 @@
+"""The files of annotation tools to masks: labelme, CVAT for images, COCO."""
