@@ -97,15 +97,6 @@ class SavedTrack:
         """Return in what a predictor's settings differ from those that the track was made with."""
         return list(differences(self.header.settings, settings_of(predictor)))
 
-    def places(self, predictor: Predictor) -> dict[int, tuple[Placement, ...]]:
-        """Return the placements that images had and have as restored, by frame; see `SavedFrame`.
-
-        Without those that are made as the predictor places them.
-        """
-        if self.changes(predictor):
-            return {}
-        return {frame.index: frame.places for frame in self.header.frames if frame.places}
-
     def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
         """Return the track, its frames memorized again; warns if what follows may differ.
 
@@ -134,7 +125,9 @@ class SavedTrack:
         if exact and checksum(image) != saved.checksum:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
-        frame = MaskedFrame(saved.index, image, saved.ids, masks, saved.annotated)
+        frame = MaskedFrame(
+            saved.index, image, saved.ids, masks, saved.annotated, placements=places
+        )
         return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
@@ -156,8 +149,6 @@ class Snapshot:
     """What is written of a track; a value, and without the memory that is made of frames."""
 
     frames: tuple[MaskedFrame, ...]
-    # of the frames, see `SavedFrame`; by default as they are, without borders
-    places: Mapping[int, tuple[Placement, ...]]
     memories: dict[str, Tensor]
     settings: dict[str, Any]
 
@@ -172,20 +163,18 @@ class Snapshot:
 
     def _saved(self, frame: MaskedFrame) -> SavedFrame:
         height, width = frame.image.shape[2:]
-        places = self.places.get(frame.index, (Placement((height, width)),))
         return SavedFrame(
             index=frame.index,
             ids=frame.ids,
             annotated=frame.annotated,
             shape=tuple(frame.masks.shape),
-            places=places,
+            # a track that no `Tracker` made is as it is, without a border
+            places=frame.placements or (Placement((height, width)),),
             checksum=checksum(frame.image),
         )
 
 
-def snapshot(
-    track: Track[Any, Any], predictor: Predictor, places: Mapping[int, tuple[Placement, ...]]
-) -> Snapshot:
+def snapshot(track: Track[Any, Any], predictor: Predictor) -> Snapshot:
     """Return what is to be written of a track that the predictor made.
 
     Raises UsageError for a memory that cannot be written or is another's.
@@ -193,7 +182,7 @@ def snapshot(
     if track.loop is not predictor.loop:
         raise UsageError("expected a track of this network; go on with it for a frame")
     memories = dict(memory_tensors(track, predictor))
-    return Snapshot(track.frames, dict(places), memories, settings_of(predictor))
+    return Snapshot(track.frames, memories, settings_of(predictor))
 
 
 def read_track(path: Path) -> SavedTrack:

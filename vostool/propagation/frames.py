@@ -6,7 +6,7 @@ Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -65,6 +65,9 @@ class MaskedFrame:
     masks: Tensor  # (B, len(ids) + 1, H, W)
     annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
     staying: Tensor | None = None  # masks like the others, by which it stays; None: those
+    # how the image was placed when it was made, and in turn each time it was placed anew; the
+    # frame loop only carries them along
+    placements: tuple[Any, ...] = ()
 
     @property
     def settled(self) -> Self:
