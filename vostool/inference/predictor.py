@@ -117,7 +117,14 @@ class Predictor:
         """The frame loop that runs it; always the same object, which tells its tracks apart."""
         most = memory_limit(self.network) or self.memory_frames
         disturbance = None if self.disturbance is None else self.disturbance.method
-        return FrameLoop(self.segmenter, self.references, self.correction, most, disturbance)
+        return FrameLoop(
+            self.segmenter,
+            self.references,
+            self.correction,
+            most,
+            disturbance,
+            recurrent=isinstance(self.network, RecurrentModel),
+        )
 
     @cached_property
     def identity(self) -> Network:

@@ -52,6 +52,7 @@ class SavedFrame(BaseModel):
     checksum: int  # of the image as the network took it
     # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
     places: tuple[Placement, ...] = ()
+    moved: bool = False  # see `MaskedFrame`; 0.2.0 writes none, and has no model that needs it
 
 
 class Header(BaseModel):
@@ -126,7 +127,13 @@ class SavedTrack:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
         frame = MaskedFrame(
-            saved.index, image, saved.ids, masks, saved.annotated, placements=places
+            index=saved.index,
+            image=image,
+            ids=saved.ids,
+            masks=masks,
+            annotated=saved.annotated,
+            moved=saved.moved,
+            placements=places,
         )
         return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
@@ -171,6 +178,7 @@ class Snapshot:
             # a track that no `Tracker` made is as it is, without a border
             places=frame.placements or (Placement((height, width)),),
             checksum=checksum(frame.image),
+            moved=frame.moved,
         )
 
 

@@ -54,6 +54,11 @@ class Prediction(Generic[Features]):
         """The masks that go into memory; of a disturbed frame, only until the next one."""
         return self.masks if self.corrected is None else self.corrected
 
+    @property
+    def moved(self) -> bool:
+        """Whether the masks that go into memory, or stay there, are not the predicted ones."""
+        return self.uncorrected is not None or self.staying is not None
+
 
 @dataclass(frozen=True)
 class MaskedFrame:
@@ -65,6 +70,7 @@ class MaskedFrame:
     masks: Tensor  # (B, len(ids) + 1, H, W)
     annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
     staying: Tensor | None = None  # masks like the others, by which it stays; None: those
+    moved: bool = False  # the masks to remember are not the predicted ones
     # how the image was placed when it was made, and in turn each time it was placed anew; the
     # frame loop only carries them along
     placements: tuple[Any, ...] = ()
