@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -96,7 +96,8 @@ class SavedTrack:
 
     def changes(self, predictor: Predictor) -> list[str]:
         """Return in what a predictor's settings differ from those that the track was made with."""
-        return list(differences(self.header.settings, settings_of(predictor)))
+        before = completed(self.header.settings, predictor)
+        return list(differences(before, settings_of(predictor)))
 
     def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
         """Return the track, its frames memorized again; warns if what follows may differ.
@@ -251,6 +252,21 @@ def settings_of(predictor: Predictor, limits: Limits | None = None) -> dict[str,
     options = predictor.options if limits is None else predictor.within(limits).options
     settings = {**network, **options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
+
+
+def completed(settings: Mapping[str, Any], predictor: Predictor) -> Mapping[str, Any]:
+    """Return the settings of an earlier result, the network's with those added since.
+
+    A setting that an earlier version did not have is what its default makes it.
+    """
+    own, before = getattr(predictor.network, "settings", None), settings.get("settings")
+    if not isinstance(own, BaseModel) or not isinstance(before, Mapping):
+        return settings
+    try:
+        network = type(own).model_validate(before)
+    except ValidationError:  # of another network
+        return settings
+    return {**settings, "settings": network.model_dump(mode="json")}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

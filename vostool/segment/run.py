@@ -14,7 +14,7 @@ from vostool.errors import InputError, OutputError
 from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import differences, read_track
+from vostool.inference.saved_track import completed, differences, read_track
 from vostool.inference.states import State, States
 from vostool.inference.video import follow
 from vostool.media.frame import Frame
@@ -95,7 +95,7 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
     free = {"video", "masks", "output", "end", "overwrite", "states", *OUTPUT_FLAGS.values()}
-    before = {**report.options, **report.network.effective}
+    before = completed({**report.options, **report.network.effective}, predictor)
     now = {**options_of(job, predictor), **predictor.identity.effective}
     changes = differences(
         *(
