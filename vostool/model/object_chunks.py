@@ -45,9 +45,9 @@ class InChunks:
         keep: bool = False,
     ) -> tuple[Any, ...]:
         """See `RecurrentModel.memorize`; only such a model is given `keep`."""
-        memorize = (
-            partial(self._segmenter.memorize, keep=True) if keep else self._segmenter.memorize
-        )
+        memorize: Callable[..., Any] = self._segmenter.memorize
+        if keep:
+            memorize = partial(memorize, keep=True)
         count = masks.shape[1] - 1
         chunks = -(-count // (self._most or count))
         # of equal size where possible, which makes the largest as small as it can be
