@@ -54,8 +54,9 @@ def test_the_kind_is_recognised_by_the_names_of_the_weights(
         lambda state: {"it": 3, "network": state, "optimizer": {"state": {}}, "scheduler": {}},
         lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
         collections.OrderedDict,
+        lambda state: {"model": {"state_dict": state}, "epoch": 3},
     ],
-    ids=["prefix", "state_dict", "training", "both", "ordered"],
+    ids=["prefix", "state_dict", "training", "both", "ordered", "twice"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_weights_are_read_from_any_wrapping_and_either_format(

@@ -40,9 +40,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises WeightsError if it is damaged, needs code to be read, or holds no weights.
     """
     found = load_without_code(path)
-    for name in WRAPPINGS:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
+    for _ in WRAPPINGS:  # in any order, and not for ever: a table may hold itself
+        table = found if isinstance(found, Mapping) else {}
+        wrapped = [table[name] for name in WRAPPINGS if isinstance(table.get(name), Mapping)]
+        found = wrapped[0] if wrapped else found
     if not isinstance(found, Mapping):
         raise WeightsError(
             f"{path}: expected a table of weights by name, found {type(found).__name__}"
