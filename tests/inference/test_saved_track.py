@@ -279,7 +279,7 @@ def test_a_track_that_0_2_0_wrote_goes_on_bit_for_bit_without_a_warning(
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for frame in header["frames"]:
         del frame["places"], frame["moved"]
-    for name in ("skip_blocks", "beside", "published"):
+    for name in ("skip_blocks", "second_mask_channel", "published"):
         del header["settings"]["settings"][name]
     save_file(tensors, saved, metadata={"vostool": json.dumps(header)})
     tracker, again = (vostool.Tracker(predictor=predictor_of(network)) for _ in range(2))
