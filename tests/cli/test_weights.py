@@ -75,6 +75,9 @@ def test_import_writes_a_file_of_ours_with_kind_source_and_licence_in_its_card(
     assert again.code == 7
     assert "exists already" in again.err
     assert vostool("weights", "import", stm, "-o", target, "--overwrite").code == 0
+    same = vostool("weights", "import", stm, "-o", stm, "--overwrite")
+    assert same.code == 2
+    assert "expected another file to write" in same.err
     other = vostool("weights", "import", target, "-o", tmp_path / "other.safetensors")
     assert other.code == 2
     assert "is a file of vostool already" in other.err

@@ -70,9 +70,9 @@ class TestPublishedWeights:
     @pytest.mark.parametrize(
         ("kind", "name", "size", "references", "frames", "precision"),
         [
-            ("stm", "stm", 480, References(), 24, torch.float32),
+            ("stm", "stm", 480, References(every=8), 24, torch.float32),
             ("cycle", "stm", 240, References(), 24, torch.float32),
-            ("stcn", "stcn", 480, References(previous=False), 24, None),
+            ("stcn", "stcn", 480, References(previous=False), 24, torch.float32),
             ("xmem", "xmem", 480, References(every=1), 10, None),
         ],
     )
@@ -90,6 +90,8 @@ class TestPublishedWeights:
         assert (model.name, model.size, model.references) == (name, size, references)
         assert model.memory_frames == memory_limit(model.network) == frames
         assert precision in (None, model.precision)
+        policy = model.network.policy  # type: ignore[attr-defined]
+        assert policy.precision == (None if precision is None else "fp32")
         assert model.memory_every == (5 if kind == "xmem" else None)
 
     @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn"])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import vostool
 from tests.conftest import ARRIVAL, HEIGHT, TINY, ColourSegmenter, Picture, draw, film
+from tests.model.published.making import STCN, export, small, write
 from vostool.errors import InputError, OutputError, UsageError, VostoolError
 from vostool.inference.oom import Limits
 from vostool.inference.predictor import Predictor
@@ -270,18 +271,21 @@ class TestRefusals:
         assert saved.read_bytes() == before
 
 
-def test_a_track_that_0_2_0_wrote_goes_on_bit_for_bit(
-    network: Stm, shots: Shots, saved: Path
+def test_a_track_that_0_2_0_wrote_goes_on_bit_for_bit_without_a_warning(
+    network: Stm, shots: Shots, saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with safe_open(saved, framework="pt") as file:
         header = json.loads(file.metadata()["vostool"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for frame in header["frames"]:
-        del frame["places"]
+        del frame["places"], frame["moved"]
+    for name in ("skip_blocks", "second_mask_channel", "published"):
+        del header["settings"]["settings"][name]
     save_file(tensors, saved, metadata={"vostool": json.dumps(header)})
     tracker, again = (vostool.Tracker(predictor=predictor_of(network)) for _ in range(2))
     list(steps(tracker, shots, 0, CUT))
     again.load(saved, pictures(shots))
+    assert not caplog.messages
     assert all(map(np.array_equal, steps(again, shots, CUT), steps(tracker, shots, CUT)))
 
 
@@ -331,3 +335,55 @@ def test_packing_loses_no_bit() -> None:
     masks[0, 0, 0, :4] = torch.tensor([0.0, -0.0, 1e-42, 1 - 2**-24])
     again = unpack(pack(masks), tuple(masks.shape))
     assert torch.equal(again.view(torch.int32), masks.view(torch.int32))
+
+
+@pytest.fixture(scope="module")
+def stcn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights of a network whose frames get a border of the mean colour."""
+    return str(write(tmp_path_factory.mktemp("published") / "stcn.pth", export(small(STCN))))
+
+
+ODD = 37  # pixels of a short side that is no multiple of 16
+
+
+def cropped(shots: Shots, index: int) -> tuple[Picture, Picture]:
+    rgb, labels = shots[index]
+    return np.ascontiguousarray(rgb[:ODD, :50]), np.ascontiguousarray(labels[:ODD, :50])
+
+
+def bordered(weights: str, shots: Shots, size: int = ODD) -> vostool.Tracker:
+    """Return a tracker after two frames with a border."""
+    tracker = vostool.Tracker(weights=weights, size=size, device="cpu")
+    tracker.step(*cropped(shots, 0))
+    tracker.step(cropped(shots, 1)[0])
+    return tracker
+
+
+def test_a_track_with_a_border_that_was_put_back_can_be_saved_and_loaded(
+    stcn: str, shots: Shots, tmp_path: Path
+) -> None:
+    tracker = bordered(stcn, shots)
+    kept = tracker.track
+    tracker.step(cropped(shots, 2)[0])
+    tracker.track = kept
+    tracker.save(tmp_path / "a.track")
+    again = vostool.Tracker(predictor=tracker.predictor)
+    again.load(tmp_path / "a.track", {index: cropped(shots, index)[0] for index in range(3)})
+    following = cropped(shots, 2)[0]
+    tracker.step(following)
+    again.step(following)
+    assert np.array_equal(again.soft_masks(), tracker.soft_masks())
+
+
+def test_a_track_put_back_in_another_size_loses_its_border_before_it_is_resized(
+    stcn: str, shots: Shots
+) -> None:
+    tracker = bordered(stcn, shots, size=60)
+    lower = tracker.predictor.within(Limits(ODD, None, 24))
+    first = tracker.track.frames[0]
+    (before,) = first.placements
+    expected = lower.placement(ODD, 50).image_from(first.image, before)
+    other = vostool.Tracker(predictor=lower)
+    other.track = tracker.track
+    other.step(cropped(shots, 2)[0])
+    assert torch.equal(other.track.frames[0].image, expected)

@@ -126,6 +126,12 @@ def test_one_that_breaks_the_contract_is_refused(
         (("--model", "broken"), 8, "fails to load its own weights: KeyError: 'settings'"),
         (("--model", "halved"), 8, "found an exception, AttributeError"),
         (("--model", "colours", "--memory", "kmn"), 2, "--model colours has its own memory"),
+        (
+            ("--model", "colours", "--precision", "bf16"),
+            2,
+            "--precision bf16: --model colours runs",
+        ),
+        (("--model", "colours", "--memory-frames", 3), 2, "--model colours has no such limit"),
     ],
 )
 def test_a_plug_in_model_that_cannot_run_is_refused_in_one_line(

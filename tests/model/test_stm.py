@@ -50,7 +50,7 @@ def test_skip_blocks_refine_what_the_decoder_gets_of_the_frame(clip: Scene) -> N
 
 
 def test_the_memory_encoder_can_be_shown_the_other_objects(clip: Scene) -> None:
-    network = build(TINY.model_copy(update={"beside": "others"})).requires_grad_(False)
+    network = build(TINY.model_copy(update={"second_mask_channel": "others"})).requires_grad_(False)
     features = network.encode(clip.images[0])
     own = clip.masks[0][:, 1:]
     elsewhere = (1 - own) * 0.5

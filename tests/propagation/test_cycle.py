@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -368,3 +369,15 @@ class TestEquation12:
         fields = islice(receptive_field(network, shown, first.reference), 4)
         for field_, hidden in zip(fields, free, strict=True):
             assert torch.equal(field_, hidden.relu())
+
+    def test_shows_the_model_no_object_besides_those_of_the_reference(
+        self, network: Stm, clip: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By what an object and the background leave over, also where an object is below 0."""
+        features, first = network_goal(network, clip)
+        memorize = Mock(wraps=network.memorize)
+        monkeypatch.setattr(network, "memorize", memorize)
+        list(islice(receptive_field(network, features, first.reference), 4))
+        masks = [call.args[1].detach() for call in memorize.call_args_list]
+        assert min(each[:, 1:].amin() for each in masks) < 0
+        assert all((1 - each.sum(dim=1)).abs().amax() < 1e-4 for each in masks)

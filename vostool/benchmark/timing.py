@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vostool.device import synchronize
 from vostool.inference.predictor import Predictor
-from vostool.model.interface import LimitedMemory, Segmenter, memory_limit
+from vostool.model.interface import LimitedMemory, RecurrentModel, Segmenter, memory_limit
 from vostool.propagation.correction import Goal, GradientCorrection
 
 STAGES = ("encode", "memorize", "segment", "correct")  # the calls that are timed
@@ -53,6 +53,8 @@ class TimedSegmenter:
     def __init__(self, segmenter: Segmenter[Any, Any], clock: StageClock) -> None:
         self._segmenter, self._clock = segmenter, clock
         self.stride = segmenter.stride
+        if isinstance(segmenter, RecurrentModel):
+            self.memory_every = segmenter.memory_every
 
     @property
     def memory_frames(self) -> int | None:
@@ -77,10 +79,11 @@ class TimedSegmenter:
         masks: Tensor,
         memory: Any = None,
         annotated: bool = False,
+        **keep: bool,
     ) -> Any:
-        """See `Segmenter.memorize`."""
+        """See `RecurrentModel.memorize`."""
         with self._clock.stage("memorize"):
-            return self._segmenter.memorize(features, masks, memory, annotated)
+            return self._segmenter.memorize(features, masks, memory, annotated, **keep)
 
     def segment(self, features: Any, memory: Any) -> Tensor:
         """See `Segmenter.segment`."""

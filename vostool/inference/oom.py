@@ -142,15 +142,20 @@ def fit(
     place: Placement,
     device: torch.device,
     given: LabelMap | None = None,
-    before: Placement | None = None,
 ) -> MaskedFrame:
     """Return a frame placed otherwise, on a device; what is placed so already is not changed.
 
-    `before` is the placement that it has; None: without a border. What is annotated stays 0 or 1,
-    and comes from the `given` mask (H, W), where that is at hand.
+    Its latest placement is the one that it has; where none is known, one with the same border if
+    the size is the same, else without one. What is annotated stays 0 or 1, and comes from the
+    `given` mask (H, W), where that is at hand.
     """
-    image = place.image_from(frame.image.to(device), before)
-    return fit_masks(replace(frame, image=image), place, device, given, before)
+    height, width = frame.image.shape[2:]
+    made = place if place.size == (height, width) else Placement((height, width))
+    known = frame.placements or (made,)
+    image = place.image_from(frame.image.to(device), known[-1])
+    placements = known if known[-1] == place else (*known, place)
+    frame = replace(frame, image=image, placements=placements)
+    return fit_masks(frame, place, device, given, known[-1])
 
 
 def fit_masks(
@@ -160,7 +165,7 @@ def fit_masks(
     given: LabelMap | None = None,
     before: Placement | None = None,
 ) -> MaskedFrame:
-    """Return a frame with its masks placed otherwise, on a device; as `fit`."""
+    """Return a frame with its masks placed otherwise than `before`, on a device; as `fit`."""
     if frame.staying is not None:
         frame = replace(frame, staying=place.masks_from(frame.staying.to(device), before))
     masks = frame.masks.to(device)

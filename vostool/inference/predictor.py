@@ -117,7 +117,14 @@ class Predictor:
         """The frame loop that runs it; always the same object, which tells its tracks apart."""
         most = memory_limit(self.network) or self.memory_frames
         disturbance = None if self.disturbance is None else self.disturbance.method
-        return FrameLoop(self.segmenter, self.references, self.correction, most, disturbance)
+        return FrameLoop(
+            self.segmenter,
+            self.references,
+            self.correction,
+            most,
+            disturbance,
+            recurrent=isinstance(self.network, RecurrentModel),
+        )
 
     @cached_property
     def identity(self) -> Network:
@@ -226,11 +233,16 @@ def load_segmenter(options: ModelOptions, path: Path | None) -> Segmenter[Any, A
 
 
 def advised(options: ModelOptions, policy: Policy) -> ModelOptions:
-    """Return options of which those that the user left open are as the model advises."""
-    if options.model == OWN_MODEL:
-        usual, given = defaults.AUTO, options.precision
-    else:
-        usual, given = "fp32", defaults.AUTO  # all that any plug-in model supports
+    """Return options of which those that the user left open are as the model advises.
+
+    Raises UsageError for a precision that a plug-in model may not support.
+    """
+    given = options.precision
+    usual = policy.precision or (defaults.AUTO if options.model == OWN_MODEL else "fp32")
+    if options.model != OWN_MODEL and given not in (defaults.AUTO, "fp32", usual):
+        raise UsageError(
+            f"--precision {given}: --model {options.model} runs in {usual}; leave it out"
+        )
     return options.model_copy(
         update={
             "size": options.size or policy.short_side,
@@ -239,15 +251,16 @@ def advised(options: ModelOptions, policy: Policy) -> ModelOptions:
             "memory_frames": options.memory_frames
             or policy.memory_frames
             or defaults.MEMORY_FRAMES,
-            "precision": (policy.precision or usual) if given == defaults.AUTO else given,
+            "precision": usual if given == defaults.AUTO else given,
         }
     )
 
 
 def set_memory(network: Segmenter[Any, Any], options: ModelOptions, chosen: ModelOptions) -> None:
-    """Set how often and how many frames a network of vostool's own remembers.
+    """Set how often and how many frames a network remembers, as far as it has a say.
 
-    Raises UsageError if the user chose references for a recurrent model.
+    Raises UsageError if the user chose references for a recurrent model, or a limit for a plug-in
+    model that has none.
     """
     if isinstance(network, RecurrentModel):
         if options.reference is not None:
@@ -256,8 +269,14 @@ def set_memory(network: Segmenter[Any, Any], options: ModelOptions, chosen: Mode
                 "leave it out"
             )
         network.memory_every = chosen.memory_every or 1
-    if isinstance(network, AdvisedModel) and isinstance(network, LimitedMemory):
-        network.memory_frames = chosen.memory_frames
+    if isinstance(network, LimitedMemory):
+        if isinstance(network, AdvisedModel) or options.memory_frames is not None:
+            network.memory_frames = chosen.memory_frames
+    elif options.model != OWN_MODEL and options.memory_frames is not None:
+        raise UsageError(
+            f"--memory-frames {options.memory_frames}: --model {options.model} has no such limit; "
+            "leave it out"
+        )
 
 
 def check_memory(design: str | None, weights: Path) -> None:

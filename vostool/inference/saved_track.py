@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -53,6 +53,7 @@ class SavedFrame(BaseModel):
     checksum: int  # of the image as the network took it
     # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
     places: tuple[Placement, ...] = ()
+    moved: bool = False  # see `MaskedFrame`; 0.2.0 writes none, and has no model that needs it
 
 
 class Header(BaseModel):
@@ -101,16 +102,8 @@ class SavedTrack:
 
     def changes(self, predictor: Predictor) -> list[str]:
         """Return in what a predictor's settings differ from those that the track was made with."""
-        return list(differences(self.header.settings, settings_of(predictor)))
-
-    def places(self, predictor: Predictor) -> dict[int, tuple[Placement, ...]]:
-        """Return the placements that images had and have as restored, by frame; see `SavedFrame`.
-
-        Without those that are made as the predictor places them.
-        """
-        if self.changes(predictor):
-            return {}
-        return {frame.index: frame.places for frame in self.header.frames if frame.places}
+        before = completed(self.header.settings, predictor)
+        return list(differences(before, settings_of(predictor)))
 
     def restore(self, predictor: Predictor, pictures: Mapping[int, Rgb]) -> Track[Any, Any]:
         """Return the track, its frames memorized again; warns if what follows may differ.
@@ -141,7 +134,14 @@ class SavedTrack:
             raise InputError(f"{self.path}: frame {saved.index} is not the picture it remembers")
         masks = self.masks[saved.index]
         frame = MaskedFrame(
-            saved.index, image, saved.ids, masks, saved.annotated, absent=saved.absent
+            index=saved.index,
+            image=image,
+            ids=saved.ids,
+            masks=masks,
+            annotated=saved.annotated,
+            moved=saved.moved,
+            placements=places,
+            absent=saved.absent,
         )
         return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
@@ -164,8 +164,6 @@ class Snapshot:
     """What is written of a track; a value, and without the memory that is made of frames."""
 
     frames: tuple[MaskedFrame, ...]
-    # of the frames, see `SavedFrame`; by default as they are, without borders
-    places: Mapping[int, tuple[Placement, ...]]
     memories: dict[str, Tensor]
     settings: dict[str, Any]
 
@@ -180,21 +178,20 @@ class Snapshot:
 
     def _saved(self, frame: MaskedFrame) -> SavedFrame:
         height, width = frame.image.shape[2:]
-        places = self.places.get(frame.index, (Placement((height, width)),))
         return SavedFrame(
             index=frame.index,
             ids=frame.ids,
             annotated=frame.annotated,
             absent=frame.absent,
             shape=tuple(frame.masks.shape),
-            places=places,
+            # a track that no `Tracker` made is as it is, without a border
+            places=frame.placements or (Placement((height, width)),),
             checksum=checksum(frame.image),
+            moved=frame.moved,
         )
 
 
-def snapshot(
-    track: Track[Any, Any], predictor: Predictor, places: Mapping[int, tuple[Placement, ...]]
-) -> Snapshot:
+def snapshot(track: Track[Any, Any], predictor: Predictor) -> Snapshot:
     """Return what is to be written of a track that the predictor made.
 
     Raises UsageError for a memory that cannot be written or is another's.
@@ -202,7 +199,7 @@ def snapshot(
     if track.loop is not predictor.loop:
         raise UsageError("expected a track of this network; go on with it for a frame")
     memories = dict(memory_tensors(track, predictor))
-    return Snapshot(track.frames, dict(places), memories, settings_of(predictor))
+    return Snapshot(track.frames, memories, settings_of(predictor))
 
 
 def read_track(path: Path) -> SavedTrack:
@@ -263,6 +260,21 @@ def settings_of(predictor: Predictor, limits: Limits | None = None) -> dict[str,
     options = predictor.options if limits is None else predictor.within(limits).options
     settings = {**network, **options, "torch": torch.__version__}
     return json.loads(json.dumps(settings))
+
+
+def completed(settings: Mapping[str, Any], predictor: Predictor) -> Mapping[str, Any]:
+    """Return the settings of an earlier result, the network's with those added since.
+
+    A setting that an earlier version did not have is what its default makes it.
+    """
+    own, before = getattr(predictor.network, "settings", None), settings.get("settings")
+    if not isinstance(own, BaseModel) or not isinstance(before, Mapping):
+        return settings
+    try:
+        network = type(own).model_validate(before)
+    except ValidationError:  # of another network
+        return settings
+    return {**settings, "settings": network.model_dump(mode="json")}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

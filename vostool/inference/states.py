@@ -34,6 +34,7 @@ from vostool.inference.saved_track import (
     Header,
     SavedTrack,
     Snapshot,
+    completed,
     differences,
     read_header,
     read_track,
@@ -155,7 +156,7 @@ class States:
         settings = settings_of(predictor, lowered[-1].limits if lowered else None)
         changes = chain(
             differences(provenance.versions, versions()),
-            differences(state.header.settings, settings),
+            differences(completed(state.header.settings, predictor), settings),
         )
         return next((f"it has {change}" for change in changes), None)
 

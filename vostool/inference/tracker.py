@@ -8,6 +8,7 @@ Shapes: a frame is H x W pixels, the network's input is h x w.
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,6 @@ class Tracker:
         self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
         self._states: States = {}  # that it has then
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
-        self._places: dict[int, tuple[Placement, ...]] = {}  # of its images, see `SavedFrame`
         self._size: Size | None = None  # of the video's frames
 
     def step(self, rgb: Rgb, mask: Mask | None = None, absent: Collection[int] = ()) -> LabelMap:
@@ -128,7 +128,7 @@ class Tracker:
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
         self._track, self._frames, self._states = track, (), {}
-        self._given, self._places = {}, {}
+        self._given = {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -140,7 +140,7 @@ class Tracker:
 
     def snapshot(self) -> Snapshot:
         """Return what `save` writes, a value; raises UsageError as it does."""
-        return snapshot(self.track, self.predictor, self._places)
+        return snapshot(self.track, self.predictor)
 
     def load(
         self,
@@ -184,7 +184,6 @@ class Tracker:
         """
         self.track = saved.restore(self.predictor, pictures)
         self._given = dict(given or {})
-        self._places = saved.places(self.predictor)
 
     @property
     def frames(self) -> int:
@@ -233,9 +232,8 @@ class Tracker:
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(place) if disturbed and window_at is not None else ()
         track, prediction = self._track_at(place).advance(image, annotation, window, absent)
-        self._track = offload(track)
+        self._track = offload(placed(track, place))
         self._keep_given(given)
-        self._places = {each.index: self._places_of(each, place) for each in self._track.frames}
         return place.crop(prediction)
 
     @property
@@ -269,22 +267,10 @@ class Tracker:
     def _replay(self, place: Placement) -> Track[Any, Any]:
         """Make the track again from its frames."""
         device, given = self.predictor.device, self._given.get
-        before = {each.index: self._places_of(each, place) for each in self._frames}
-        frames = (
-            fit(each, place, device, given(each.index), before[each.index][-1])
-            for each in self._frames
-        )
+        frames = (fit(each, place, device, given(each.index)) for each in self._frames)
         track = with_states(replay(self.predictor.loop, frames), self._states)
         self._states = {}
-        for index, places in before.items():
-            self._places[index] = places if places[-1] == place else (*places, place)
         return track
-
-    def _places_of(self, frame: MaskedFrame, place: Placement) -> tuple[Placement, ...]:
-        """Return the placements of a frame's image; one not known of is as it was made."""
-        height, width = frame.image.shape[2:]
-        made = place if place.size == (height, width) else Placement((height, width))
-        return self._places.get(frame.index, (made,))
 
     def _forget_memory(self) -> None:
         """Keep nothing but the frames from which the track can be made again, in RAM."""
@@ -324,6 +310,13 @@ def check_frame(rgb: object, number: int, expected: Size | None) -> Size:
             f"frame {number} is {width}x{height}, expected {expected[1]}x{expected[0]} like others"
         )
     return height, width
+
+
+def placed(track: Track[Any, Any], place: Placement) -> Track[Any, Any]:
+    """Return a track whose latest frame knows how its image was placed."""
+    if track.latest is None:
+        return track
+    return replace(track, latest=replace(track.latest, placements=(place,)))
 
 
 def choose_predictor(predictor: Predictor | None, options: dict[str, Any]) -> Predictor:

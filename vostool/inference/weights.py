@@ -93,6 +93,8 @@ def import_weights(source: Path, target: Path, *, overwrite: bool = False) -> di
     Raises WeightsError if they cannot be read or kept in 16 bits, UsageError if they are
     vostool's already, and OutputError if the target is taken.
     """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"{target}: is the checkpoint to import; expected another file to write")
     if not overwrite:
         refuse_to_replace([target])
     network = load_checkpoint(source)

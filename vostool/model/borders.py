@@ -108,10 +108,12 @@ class Bordered:
         masks: Tensor,
         memory: Any | None = None,
         annotated: bool = False,
+        **keep: bool,
     ) -> Any:
-        """See `Segmenter.memorize`; the border is background."""
+        """See `RecurrentModel.memorize`; the border is background."""
         inner, padding = features
-        return self._segmenter.memorize(inner, pad_masks(masks, padding), memory, annotated)
+        padded = pad_masks(masks, padding)
+        return self._segmenter.memorize(inner, padded, memory, annotated, **keep)
 
     def segment(self, features: BorderedFeatures, memory: Any) -> Tensor:
         """See `Segmenter.segment`."""

@@ -225,6 +225,7 @@ def build(
 def begin_from(path: Path, settings: StmSettings) -> Stm:
     """Return a network to train, initialised from weights; `CHANGEABLE_IN_TRAINING` may differ.
 
+    It remembers the kind of published weights that it comes from, and with it their licence.
     Layers that the file lacks are initialised as in a new network.
     Raises WeightsError as `load_checkpoint` does, or if another setting differs.
     """
@@ -233,7 +234,7 @@ def begin_from(path: Path, settings: StmSettings) -> Stm:
         found = getattr(source.settings, name)
         if found != value:
             raise WeightsError(f"{path}: {name} {found}; the recipe's network has {value}")
-    network = Stm(settings)
+    network = Stm(settings.model_copy(update={"published": source.settings.published}))
     common, own = source.state_dict(), network.state_dict()
     fitting = {k: v for k, v in common.items() if k in own and own[k].shape == v.shape}
     network.load_state_dict(fitting, strict=False)

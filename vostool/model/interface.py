@@ -108,6 +108,20 @@ class RecurrentModel(Protocol):
 
     memory_every: int  # 1 or more
 
+    def memorize(
+        self,
+        features: Any,
+        masks: Tensor,
+        memory: Any | None = None,
+        annotated: bool = False,
+        keep: bool = False,
+    ) -> Any:
+        """See `Segmenter.memorize`. `keep` says that the frame is to be one of those kept.
+
+        It is so for a frame of which some objects are annotated, or whose masks were corrected or
+        disturbed: they are to affect the frames that follow.
+        """
+
 
 @runtime_checkable
 class AdvisedModel(Protocol):

@@ -7,6 +7,7 @@ Shapes as in `vostool.model.interface`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
@@ -41,8 +42,12 @@ class InChunks:
         masks: Tensor,
         memory: tuple[Any, ...] | None = None,
         annotated: bool = False,
+        keep: bool = False,
     ) -> tuple[Any, ...]:
-        """See `Segmenter.memorize`."""
+        """See `RecurrentModel.memorize`; only such a model is given `keep`."""
+        memorize: Callable[..., Any] = self._segmenter.memorize
+        if keep:
+            memorize = partial(memorize, keep=True)
         count = masks.shape[1] - 1
         chunks = -(-count // (self._most or count))
         # of equal size where possible, which makes the largest as small as it can be
@@ -51,7 +56,7 @@ class InChunks:
         return tuple(
             checkpointed(
                 chunks > 1,
-                self._segmenter.memorize,
+                memorize,
                 features,
                 masks if chunks == 1 else masks[:, [0, *part.tolist()]],
                 remembered,

@@ -62,9 +62,9 @@ class StmSettings(BaseModel):
     skip_blocks: bool = Field(
         default=False, description="a residual block refines the frame's skip features (STM)"
     )
-    beside: Literal["background", "others"] = Field(
+    second_mask_channel: Literal["background", "others"] = Field(
         default="background",
-        description="what the memory encoder gets beside an object's mask: all that is not the "
+        description="what the memory encoder gets with an object's mask: all that is not the "
         "object (STM-cycle), or the other objects (STM)",
     )
     similarity: Similarity = "dot"
@@ -246,8 +246,9 @@ class Stm(nn.Module):
         """Return the keys (B, 1 or N, C, h, w) and values (B, N, D, h, w) of a masked frame."""
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
-        beside = 1 - objects if self.settings.beside == "background" else others(masks)
-        channels = torch.stack([objects, beside.clamp(0, 1)], dim=2).flatten(0, 1)
+        background = self.settings.second_mask_channel == "background"
+        second = 1 - objects if background else others(masks)
+        channels = torch.stack([objects, second.clamp(0, 1)], dim=2).flatten(0, 1)
         channels = channels.to(self.mask_stem.weight.dtype, memory_format=torch.channels_last)
         masked = self.mask_stem(channels) + features.scene.repeat_interleave(count, dim=0)
         top = self.memory_body(masked)

@@ -107,11 +107,15 @@ def explain(
     features: Features,
     objects: Tensor,
     goals: Sequence[Goal[Features]],
+    complete: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the cycle loss (Eq. 7) toward one reference after another, (B,) each."""
+    """Yield the cycle loss (Eq. 7) toward one reference after another, (B,) each.
+
+    `complete` adds the background to the objects, by default `with_background`.
+    """
     for goal in goals:
-        masks = with_background(objects)[:, goal.channels]
-        yield cycle_loss(segmenter, features, masks, goal.reference)
+        masks = (complete or with_background)(objects)
+        yield cycle_loss(segmenter, features, masks[:, goal.channels], goal.reference)
 
 
 Pace = Callable[[Tensor], Tensor]  # from a direction to a step; the loss is summed over pixels
@@ -209,6 +213,15 @@ def with_background(objects: Tensor) -> Tensor:
     return torch.cat([background, objects], dim=1)
 
 
+def summing_to_one(objects: Tensor) -> Tensor:
+    """Return masks of objects of any value: the background, which may be too, and the objects.
+
+    With a background of 1 at most, an object below 0 would be taken for a further object by a
+    model that is shown what belongs to neither.
+    """
+    return torch.cat([1 - objects.sum(dim=1, keepdim=True), objects], dim=1)
+
+
 def receptive_field(
     segmenter: Segmenter[Features, Memory],
     features: Features,
@@ -224,7 +237,7 @@ def receptive_field(
     empty = torch.zeros_like(reference.masks[:, 1:])
 
     def losses(objects: Tensor) -> Iterator[Tensor]:
-        return explain(segmenter, features, objects, [goal])
+        return explain(segmenter, features, objects, [goal], summing_to_one)
 
     for step in descend(losses, empty, at_rate(rate)):
         yield step.after.relu()

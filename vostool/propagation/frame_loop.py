@@ -26,7 +26,14 @@ from torch import Tensor
 
 from vostool import defaults
 from vostool.model.aggregate import aggregate
-from vostool.model.interface import Features, Memory, Reference, Segmenter, memory_limit
+from vostool.model.interface import (
+    Features,
+    Memory,
+    RecurrentModel,
+    Reference,
+    Segmenter,
+    memory_limit,
+)
 from vostool.propagation.correction import Goal, GradientCorrection
 from vostool.propagation.disturbance import Disturbance
 from vostool.propagation.frames import Annotation, KnownFrame, MaskedFrame, Prediction, windows
@@ -67,6 +74,7 @@ class FrameLoop(Generic[Features, Memory]):
     correction: GradientCorrection | None = None
     memory_frames: int | None = None  # the most that the memory holds; None: no limit
     disturbance: Disturbance | None = None
+    recurrent: bool = False  # the model keeps frames itself, see `RecurrentModel`
 
     def disturbs(self, index: int) -> bool:
         """Return whether a frame is disturbed, if it is predicted and another one follows."""
@@ -109,10 +117,13 @@ class Group(Generic[Features, Memory]):
         if self.is_absent(frame) and self.bank is not None:
             return replace(self, recent=self.bank)
         keep, previous = self.keeps(loop.references, frame), loop.references.previous
+        # of such a model every frame is kept here, so that it has to be told which matter
+        matters = loop.recurrent and (frame.moved or self.is_annotated(frame))
+        options = {"keep": True} if matters else {}
 
         def memory_with(frame: MaskedFrame) -> Memory:
-            masks = frame.masks_of(self.ids)
-            return loop.segmenter.memorize(features, masks, self.bank, self.is_truth(frame))
+            masks, truth = frame.masks_of(self.ids), self.is_truth(frame)
+            return loop.segmenter.memorize(features, masks, self.bank, truth, **options)
 
         if not keep:
             return replace(self, recent=memory_with(frame)) if previous else self
@@ -128,9 +139,13 @@ class Group(Generic[Features, Memory]):
         """Return whether all of the group's objects are said not to be on a frame."""
         return set(self.ids) <= set(frame.absent)
 
+    def is_annotated(self, frame: MaskedFrame) -> bool:
+        """Return whether any of the group's masks on a frame is annotated."""
+        return not set(self.ids).isdisjoint(frame.annotated)
+
     def keeps(self, references: References, frame: MaskedFrame) -> bool:
         """Return whether a frame stays in the group's memory; annotations of others don't count."""
-        return references.keep(frame.index, not set(self.ids).isdisjoint(frame.annotated))
+        return references.keep(frame.index, self.is_annotated(frame))
 
     def annotate(self, frame: MaskedFrame, features: Features) -> Self:
         """Return this group with a frame for its reference, if that shows all its objects."""
@@ -204,7 +219,14 @@ class Track(Generic[Features, Memory]):
                 prediction = correct(loop, loop.correction, prediction, track.groups, gone)
         annotated = () if annotation is None else annotation.ids
         frame = MaskedFrame(
-            index, image, ids, prediction.remembered, annotated, prediction.staying, gone
+            index=index,
+            image=image,
+            ids=ids,
+            masks=prediction.remembered,
+            annotated=annotated,
+            staying=prediction.staying,
+            moved=prediction.moved,
+            absent=gone,
         )
         return track.after(frame, prediction), prediction
 
@@ -249,7 +271,8 @@ def propagate(
     known, it is for memory only, and starts from the disturbed masks.
     """
     limit = memory_limit(segmenter)
-    loop = FrameLoop(segmenter, references, correction, limit, disturbance)
+    recurrent = isinstance(segmenter, RecurrentModel)
+    loop = FrameLoop(segmenter, references, correction, limit, disturbance, recurrent)
     track = Track(loop)
     for index, shown in enumerate(windows(images, loop.look_ahead)):
         window = [KnownFrame(image, known.get(index + n)) for n, image in enumerate(shown)]

@@ -6,7 +6,7 @@ Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -54,6 +54,11 @@ class Prediction(Generic[Features]):
         """The masks that go into memory; of a disturbed frame, only until the next one."""
         return self.masks if self.corrected is None else self.corrected
 
+    @property
+    def moved(self) -> bool:
+        """Whether the masks that go into memory, or stay there, are not the predicted ones."""
+        return self.uncorrected is not None or self.staying is not None
+
 
 @dataclass(frozen=True)
 class MaskedFrame:
@@ -66,6 +71,10 @@ class MaskedFrame:
     annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
     staying: Tensor | None = None  # masks like the others, by which it stays; None: those
     absent: tuple[int, ...] = ()  # the ids that are said not to be there; their masks are 0
+    moved: bool = False  # the masks to remember are not the predicted ones
+    # how the image was placed when it was made, and in turn each time it was placed anew; the
+    # frame loop only carries them along
+    placements: tuple[Any, ...] = ()
 
     @property
     def settled(self) -> Self:

@@ -17,7 +17,7 @@ from vostool.inference.absence import parse_absent
 from vostool.inference.backward import WayBack, discard, folder_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import differences
+from vostool.inference.saved_track import completed, differences
 from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import State, States
 from vostool.inference.video import segmented
@@ -117,7 +117,7 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
     free = {"video", "masks", "absent", "output", "end", "overwrite", "states", "check", "write"}
     free.update(OUTPUT_FLAGS.values())
-    before = {**OLDER, **report.options, **report.network.effective}
+    before = completed({**OLDER, **report.options, **report.network.effective}, predictor)
     now = {**options_of(job, predictor), **predictor.identity.effective}
     changes = differences(
         *(

@@ -150,9 +150,9 @@ def continued(old: Recipe, new: Recipe, step: int, folder: Path) -> Recipe:
     `new` may differ in `CHANGEABLE_ON_RESUME` entries, and in how many steps its last phase has;
     it need not give the initial weights. Raises UsageError if it differs in anything else.
     """
-    free = {*CHANGEABLE_ON_RESUME, *INIT_ONLY, "phases"}
-    if "network" not in new.model_fields_set:
-        free.add("network")
+    free: dict[str, Any] = dict.fromkeys((*CHANGEABLE_ON_RESUME, *INIT_ONLY, "phases"), True)
+    # the origin of the weights is not the recipe's to say
+    free["network"] = {"published"} if "network" in new.model_fields_set else True
     before, now = old.model_dump(exclude=free), new.model_dump(exclude=free)
     changed = [name for name in before if before[name] != now[name]]
     lasts = [recipe.phases[-1].model_copy(update={"steps": 1}) for recipe in (old, new)]
@@ -179,7 +179,10 @@ def start_run(recipe: Recipe, device: torch.device) -> Run[Stm]:
     if recipe.init_weights is not None and "network" not in recipe.model_fields_set:
         settings = read_settings(find_weights(str(recipe.init_weights)))
         recipe = recipe.model_copy(update={"network": settings})
-    return run_with(first_network(recipe), recipe, device)
+    network = first_network(recipe)
+    if network.settings != recipe.network:  # it has the origin of its initial weights
+        recipe = recipe.model_copy(update={"network": network.settings})
+    return run_with(network, recipe, device)
 
 
 def resume_run(recipe: Recipe, checkpoint: Path, device: torch.device) -> Run[Stm]:

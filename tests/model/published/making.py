@@ -20,12 +20,12 @@ STM = StmSettings(
     value_channels=16,
     decoder_channels=(256, 256, 256),
     skip_blocks=True,
-    beside="others",
+    second_mask_channel="others",
     short_side=480,
     published="stm-training-code",
 )
 STM_CYCLE = STM.model_copy(
-    update={"beside": "background", "short_side": 240, "published": "stm-cycle"}
+    update={"second_mask_channel": "background", "short_side": 240, "published": "stm-cycle"}
 )
 STCN = StcnSettings(key_channels=8, value_channels=32)
 XMEM = XmemSettings(key_channels=8, value_channels=32, hidden_channels=4)
@@ -84,7 +84,7 @@ def block(ours: str, theirs: str, *, shortcut: bool = False) -> dict[str, str]:
 def export_stm(network: Stm) -> State:
     """Return the weights of a network as STM-Training or STM name them."""
     state = {name: value.detach() for name, value in network.state_dict().items()}
-    second = "conv1_o" if network.settings.beside == "others" else "conv1_bg"
+    second = "conv1_o" if network.settings.second_mask_channel == "others" else "conv1_bg"
     found: State = {}
     for ours, theirs in (("query", "Encoder_Q"), ("memory", "Encoder_M")):
         stages = {f"layer{stage}": f"{theirs}.res{stage + 1}" for stage in (1, 2, 3)}

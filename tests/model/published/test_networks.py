@@ -158,6 +158,12 @@ class TestStm:
         network.settings = network.settings.model_copy(update=changes)
         assert isinstance(network.empty_memory(), KernelMemory)
 
+    def test_training_that_starts_from_published_weights_keeps_their_kind(
+        self, files: dict[str, Path]
+    ) -> None:
+        recipe = load_stm(files["stm-cycle"]).settings.model_copy(update={"published": None})
+        assert begin_from(files["stm-cycle"], recipe).settings.published == "stm-cycle"
+
     def test_training_goes_on_from_it(self, files: dict[str, Path]) -> None:
         network = begin_from(files["stm-cycle"], load_stm(files["stm-cycle"]).settings)
         for name, value in load_checkpoint(files["stm-cycle"]).state_dict().items():

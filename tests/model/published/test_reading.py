@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.model.published.making import State
+from tests.model.published.making import State, write
 from vostool.errors import WeightsError
 from vostool.model.checkpoint import load_checkpoint, read_published
 from vostool.model.published.reading import is_pytorch, read_state, recognise
@@ -53,8 +54,9 @@ def test_the_kind_is_recognised_by_the_names_of_the_weights(
         lambda state: {"it": 3, "network": state, "optimizer": {"state": {}}, "scheduler": {}},
         lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
         collections.OrderedDict,
+        lambda state: {"model": {"state_dict": state}, "epoch": 3},
     ],
-    ids=["prefix", "state_dict", "training", "both", "ordered"],
+    ids=["prefix", "state_dict", "training", "both", "ordered", "twice"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_weights_are_read_from_any_wrapping_and_either_format(
@@ -235,3 +237,27 @@ def test_safetensors_whose_header_has_a_length_like_the_start_of_a_pickle_are_no
     assert path.read_bytes()[:1] == b"\x80"
     assert not is_pytorch(path)
     assert "no vostool weights" in refusal(path)
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_fills_the_memory(
+    states: dict[str, State], tmp_path: Path
+) -> None:
+    whole, path = write(tmp_path / "whole.pth", states["stm-cycle"]), tmp_path / "w.pth"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in source.namelist():
+            file.writestr(name, source.read(name))
+    assert "compressed, which files of torch.save never are" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")],
+    ids=["python", "torch"],
+)
+def test_out_of_memory_while_a_checkpoint_is_read_is_not_called_damage(
+    error: Exception, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "load", Mock(side_effect=error))
+    with pytest.raises(type(error)) as caught:
+        read_state(files["stm-cycle"])
+    assert caught.value is error

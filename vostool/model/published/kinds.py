@@ -64,7 +64,11 @@ KINDS: dict[str, Kind] = {
         licence="GPL-3.0 (of the code; none is stated for the weights)",
         converter="vostool.model.published.stm:convert_stm_official",
         policy=Policy(
-            short_side=480, border="black", memory_frames=ENOUGH_FRAMES, precision="fp32"
+            short_side=480,
+            border="black",
+            memory_every=8,  # as its makers score it
+            memory_frames=ENOUGH_FRAMES,
+            precision="fp32",
         ),
     ),
     "stcn": Kind(
@@ -80,6 +84,7 @@ KINDS: dict[str, Kind] = {
             border="mean",
             reference="every",
             memory_frames=ENOUGH_FRAMES,
+            precision="fp32",
         ),
     ),
     "xmem": Kind(

@@ -6,6 +6,7 @@ but tensors and plain containers; a file that needs more is refused, never read 
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vostool.device import is_out_of_memory
 from vostool.errors import WeightsError
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how files begin; the latter before PyTorch 1.6
@@ -38,9 +40,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises WeightsError if it is damaged, needs code to be read, or holds no weights.
     """
     found = load_without_code(path)
-    for name in WRAPPINGS:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
+    for _ in WRAPPINGS:  # in any order, and not for ever: a table may hold itself
+        table = found if isinstance(found, Mapping) else {}
+        wrapped = [table[name] for name in WRAPPINGS if isinstance(table.get(name), Mapping)]
+        found = wrapped[0] if wrapped else found
     if not isinstance(found, Mapping):
         raise WeightsError(
             f"{path}: expected a table of weights by name, found {type(found).__name__}"
@@ -55,6 +58,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def load_without_code(path: Path) -> Any:
     """Return what a checkpoint holds; raises WeightsError."""
+    refuse_compressed(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats: nothing that the user can change
@@ -67,11 +71,30 @@ def load_without_code(path: Path) -> Any:
             f"{path}: needs code of its own to be read, which is never run "
             f"({reason.strip().rstrip('.')}); expected a file of weights alone, a state dict"
         ) from error
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged file makes PyTorch raise whatever comes up
+        if is_out_of_memory(error):
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise WeightsError(f"{path}: damaged, or no checkpoint of PyTorch ({reason})") from error
+
+
+def refuse_compressed(path: Path) -> None:
+    """Raise WeightsError if a zip file holds more bytes than its own size bears out.
+
+    `torch.save` compresses nothing. PyTorch reads compressed files all the same, of which one of
+    a few kilobytes may fill all RAM.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):
+        return  # of the old format, or damaged, which PyTorch finds
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if compressed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise WeightsError(
+            f"{path}: compressed, which files of torch.save never are; expected a checkpoint of "
+            "PyTorch"
+        )
 
 
 def recognise(path: Path, state: Mapping[str, Tensor]) -> str:

@@ -48,7 +48,7 @@ def convert_stm_official(layout: Layout) -> tuple[StmSettings, Weights]:
 
 
 def convert(
-    layout: Layout, kind: str, beside: Literal["background", "others"], second: str
+    layout: Layout, kind: str, second_channel: Literal["background", "others"], second: str
 ) -> tuple[StmSettings, Weights]:
     """Return settings and weights; `second` is the convolution of the mask's second channel."""
     policy = KINDS[kind].policy
@@ -58,7 +58,7 @@ def convert(
         value_channels=layout.width("KV_M_r4.Value.weight"),
         decoder_channels=(DECODER_WIDTH,) * 3,
         skip_blocks=True,
-        beside=beside,
+        second_mask_channel=second_channel,
         short_side=policy.short_side,
         correction_rate=policy.correction_rate,
         published=kind,

@@ -184,7 +184,7 @@ class Decoded:
 class Xmem(nn.Module):
     """A recurrent `Segmenter`: settings in, log-odds out.
 
-    It is handed every frame, and memorises one in `memory_every`, and those annotated.
+    It is handed every frame, and memorises one in `memory_every`, and those it is told to keep.
     At most `memory_frames` of them are in its working memory, half of them after each
     consolidation; when frames are memorised again, what the long-term memory had of others is
     lost.
@@ -236,16 +236,16 @@ class Xmem(nn.Module):
         masks: Tensor,
         memory: XmemMemory | None = None,
         annotated: bool = False,
+        keep: bool = False,
     ) -> XmemMemory:
-        """See `Segmenter.memorize`; the state depends on the memory alone, not on the masks."""
+        """See `RecurrentModel.memorize`; the state does not depend on the masks."""
         if memory is None:
             return self.added(features, masks, self.empty_memory(features, masks.shape[1] - 1))
         waited = memory.waited + 1
-        keep = annotated or waited >= self.memory_every
         if annotated:  # seen, not predicted: nothing was asked of the memory
             return self.added(features, masks, memory)
         asked = memory.answered(features)
-        if keep:
+        if keep or waited >= self.memory_every:
             bank = memory.bank.read(features.query)[1] if asked is None else asked.bank
             return self.added(features, masks, replace(memory, bank=bank))
         if asked is None:
