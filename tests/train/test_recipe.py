@@ -9,6 +9,7 @@ from vostool.model.checkpoint import read_header
 from vostool.model.stm import StmSettings
 from vostool.model.weights import find_weights
 from vostool.train.recipe import RENAMED, Recipe, find_recipe, read_recipe
+from vostool.train.state import continued
 
 LEAST = """
 [[data]]
@@ -292,3 +293,18 @@ def test_defaults_are_within_their_own_limits() -> None:
     least: dict[str, Any] = {"data": [{"layout": "clips", "root": "."}], "phases": [{"steps": 1}]}
     recipe = Recipe.model_validate(least)
     assert Recipe.model_validate(recipe.model_dump()) == recipe
+
+
+def test_a_run_of_published_weights_resumes_by_a_recipe_that_does_not_name_their_kind() -> None:
+    entries: dict[str, Any] = {
+        "data": [{"layout": "clips", "root": "videos"}],
+        "phases": [{"steps": 5}],
+        "network": {"key_channels": 8},
+    }
+    new = Recipe.model_validate(entries)
+    network = new.network.model_copy(update={"published": "stm-official"})
+    old = new.model_copy(update={"network": network})
+    assert continued(old, new, 0, Path("run")).network.published == "stm-official"
+    other = Recipe.model_validate({**entries, "network": {"key_channels": 9}})
+    with pytest.raises(UsageError, match="its run has another network than the recipe"):
+        continued(old, other, 0, Path("run"))

@@ -199,6 +199,7 @@ def describe(
             "device": str(first.device),
             "precision": precision_name(first.precision),
             "size": first.size,
+            "sizes": [each.size for each in predictors],
         },
         input=asdict(plan.info),
         mask_frame=plan.mask_frame,

@@ -111,10 +111,7 @@ def erf(
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
-    first = load_model(options.changed({"weights": weights[0]}), quiet)
-    same_size = options.changed({"size": first.size})  # they are shown side by side
-    others = [load_model(same_size.changed({"weights": each}), quiet) for each in weights[1:]]
-    models = [first, *others]
+    models = [load_model(options.changed({"weights": each}), quiet) for each in weights]
     job = ErfJob(
         video=video,
         mask=mask,

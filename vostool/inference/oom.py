@@ -1,9 +1,10 @@
 """Recovery from running out of memory: lower the limits and retry the frame that did not fit.
 
-First fewer objects at a time, which changes no mask; then fewer frames in the memory bank; then
-smaller frames. A memory bank is tied to the limits it was made with, so that after each step the
-frames of the track's history, kept in RAM, are memorised again. A memory of all frames, such as
-gcm's mean, loses those that are not in the history; the state of a recurrent one is carried over.
+First fewer objects at a time, which by itself changes no mask; then fewer frames in the memory
+bank; then smaller frames. A memory bank is tied to the limits it was made with, so that after each
+step the frames of the track's history, kept in RAM, are memorised again. A memory of all frames,
+such as gcm's mean or XMem's long-term memory, loses those that are not in the history, so that even
+fewer objects at a time change its masks; the state of a recurrent one is carried over.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
