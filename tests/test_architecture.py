@@ -114,6 +114,8 @@ def test_the_network_knows_no_pictures_files_or_commands() -> None:
         allowed: tuple[str, ...] = ("vostool.model", "vostool.errors")
         if path.name == "checkpoint.py":  # which takes the network to a file and back
             allowed = (*allowed, "vostool.files")
+        if path.name == "reading.py":  # which tells running out of memory from damage
+            allowed = (*allowed, "vostool.device")
         ours = [name for name in imports(path) if name.startswith("vostool")]
         assert all(name.startswith(allowed) for name in ours), path
 

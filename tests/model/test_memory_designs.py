@@ -155,5 +155,5 @@ def test_an_unknown_design_in_a_recipe_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_help_lists_the_designs(vostool: Call) -> None:  # noqa: F811
-    words = vostool("segment", "-h").out.replace("│", " ").split()
+    words = vostool("segment", "--help-all").out.split()
     assert f"built-in network: {', '.join(MEMORIES)} (" in " ".join(words)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +21,8 @@ Effect = Callable[[Rgb], Rgb]
 
 def blur(rgb: Rgb) -> Rgb:
     """Return a picture too blurred to recognise a face in."""
+    import cv2
+
     height, width = rgb.shape[:2]
     shrink = max(1, min(height, width) // (4 * BLUR))  # a blur needs no details
     small = cv2.resize(
@@ -33,6 +34,8 @@ def blur(rgb: Rgb) -> Rgb:
 
 def pixelate(rgb: Rgb) -> Rgb:
     """Return a picture in blocks."""
+    import cv2
+
     height, width = rgb.shape[:2]
     side = max(2, round(min(height, width) / BLOCKS))
     blocks = (-(-width // side), -(-height // side))
@@ -51,6 +54,8 @@ def pixelate(rgb: Rgb) -> Rgb:
 
 def grey(rgb: Rgb) -> Rgb:
     """Return a picture without colour."""
+    import cv2
+
     return as_rgb(cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
 
 

@@ -76,6 +76,14 @@ def decode_grey(content: bytes, where: str, error: type[VostoolError] = InputErr
         raise error(f"{where}: cannot be read as a PNG: {first_line(problem)}") from problem
 
 
+def decode_jpeg(content: bytes, width: int, height: int) -> Rgb:
+    """Return the pixels of a JPEG that was made here, enlarged to a size."""
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        if image.size != (width, height):
+            return np.array(image.resize((width, height), Image.Resampling.BICUBIC))
+        return np.array(image)
+
+
 def turn_upright(image: Image.Image) -> None:
     """Decode an image and turn it in place as its EXIF orientation says, as viewers do."""
     image.load()

@@ -11,7 +11,6 @@ Shapes: rgb (H, W, 3), uint8; alpha (H, W), float32 from 0 to 1, straight (not p
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +34,8 @@ def object_colours(rgb: Rgb, alpha: Alpha) -> Rgb:
     It goes on a little beyond the edge, so that neither a codec nor scaling draws another colour
     in; farther out all is black, and nothing is left of the background.
     """
+    import cv2
+
     out = np.zeros_like(rgb)
     side = max(3, round(min(alpha.shape) / WIDTH) | 1)
     box = _around(alpha > FAINT, side)
@@ -71,6 +72,8 @@ def _inner_colours(
     rgb: Rgb, alpha: Alpha, side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the mean colours around each pixel, and where there are any; `side` in pixels."""
+    import cv2
+
     height, width = alpha.shape
     shrink = max(1, side // DETAIL)  # means are smooth: fewer of them do
     small = max(1, width // shrink), max(1, height // shrink)

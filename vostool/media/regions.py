@@ -6,7 +6,6 @@ Shapes: labels (H, W), uint8; a region's mask (height, width) lies within its bo
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +44,8 @@ class Region:
 
     def outlines(self) -> list[NDArray[np.int32]]:
         """Return the outline of each connected part, (K, 2) columns and rows; holes have none."""
+        import cv2
+
         found, _ = cv2.findContours(
             self.mask.astype(np.uint8),
             cv2.RETR_EXTERNAL,
@@ -56,6 +57,8 @@ class Region:
 
 def regions_of(labels: LabelMap) -> Iterator[Region]:
     """Yield the objects that a label map shows, by ascending id."""
+    import cv2
+
     for id_ in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)):
         if id_:
             mask = labels == id_

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vostool.errors import InputError, OutputError, VostoolError
 from vostool.media.frame import Rgb
+from vostool.media.image import decode_jpeg
 from vostool.media.video import read_frames
 
 LONGEST = 1920  # pixels of the long side of a picture; masks are at the video's own size
@@ -58,12 +59,7 @@ class Frames:
 
     def rgb(self, number: int, width: int, height: int) -> Rgb:
         """Return a frame at the video's size, (H, W, 3) uint8, as good as JPEG has kept it."""
-        import numpy as np
-
-        with Image.open(io.BytesIO(self.jpeg(number)), formats=("JPEG",)) as image:
-            if image.size != (width, height):
-                return np.array(image.resize((width, height), Image.Resampling.BICUBIC))
-            return np.array(image)
+        return decode_jpeg(self.jpeg(number), width, height)
 
     def close(self) -> None:
         """Stop reading and remove the pictures."""
