@@ -5,7 +5,6 @@ and aligned blocks, as FFmpeg and PyTorch take them, leave gaps that fit nothing
 an overlay grew by 600 MB in 1,000 frames of 1080p. Other C libraries are left as they are.
 """
 
-import ctypes
 import os
 import sys
 from functools import cache
@@ -18,6 +17,8 @@ M_ARENA_MAX = -8  # of mallopt(3)
 @cache
 def glibc() -> Any:
     """Return the C library if it is glibc, or None."""
+    import ctypes
+
     library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     return library if hasattr(library, "gnu_get_libc_version") else None
 

@@ -3,7 +3,6 @@
 Warnings that are logged meanwhile are printed too. Never imports torch.
 """
 
-import json
 import logging
 import sys
 import time
@@ -141,6 +140,8 @@ def json_lines(title: str, unit: str) -> ProgressCallback:
     Its keys: `title`, `unit`, `words` (what is being done), `done`, `total` or null,
     `per_second`, and `seconds_left` or null.
     """
+    import json  # which --help need not wait for
+
     pace, last = Pace(), -JSON_SECONDS
 
     def report(done: int, total: int | None, words: str) -> None:

@@ -11,7 +11,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from vostool.allocator import bound_arenas
 from vostool.cli.bench import bench
 from vostool.cli.brief import brief
 from vostool.cli.doctor import doctor
@@ -88,7 +87,6 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line with streams that are guarded."""
-    bound_arenas()
     try:
         refuse_empty_arguments()
         with library_warnings():

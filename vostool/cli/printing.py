@@ -1,7 +1,6 @@
 """What commands print: results on stdout, everything else on stderr."""
 
 import io
-import json
 import os
 import sys
 import unicodedata
@@ -121,6 +120,8 @@ def print_table(table: "Table", *, on_stdout: bool = False) -> None:
 
 def print_json(document: object) -> None:
     """Print a JSON document on stdout, paths and fractions as text."""
+    import json
+
     print(json.dumps(document, default=str))
 
 

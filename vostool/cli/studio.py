@@ -47,10 +47,12 @@ def studio(
     Prints the address of the page, which this computer alone can open, and once it is finished
     the paths of the results. What is painted is on disk at once: the same command goes on with it.
     """
+    from vostool.allocator import bound_arenas
     from vostool.inference.options import ModelOptions
     from vostool.progress import print_warnings
     from vostool.studio.launch import opened_studio
 
+    bound_arenas()  # before a thread reads or writes
     usual = ModelOptions()
     changes = {name: value for name, value in model if value != getattr(usual, name)}
     with print_warnings(quiet), opened_studio(video, output, changes, port) as opened:
