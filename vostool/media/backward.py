@@ -21,19 +21,16 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vostool.errors import InputError
-from vostool.media.clock import Clock
 from vostool.media.compat import container_crop
 from vostool.media.container import (
     find_video,
-    frame_rate,
-    may_break,
     open_media,
     with_stored_times,
 )
 from vostool.media.folder import list_images, read_folder
 from vostool.media.frame import Frame, frame_name
 from vostool.media.frame_conversion import Presenter
-from vostool.media.video import FALLBACK_RATE, Decoding, all_pictures, decode_pictures
+from vostool.media.video import Decoding, all_pictures, clock_of, decode_pictures
 
 BLOCK_BYTES = 200 * 10**6  # of the pictures of a block
 BLOCK_FRAMES = 64  # at most
@@ -127,7 +124,7 @@ def index_of(path: Path, end: int | None = None) -> Index:
     with open_media(path) as container:
         stream = find_video(container, path)
         presenter = Presenter(path, container_crop(container, stream))
-        clock = Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
+        clock = clock_of(container, stream)
         shown = islice(all_pictures(path, container, stream, Decoding()), end)
         index = None
         for number, (picture, time) in enumerate(

@@ -123,7 +123,7 @@ def read_times(path: Path) -> Iterator[Fraction]:
         stream = find_video(container, path)
         codec = stream.codec_context.name
         pictures = all_pictures(path, container, stream, progress)
-        for _, time in _clock(container, stream).read(
+        for _, time in clock_of(container, stream).read(
             with_stored_times(pictures, container, stream)
         ):
             yield time
@@ -150,7 +150,7 @@ def _read_video(
         stream = find_video(container, path)
         codec, seconds = stream.codec_context.name, _seconds(container, stream)
         presenter = Presenter(path, container_crop(container, stream))
-        clock = _clock(container, stream)
+        clock = clock_of(container, stream)
         if (stated := stated_rate(stream)) and stated != frame_rate(stream):
             notes.append(f"{path}: states {float(stated):g} frames per second, taken as 25")
         pictures = islice(all_pictures(path, container, stream, progress), end)
@@ -175,7 +175,8 @@ def _read_video(
         damage.append(f"{path}: {ends}, announced are {seconds:.1f} s: is the file complete?")
 
 
-def _clock(container: InputContainer, stream: VideoStream) -> Clock:
+def clock_of(container: InputContainer, stream: VideoStream) -> Clock:
+    """Return the clock that gives the pictures of a stream their times."""
     return Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from vostool.errors import UsageError
 from vostool.files import make_folder, remove, write_bytes
-from vostool.media.labels import MAX_OBJECTS, BoolMask, LabelMap
+from vostool.media.labels import MAX_OBJECTS, BoolMask, LabelMap, ids_in
 from vostool.media.masks import encode_mask, read_mask
 
 FOLDER, SUFFIX = "given", ".png"
@@ -100,7 +100,7 @@ class Painted:
         """
         before = self.over(frame, result)
         changed = before != labels
-        ids = {int(id_) for id_ in np.unique([before[changed], labels[changed]]) if id_}
+        ids = ids_in(np.concatenate([before[changed], labels[changed]]))
         shown = {int(id_) for each in (result, labels) for id_ in np.unique(each)}
         return self._take(
             {

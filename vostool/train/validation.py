@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from vostool.datasets.sequences import InMemory
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
+from vostool.media.labels import ids_in
 from vostool.model.interface import Segmenter
 from vostool.preprocess import label_map, object_tensor, resize, working_size
 from vostool.propagation.frame_loop import propagate
@@ -34,7 +34,7 @@ def score_sequence(
     truth = sequence.labels.numpy()
     height, width = truth.shape[1:]
     small = working_size(height, width, size, network.stride)
-    ids = tuple(int(id_) for id_ in np.unique(truth[0]) if id_)
+    ids = ids_in(truth[0])
     given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
     images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
     scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
