@@ -1,8 +1,8 @@
 """The C library's allocator, kept from holding what a long video has freed.
 
 With glibc each thread has an arena of its own, in which pictures stay that another thread frees,
-and aligned blocks, as FFmpeg and PyTorch take them, leave gaps that fit nothing else: a run with
-an overlay grew by 600 MB in 1,000 frames of 1080p. Other C libraries are left as they are.
+and aligned blocks, as FFmpeg and PyTorch take them, leave gaps that fit nothing else, so that memory
+grows. Other C libraries are left as they are.
 """
 
 import os
