@@ -1,7 +1,7 @@
 """The C library's allocator, kept from holding what a long video has freed.
 
 With glibc each thread has an arena of its own, in which pictures stay that another thread frees,
-and aligned blocks, as FFmpeg and PyTorch take them, leave gaps that fit nothing else, so that memory
+and aligned blocks, as FFmpeg and PyTorch take them, leave gaps that fit nothing else: memory
 grows. Other C libraries are left as they are.
 """
 
