@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vostool.model.memory import sum_of
+from vostool.model.stored import stored_tensor
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,13 @@ class LongTermMemory:
         """Return this memory with one more frame, of values (B, V, h, w)."""
         new = Elements.of_frame(query, value)
         elements = new if self.elements is None else joined([self.elements, new])
-        longer = replace(self, elements=elements, positions=new.total)
+        return replace(self, elements=elements, positions=new.total).within_limit()
+
+    def within_limit(self) -> Self:
+        """Return this memory, consolidated if its working memory is full."""
         most = self.options.frames
-        full = most is not None and longer.working >= most * longer.positions
-        return longer.consolidated() if full else longer
+        full = most is not None and self.working >= most * self.positions
+        return self.consolidated() if full else self
 
     @property
     def working(self) -> int:
@@ -125,8 +129,10 @@ class LongTermMemory:
             best, places = affinity.topk(min(top, elements.total), dim=2, sorted=False)
             weights = best.softmax(dim=2)
             answer = sum_of(*(each.unsqueeze(1) for each in (elements.value, places, weights)))
-        used = torch.zeros_like(elements.use.squeeze(2))
-        used = used.scatter_add(1, places.flatten(1), weights.detach().flatten(1)).unsqueeze(2)
+            # as one sum, whose order is the same each time, unlike that of scatter_add on a GPU: the
+            # memories of two chunks of objects, and those of a resumed run, choose alike
+            read = affinity.detach().zero_().scatter_(2, places, weights.detach())
+            used = read.sum(dim=1).unsqueeze(2)
         counted = elements._replace(use=elements.use + used, life=elements.life + 1)
         answer = answer.squeeze(1).transpose(1, 2).unflatten(2, query.key.shape[2:])
         return answer, replace(self, elements=counted)
@@ -153,13 +159,44 @@ class LongTermMemory:
         return {"counts": counts, **({} if self.elements is None else self.elements._asdict())}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """See `StoredMemory.with_tensors`."""
+        """See `StoredMemory.with_tensors`.
+
+        Of frames of another size only the prototypes are taken, which have no place in a frame. A
+        working memory beyond the limit is consolidated.
+        """
         if self.elements is None:
             return self
-        prototypes, positions = tensors["counts"].tolist()
-        device = self.elements.key.device
-        elements = Elements(**{name: tensors[name].to(device) for name in Elements._fields})
-        return replace(self, elements=elements, prototypes=prototypes, positions=positions)
+        stored, prototypes, positions = read_elements(tensors, self.elements)
+        if positions == self.positions:
+            return replace(self, elements=stored, prototypes=prototypes).within_limit()
+        if not prototypes:
+            return self
+        working = self.elements.part(self.prototypes, self.elements.total)
+        elements = joined([stored.part(0, prototypes), working])
+        return replace(self, elements=elements, prototypes=prototypes)
+
+
+def read_elements(tensors: Mapping[str, Tensor], like: Elements) -> tuple[Elements, int, int]:
+    """Return stored elements, how many are prototypes, and how many positions a frame has.
+
+    Raises ValueError for those of another network, or that are no prototypes and whole frames.
+    """
+    counts = stored_tensor(tensors, "counts", torch.tensor([0, 0]))
+    prototypes, positions = counts.tolist()
+    elements = Elements(
+        *(
+            stored_tensor(tensors, name, values, free=(1,)).contiguous()
+            for name, values in like._asdict().items()
+        )
+    )
+    totals = {values.shape[1] for values in elements}
+    working = elements.total - prototypes
+    if len(totals) > 1 or prototypes < 0 or positions < 1 or working < 1 or working % positions:
+        raise ValueError(
+            f"counts: {prototypes} prototypes and frames of {positions} positions, found "
+            f"{', '.join(map(str, sorted(totals)))} elements"
+        )
+    return elements, prototypes, positions
 
 
 def similarity(elements: Elements, key: Tensor, selection: Tensor) -> Tensor:

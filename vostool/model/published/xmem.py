@@ -35,6 +35,7 @@ from vostool.model.published.blocks import (
 from vostool.model.published.kinds import KINDS, known_kind
 from vostool.model.published.layout import Layout, renamed, within
 from vostool.model.published.long_term import LongTermMemory, LongTermOptions, Query
+from vostool.model.stored import stored_tensor
 
 HIDDEN_UPDATE = "decoder.hidden_update"
 
@@ -105,32 +106,28 @@ class XmemMemory:
             return None
         return next((each for each in self.latest if each.features is features), None)
 
-    @property
-    def state(self) -> Tensor:
-        """See `RecurrentMemory.state`."""
-        return self.hidden
-
-    def with_state(self, state: Tensor) -> Self:
-        """See `RecurrentMemory.with_state`; another size is resized."""
-        size = self.hidden.shape[2:]
-        state = state.to(self.hidden.device)
-        if state.shape[2:] != size:
-            state = functional.interpolate(state, size=size, mode="bilinear")
-        return replace(self, hidden=state)
-
     def to_tensors(self) -> dict[str, Tensor]:
         """See `StoredMemory.to_tensors`."""
         own = {"hidden": self.hidden, "waited": torch.tensor(self.waited)}
         return {**own, **self.bank.to_tensors()}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """See `StoredMemory.with_tensors`."""
+        """See `StoredMemory.with_tensors`; the state of frames of another size is resized."""
+        hidden = stored_tensor(tensors, "hidden", self.hidden, free=(2, 3))
+        size = self.hidden.shape[2:]
+        if hidden.shape[2:] != size:
+            hidden = functional.interpolate(hidden, size=size, mode="bilinear")
+        waited = int(stored_tensor(tensors, "waited", torch.tensor(0)))
+        if waited < 0:
+            raise ValueError(f"waited: expected 0 or more, found {waited}")
         return replace(
-            self,
-            bank=self.bank.with_tensors(tensors),
-            hidden=tensors["hidden"].to(self.hidden.device),
-            waited=int(tensors["waited"]),
+            self, bank=self.bank.with_tensors(tensors), hidden=hidden.contiguous(), waited=waited
         )
+
+    @property
+    def object_axes(self) -> dict[str, int]:
+        """See `DivisibleMemory.object_axes`."""
+        return {"hidden": 0, "value": 2}
 
 
 class Recurrence(nn.Module):
