@@ -111,9 +111,9 @@ def test_smaller_frames_keep_the_prototypes_of_larger_ones(weights: str) -> None
     assert after.bank.elements is not None
     assert after.bank.positions < before.bank.positions
     assert after.bank.prototypes == before.bank.prototypes > 0
-    kept = after.bank.elements.part(0, after.bank.prototypes)
+    kept = after.bank.elements.span(0, after.bank.prototypes)
     for found, value in zip(
-        kept, before.bank.elements.part(0, before.bank.prototypes), strict=True
+        kept, before.bank.elements.span(0, before.bank.prototypes), strict=True
     ):
         assert torch.equal(found, value)
     run(tracker, range(7, 9))

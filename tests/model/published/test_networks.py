@@ -285,7 +285,7 @@ class TestXmem:
         features = xmem.encode(images(5)[4])
         memory = replace(before, hidden=before.hidden.requires_grad_())
         assert xmem.segment(features, memory).requires_grad
-        assert memory.latest == []
+        assert memory.cache == []
         with torch.no_grad():
             xmem.segment(features, memory)
         assert xmem.memorize(features, two(), memory).hidden.requires_grad

@@ -56,9 +56,9 @@ class Elements(NamedTuple):
     @classmethod
     def of_frame(cls, query: Query, value: Tensor) -> Self:
         """Return the positions of a frame with values (B, V, h, w)."""
-        key, shrinkage, selection = (listed(each) for each in query)
+        key, shrinkage, selection = (by_position(each) for each in query)
         new = torch.zeros_like(shrinkage)
-        return cls(key, shrinkage, selection, listed(value), new, new)
+        return cls(key, shrinkage, selection, by_position(value), new, new)
 
     @property
     def total(self) -> int:
@@ -70,13 +70,13 @@ class Elements(NamedTuple):
         """How much each was used in its life, (B, M)."""
         return (self.use / self.life.clamp(min=1e-7)).squeeze(2)
 
-    def part(self, start: int, end: int) -> Self:
-        """Return the elements from `start` up to but not including `end`."""
+    def span(self, start: int, end: int) -> Self:
+        """Return the elements from `start` up to but not including `end`, in order."""
         return type(self)(*(values[:, start:end] for values in self))
 
-    def at(self, places: Tensor) -> Self:
-        """Return the elements at places (B, K), other ones for each clip."""
-        index = places[..., None]
+    def gather(self, indices: Tensor) -> Self:
+        """Return the elements at indices (B, K), other ones for each clip."""
+        index = indices[..., None]
         return type(self)(
             *(values.gather(1, index.expand(-1, -1, values.shape[2])) for values in self)
         )
@@ -87,7 +87,7 @@ def joined(parts: Sequence[Elements]) -> Elements:
     return Elements(*(torch.cat(values, dim=1) for values in zip(*parts, strict=True)))
 
 
-def listed(grid: Tensor) -> Tensor:
+def by_position(grid: Tensor) -> Tensor:
     """Turn (B, C, h, w) into (B, h w, C)."""
     return grid.flatten(2).transpose(1, 2).contiguous()
 
@@ -125,12 +125,12 @@ class LongTermMemory:
         elements, top = self.elements, self.options.top or self.elements.total
         # half precision, which autocast would choose, is too coarse for similarities
         with torch.autocast(query.key.device.type, enabled=False):
-            affinity = similarity(elements, listed(query.key), listed(query.selection))
+            affinity = similarity(elements, by_position(query.key), by_position(query.selection))
             best, places = affinity.topk(min(top, elements.total), dim=2, sorted=False)
             weights = best.softmax(dim=2)
             answer = sum_of(*(each.unsqueeze(1) for each in (elements.value, places, weights)))
-            # as one sum, whose order is the same each time, unlike that of scatter_add on a GPU: the
-            # memories of two chunks of objects, and those of a resumed run, choose alike
+            # one sum, in the same order each time, unlike scatter_add on a GPU: so the memories of
+            # all chunks of objects, and those of a resumed run, have the same use
             read = affinity.detach().zero_().scatter_(2, places, weights.detach())
             used = read.sum(dim=1).unsqueeze(2)
         counted = elements._replace(use=elements.use + used, life=elements.life + 1)
@@ -144,13 +144,13 @@ class LongTermMemory:
         elements, options = self.elements, self.options
         start = self.prototypes + self.positions
         end = elements.total - (options.kept - 1) * self.positions
-        old = elements.part(0, self.prototypes)
+        old = elements.span(0, self.prototypes)
         room = max(0, options.elements - options.prototypes)
         if old.total > room:
-            old = old.at(most_used(old, room).sort(dim=1).values)
-        new = summarised(elements.part(start, end), options.prototypes)
-        first = elements.part(self.prototypes, start)
-        parts = [old, new, first, elements.part(end, elements.total)]
+            old = old.gather(most_used(old, room).sort(dim=1).values)
+        new = summarised(elements.span(start, end), options.prototypes)
+        first = elements.span(self.prototypes, start)
+        parts = [old, new, first, elements.span(end, elements.total)]
         return replace(self, elements=joined(parts), prototypes=old.total + new.total)
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -171,8 +171,8 @@ class LongTermMemory:
             return replace(self, elements=stored, prototypes=prototypes).within_limit()
         if not prototypes:
             return self
-        working = self.elements.part(self.prototypes, self.elements.total)
-        elements = joined([stored.part(0, prototypes), working])
+        working = self.elements.span(self.prototypes, self.elements.total)
+        elements = joined([stored.span(0, prototypes), working])
         return replace(self, elements=elements, prototypes=prototypes)
 
 
@@ -220,7 +220,7 @@ def most_used(elements: Elements, count: int) -> Tensor:
 
 def summarised(elements: Elements, count: int) -> Elements:
     """Return prototypes: the elements used most, with the mean values and shrinkage of all."""
-    chosen = elements.at(most_used(elements, count))
+    chosen = elements.gather(most_used(elements, count))
     weights = similarity(elements, chosen.key, chosen.selection).softmax(dim=2)  # (B, K, M)
     return chosen._replace(
         shrinkage=weights @ elements.shrinkage,
