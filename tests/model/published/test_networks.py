@@ -1,5 +1,6 @@
 """The networks of published weights: what reading a file gives, and how they behave."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor
 from tests.model.published.conftest import ALL
 from tests.model.published.making import STM, XMEM, State, export, small, write
 from vostool.errors import UsageError, WeightsError
+from vostool.inference.options import ModelOptions
+from vostool.inference.predictor import load_predictor
 from vostool.model.aggregate import aggregate
 from vostool.model.check import check_segmenter
 from vostool.model.checkpoint import (
@@ -195,6 +198,18 @@ def test_an_option_of_another_network_is_refused_by_name(files: dict[str, Path])
         assert load_checkpoint(files[kind], None, {"top_k": 7}).settings.top_k == 7
 
 
+def test_a_memory_design_is_checked_without_reading_a_checkpoint_twice(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(wraps=torch.load)
+    monkeypatch.setattr(torch, "load", read)
+    options = {"weights": str(files["stm-cycle"]), "memory": "kmn", "device": "cpu"}
+    load_predictor(ModelOptions().changed(options))
+    assert read.call_count == 1
+    with pytest.raises(UsageError, match=r"^--memory gcm: .* is trained for stm; expected weights"):
+        load_predictor(ModelOptions().changed({**options, "memory": "gcm"}))
+
+
 @pytest.mark.parametrize("kind", ["stcn", "xmem"])
 def test_a_file_for_single_objects_is_filled_up_with_zeros(
     kind: str, states: dict[str, State], tmp_path: Path
@@ -260,6 +275,41 @@ class TestXmem:
         last = network_output(xmem, whole[6])
         assert torch.equal(network_output(xmem, other), last)
         assert other.bank.prototypes == whole[6].bank.prototypes
+
+    @pytest.mark.parametrize(
+        ("name", "change", "words"),
+        [
+            ("value", None, "value is missing"),
+            (
+                "hidden",
+                torch.zeros(3, 4, 2, 3),
+                "hidden: expected 2 x 4 x any x any of",
+            ),
+            (
+                "key",
+                torch.zeros(1, 12, 9),
+                "key: expected 1 x any x 8 of torch.float32",
+            ),
+            ("key", torch.zeros(1, 12, 8).half(), "found 1 x 12 x 8 of torch.float16"),
+            ("use", torch.full((1, 12, 1), torch.nan), "use holds values that are not finite"),
+            ("life", torch.zeros(1, 11, 1), "found 11, 12 elements"),
+            ("counts", torch.tensor([-6, 6]), "counts: -6 prototypes"),
+            ("counts", torch.tensor([12, 6]), "counts: 12 prototypes"),
+            ("counts", torch.tensor([0, 5]), "frames of 5 positions"),
+            ("counts", torch.tensor([0, 0]), "frames of 0 positions"),
+            ("since_kept", torch.tensor(-1), "since_kept: expected 0 or more, found -1"),
+        ],
+    )
+    def test_tensors_that_are_no_memory_of_this_network_are_refused(
+        self, name: str, change: Tensor | None, words: str, xmem: Xmem
+    ) -> None:
+        xmem.memory_every = 1
+        memory = self.memories(xmem, 2)[-1]
+        tensors = memory.to_tensors()
+        assert memory.with_tensors(tensors).bank.positions == 6
+        tensors.pop(name)
+        with pytest.raises(ValueError, match=re.escape(words)):
+            memory.with_tensors(tensors if change is None else {**tensors, name: change})
 
     def test_a_segmented_frame_is_memorised_without_another_run_of_the_decoder(
         self, xmem: Xmem, monkeypatch: pytest.MonkeyPatch
