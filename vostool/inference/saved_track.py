@@ -170,6 +170,11 @@ class Snapshot:
     memories: dict[str, Tensor]
     settings: dict[str, Any]
 
+    @property
+    def memory_bytes(self) -> int:
+        """How much the memory that is not made of frames takes."""
+        return sum(tensor.nbytes for tensor in self.memories.values())
+
     def write(self, path: Path, notes: str = "") -> None:
         """Write a track's file, with any notes; atomic. Raises OutputError."""
         masks = {f"masks.{frame.index}": pack(frame.masks) for frame in self.frames}
