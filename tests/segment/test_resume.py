@@ -543,6 +543,7 @@ class TestAFinishedRun:
     ) -> None:
         sizes = [path.stat().st_size for path in (whole / ".state").iterdir()]
         monkeypatch.setattr(states, "BOUND", sum(sizes) * 3 // 4)
+        monkeypatch.setattr(states, "FEWEST", 1)
         segment(job, predictor)
         left = [path.stat().st_size for path in (job.output / ".state").iterdir()]
         assert sum(left) <= sum(sizes) * 3 // 4

@@ -129,11 +129,11 @@ Precision = Annotated[
 Reference = Annotated[
     str | None,
     typer.Option(
-        help="Frames to predict from: first, previous, first+previous, memory, or every (memory "
+        help="Frames to predict from: first, previous, first+previous, memory, or kept (memory "
         "without the previous frame).",
         rich_help_panel="Model",
         show_default=by_weights(defaults.REFERENCE),
-        autocompletion=offer("first", "previous", "first+previous", "memory", "every"),
+        autocompletion=offer("first", "previous", "first+previous", "memory", "kept"),
     ),
 ]
 GcEvery = Annotated[

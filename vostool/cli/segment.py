@@ -178,7 +178,7 @@ def segment(
         bool,
         typer.Option(
             "--state/--no-state",
-            help="Keep what --resume needs (.state/, 256 MB at most).",
+            help="Keep what --resume needs (.state/, 256 MB; with XMem more).",
             rich_help_panel="Output",
         ),
     ] = True,

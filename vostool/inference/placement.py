@@ -49,10 +49,11 @@ class Placement:
         return functional.pad(object_tensor(labels, ids, self.frame, device), self.padding)
 
     def image_from(self, image: Tensor, before: "Placement | None" = None) -> Tensor:
-        """Return an image of another placement in this one.
+        """Return the network's image (1, 3, h', w') of placement `before` in this placement.
 
-        None: a placement of the same border if the size is the same, else without one. What is
-        placed so already is not changed.
+        Its border is cut off, what is inside resized, and this one's border added; an image of
+        this very placement is returned as it is. Where `before` is not known, an image of the same
+        size is taken for one of this placement, any other for one without a border.
         """
         if self._holds(image, before):
             return image

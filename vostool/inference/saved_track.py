@@ -146,7 +146,7 @@ class SavedTrack:
         return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
-        """Return a group with the memory that was written, if it was."""
+        """Return a group with the memory that was written, if it was; raises InputError."""
         bank = []
         for chunk, memory in enumerate(group.bank or ()):
             prefix = f"memory.{number}.{chunk}."
@@ -155,7 +155,10 @@ class SavedTrack:
                 for name, tensor in self.memories.items()
                 if name.startswith(prefix)
             }
-            bank.append(memory.with_tensors(own) if own else memory)
+            try:
+                bank.append(memory.with_tensors(own) if own else memory)
+            except ValueError as error:
+                raise InputError(f"{self.path}: the memory does not fit: {error}") from error
         return replace(group, bank=tuple(bank), recent=tuple(bank)) if bank else group
 
 
@@ -166,6 +169,11 @@ class Snapshot:
     frames: tuple[MaskedFrame, ...]
     memories: dict[str, Tensor]
     settings: dict[str, Any]
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much the memory that is not made of frames takes."""
+        return sum(tensor.nbytes for tensor in self.memories.values())
 
     def write(self, path: Path, notes: str = "") -> None:
         """Write a track's file, with any notes; atomic. Raises OutputError."""

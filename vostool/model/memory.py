@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vostool.model.stored import stored_tensor
+
 Similarity = Literal["dot", "l2"]
 
 
@@ -187,11 +189,19 @@ class ContextMemory:
         return {**context, "frames": torch.tensor(self.frames)}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """See `StoredMemory.with_tensors`."""
-        context = tensors.get("context")
-        if context is not None and self.context is not None:
-            context = context.to(self.context.device)
-        return replace(self, context=context, frames=int(tensors["frames"]))
+        """See `StoredMemory.with_tensors`; it fits frames of any size."""
+        context = self.context
+        if context is not None:
+            context = stored_tensor(tensors, "context", context)
+        frames = int(stored_tensor(tensors, "frames", torch.tensor(self.frames)))
+        return replace(self, context=context, frames=frames)
+
+    @property
+    def object_axes(self) -> dict[str, int]:
+        """See `DivisibleMemory.object_axes`."""
+        if self.context is None:
+            return {}
+        return {"context": 1 if self.context.shape[1] > 1 else 3}
 
 
 def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:
