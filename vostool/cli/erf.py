@@ -15,8 +15,10 @@ from vostool.cli.options import (
     Precision,
     Quiet,
     Size,
+    Threads,
 )
 from vostool.cli.printing import print_message, print_result
+from vostool.threads import limit_threads
 
 
 def erf(
@@ -97,6 +99,7 @@ def erf(
     size: Size = None,
     device: Device = defaults.AUTO,
     precision: Precision = defaults.AUTO,
+    threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -104,6 +107,7 @@ def erf(
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """
+    limit_threads(threads)
     from vostool.analysis.erf import erf as run
     from vostool.analysis.erf_plan import ErfJob
     from vostool.inference.options import ModelOptions

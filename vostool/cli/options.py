@@ -13,6 +13,7 @@ from vostool import defaults
 from vostool.errors import InputError, UsageError
 from vostool.model.memory_designs import MEMORIES
 from vostool.progress import ProgressForm
+from vostool.threads import limit_threads
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
@@ -124,6 +125,16 @@ Precision = Annotated[
         help=f"{defaults.AUTO}, or one of {', '.join(defaults.PRECISIONS)}.",
         rich_help_panel="Compute",
         autocompletion=offer(defaults.AUTO, *defaults.PRECISIONS),
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of the network on a CPU, and at most so many of the decoder and of the "
+        "encoder each.",
+        rich_help_panel="Compute",
+        show_default="OMP_NUM_THREADS, else one for each core that is available and idle",
     ),
 ]
 Reference = Annotated[
@@ -341,12 +352,14 @@ def takes_model(
     `more` are further options of it that the command takes, `changes` defaults that differ.
     """
     options = {**MODEL, **more}
+    parameters = {**options, "threads": (Threads, None)}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_model(**arguments: Any) -> None:
             from vostool.inference.options import ModelOptions
 
+            limit_threads(arguments.pop("threads"))
             chosen = {name: arguments.pop(name) for name in options}
             command(model=ModelOptions().changed(chosen), **arguments)
 
@@ -359,7 +372,7 @@ def takes_model(
                 default=changes.get(name, default),
                 annotation=declared,
             )
-            for name, (declared, default) in options.items()
+            for name, (declared, default) in parameters.items()
         ]
         with_model.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         with_model.__annotations__ = {each.name: each.annotation for each in (*own, *added)}

@@ -75,31 +75,31 @@ class LimitChange:
         return {"frame": self.frame, **asdict(self.limits)}
 
 
-def images_ahead(
+def resized_ahead(
     frames: Iterable[Frame], place_of: Callable[[Rgb], Placement], device: torch.device
 ) -> Generator[tuple[Frame, Tensor | None], None, None]:
-    """Yield frames with the images that the network takes, made ahead in a thread.
+    """Yield frames as they are and resized for the network, made ahead in a thread.
 
-    `place_of` gives the placement of a frame, and may change on the way. The image is None where
-    there was no memory for it: it is made when its turn comes.
+    `place_of` gives the placement of a frame, and may change on the way. A frame is resized when
+    its turn comes, and None here, where there was no memory for it.
     """
 
     def make() -> Iterator[tuple[Frame, Tensor | None]]:
         for frame in frames:
             try:
-                image = place_of(frame.rgb).image(frame.rgb, device)
+                resized = place_of(frame.rgb).resized(frame.rgb, device)
             except torch.OutOfMemoryError:
                 yield frame, None  # raised here, it would end the thread
             else:
-                yield frame, image
+                yield frame, resized
 
     return read_ahead(make())
 
 
-def image_at(rgb: Rgb, image: Tensor | None, place: Placement, device: torch.device) -> Tensor:
-    """Return the image (1, 3, h, w) of a frame: the one made ahead if it has the right size."""
-    if image is not None and image.shape[2:] == place.size:
-        return image
+def image_at(rgb: Rgb, resized: Tensor | None, place: Placement, device: torch.device) -> Tensor:
+    """Return the image (1, 3, h, w) of a frame, which may have been resized, to any size."""
+    if resized is not None and resized.shape[2:] == place.frame:
+        return place.image_of(resized)
     return place.image(rgb, device)
 
 

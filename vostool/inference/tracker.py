@@ -197,21 +197,21 @@ class Tracker:
         self,
         rgb: Rgb,
         given: LabelMap | None = None,
-        image: Tensor | None = None,
+        resized: Tensor | None = None,
         number: int = 0,
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None = None,
         absent: Collection[int] = (),
     ) -> Prediction[Any]:
         """Return the network's prediction for the next frame, at its input size without a border.
 
-        As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
-        prefetched, and `number` the frame's number in messages. `window_at` returns the frame and
-        those to come, as they are placed, if it is disturbed. Raises PyTorch's error if even the
-        lowest limits run out of memory.
+        As `step`, but unchecked: `given` is a label map, `resized` the frame at its size in the
+        network's input, if it was prefetched, and `number` the frame's number in messages.
+        `window_at` returns the frame and those to come, as they are placed, if it is disturbed.
+        Raises PyTorch's error if even the lowest limits run out of memory.
         """
         while True:
             try:
-                return self._advance(rgb, given, image, window_at, absent)
+                return self._advance(rgb, given, resized, window_at, absent)
             except (RuntimeError, MemoryError) as error:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
@@ -223,12 +223,12 @@ class Tracker:
         self,
         rgb: Rgb,
         given: LabelMap | None,
-        image: Tensor | None,
+        resized: Tensor | None,
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None,
         absent: Collection[int],
     ) -> Prediction[Any]:
         device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
-        image = image_at(rgb, image, place, device)
+        image = image_at(rgb, resized, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(place) if disturbed and window_at is not None else ()

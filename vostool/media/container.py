@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from vostool.errors import InputError
 from vostool.media.compat import OPEN_OPTIONS, as_fraction
+from vostool.threads import thread_count
 
 # what is described here lies elsewhere: in a list of other files, on the network, in a numbered
 # series of images
@@ -81,7 +82,7 @@ def _refusal(path: Path, error: av.FFmpegError) -> str:
 
 
 def find_video(container: InputContainer, path: Path) -> VideoStream:
-    """Return the video stream flagged as default, else the first, set to decode on all cores.
+    """Return the video stream flagged as default, else the first, set to decode in several threads.
 
     Album covers and the like do not count. Raises InputError if there is no other.
     """
@@ -95,7 +96,7 @@ def find_video(container: InputContainer, path: Path) -> VideoStream:
                 f"{path}: pictures are {context.width}x{context.height}, "
                 f"expected at most {MAX_PIXELS} pixels"
             )
-        context.thread_type = "AUTO"
+        context.thread_type, context.thread_count = "AUTO", thread_count()
         context.options = {"max_pixels": str(MAX_PIXELS)}
         # else columns cropped on the left by the bitstream would be kept for alignment
         context.flags |= Flags.unaligned

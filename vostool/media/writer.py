@@ -22,6 +22,7 @@ from vostool.errors import InputError, OutputError
 from vostool.files import atomic_write
 from vostool.media.audio import AudioTrack, describe
 from vostool.media.film_formats import FilmFormat, mp4
+from vostool.threads import thread_count
 
 # ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
 # so that their times are kept exactly, and others to a millionth of a second
@@ -264,6 +265,7 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     )
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
+    context.thread_count = thread_count()
     if film.tag is not None:
         context.codec_tag = film.tag
     context.flags |= Flags.frame_duration  # pictures know how long they last
