@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from vostool.errors import InputError, UsageError
 from vostool.model.memory_designs import MEMORIES
 from vostool.progress import ProgressForm
 from vostool.threads import limit_threads
+
+if TYPE_CHECKING:
+    from vostool.media.inputs import Stream
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
@@ -381,10 +384,10 @@ def takes_model(
     return decorate
 
 
-def require_mask(video: Path, mask: str | Sequence[str] | None) -> None:
+def require_mask(video: "Path | Stream", mask: str | Sequence[str] | None) -> None:
     """Raise UsageError for a video without a mask, InputError if the video is not there either."""
     if mask:
         return
-    if not video.exists():
+    if isinstance(video, Path) and not video.exists():
         raise InputError(f"{video}: no such file or folder")
     raise UsageError(f"{video}: expected --mask MASK.png, {MASK_REMEDY}")

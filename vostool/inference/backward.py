@@ -50,6 +50,7 @@ class WayBack:
     folder: Path
     # the share of the way forward, so many frames after a mask of the object and before another
     between: Callable[[int, int], float] = lambda since, until: until / (since + until)
+    stride: int = 1  # from one frame to the next; masks are of such frames only
 
     _tracker: Tracker | None = None
 
@@ -67,7 +68,7 @@ class WayBack:
     @property
     def frames(self) -> int:
         """How many frames are followed backward."""
-        return 0 if self.turn is None else self.turn + 1 - self.start
+        return 0 if self.turn is None else len(self._numbers(self.turn))
 
     def follow(
         self, predictor: Predictor, watch: Stopwatch, keep: bool = False
@@ -81,15 +82,17 @@ class WayBack:
         if self.turn is None:
             return
         given = self.given.mirrored(self.turn)
-        states = States(self.folder, self.video, self.turn, given, backward=True)
+        states = States(self.folder, self.video, self.turn, given, self.stride, backward=True)
         tracker = self._tracker = Tracker(predictor=predictor)
         done = self._resume(states, tracker, predictor)
         states.forget(done)
         make_folder(self.folder)
         yield done, tracker
+        numbers = self._numbers(self.turn)[done:]
         frames = (
             replace(frame, index=2 * self.turn - frame.index)
-            for frame in self.reader.read(self.start, self.turn + 1 - done)
+            for frame in self.reader.read(self.start, numbers[0] + 1 if numbers else self.start)
+            if frame.index in numbers
         )
         with (
             oom_as_device_error(predictor.device),
@@ -106,7 +109,7 @@ class WayBack:
         """Let a tracker go on from the latest state; return after how many frames that is."""
         if self.turn is None:
             return 0
-        numbers = range(self.turn, self.start - 1, -1)
+        numbers = self._numbers(self.turn)
         missing = (n for n, frame in enumerate(numbers) if not self._path(frame).exists())
         try:
             state = states.latest(predictor, next(missing, len(numbers)))
@@ -117,6 +120,10 @@ class WayBack:
         tracker.start_within(state.lowered)
         states.restore(tracker, state)
         return state.provenance.frames
+
+    def _numbers(self, turn: int) -> range:
+        """Return the numbers of the frames that are followed, from the turning point on."""
+        return range(turn, self.start - 1, -self.stride)
 
     @property
     def groups(self) -> tuple[Group[Any, Any], ...]:

@@ -82,17 +82,17 @@ class SavedTrack:
         return tuple(frame.index for frame in self.header.frames)
 
     def pictures_of(
-        self, video: Path, start: int, pass_over_damage: bool = False, backward: bool = False
+        self, video: Path, start: int, step: int = 1, pass_over_damage: bool = False
     ) -> dict[int, Rgb]:
         """Return the needed pictures of a video, whose frame `start` is the track's first.
 
-        Backward, the track's later frames are the video's earlier ones. Raises InputError if it
+        The next one is `step` frames on, or back if that is negative. Raises InputError if it
         cannot be read or has too few frames; also if some are missing before them, unless damage
         is passed over, as it was when the track was made.
         """
         if not self.numbers:
             return {}
-        wanted = {start - n if backward else start + n: n for n in self.numbers}
+        wanted = {start + step * n: n for n in self.numbers}
         read = read_frames if pass_over_damage else read_undamaged
         frames = read(video, min(wanted), max(wanted) + 1)
         found = {frame.index: frame.rgb for frame in frames if frame.index in wanted}

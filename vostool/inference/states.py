@@ -104,6 +104,7 @@ class States:
     video: Path
     start: int
     given: GivenMasks
+    stride: int = 1  # from one frame to the next
     backward: bool = False  # the run's frames are those before `start`, the last one first
     ahead: bool = False  # the masks of later frames count too
     spacing: int = field(default_factory=lambda: SPACING)
@@ -179,16 +180,16 @@ class States:
 
     def _end(self, frames: int) -> int:
         """Return before which frame lies all that the first frames depend on."""
-        return sys.maxsize if self.ahead else self.start + frames
+        return sys.maxsize if self.ahead else self.start + frames * self.stride
 
     def restore(self, tracker: Tracker, state: State) -> None:
         """Let a tracker go on from a state that is read; raises OutputError for other frames."""
         if state.track is None:
             raise ValueError("expected a state as `latest` returns it")
-        pictures = state.track.pictures_of(
-            self.video, self.start, pass_over_damage=True, backward=self.backward
-        )
-        masks = {number: self.given.get(self.start + number) for number in state.track.numbers}
+        step = -self.stride if self.backward else self.stride
+        pictures = state.track.pictures_of(self.video, self.start, step, pass_over_damage=True)
+        numbers = state.track.numbers
+        masks = {number: self.given.get(self.start + number * self.stride) for number in numbers}
         given = {number: mask for number, mask in masks.items() if mask is not None}
         try:
             tracker.resume(state.track, pictures, given)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import BinaryIO
 
 from vostool.device import oom_as_device_error
 from vostool.errors import OutputError
@@ -23,7 +24,6 @@ from vostool.inference.states import State, States
 from vostool.inference.video import segmented
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import LabelMap
-from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import (
@@ -39,7 +39,7 @@ from vostool.segment.job import (
 from vostool.segment.output import Output, results_in
 from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
-from vostool.segment.writers import file_of, is_output
+from vostool.segment.writers import check_outputs, file_of, is_output
 
 # called with the number of a frame in the video and its labels, once they are written
 WrittenCallback = Callable[[int, LabelMap], None]
@@ -50,25 +50,30 @@ def segment(
     predictor: Predictor,
     progress: ProgressCallback = no_progress,
     written: WrittenCallback | None = None,
+    sink: BinaryIO | None = None,
 ) -> RunReport:
     """Run a job and return its report, which is also written as run.json.
 
     `progress` is called with the number of frames done and, if known, of all; `written`, in
-    another thread, with each frame once its outputs are written.
+    another thread, with each frame once its outputs are written. Masks are also written to
+    `sink`, as Y4M in grey; then the job need not have outputs.
     Raises InputError, MaskError, OutputError, DeviceError or UsageError. On an
     error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
     the status; KeyboardInterrupt gets a note of it.
     """
     if predictor.disturbance is not None:
         predictor.disturbance.check_without_truth()
+    if sink is None:
+        check_outputs(job.outputs)
     job = with_frame_numbers(job)
     report = read_report(job.output) if job.resume else None
     job = keeping_outputs(job, report)
-    info = probe(job.video)
+    info = job.input.probe()
     given = given_masks(job, info)
-    states = States(job.output, job.video, job.start, given, ahead=job.backward)
-    output = Output(job.output, job.outputs, source_of(job, info, given), states, job.states)
-    inputs = {job.video, *given.files}
+    states = States(job.output, job.input.path, job.start, given, job.stride, ahead=job.backward)
+    source = source_of(job, info, given)
+    output = Output(job.output, job.outputs, source, states, job.keeps_states, sink)
+    inputs = {job.input.path, *given.files}
     with output.claimed(inputs, replace=job.overwrite or job.resume):
         state = None
         if job.resume:
@@ -170,9 +175,9 @@ def follow_into(
             record.keep_state(done, last=True)
     except KeyboardInterrupt as stop:
         status = "interrupted"
-        if output.frames:
+        if output.frames and output.named:
             stop.add_note(
-                f"the first {output.frames} frames of {job.video} are kept in {job.output}"
+                f"the first {output.frames} frames of {job.input} are kept in {job.output}"
             )
         raise
     except BaseException as error:
@@ -221,7 +226,7 @@ def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
     job, output, given = record.job, record.output, record.given
     if record.state is not None:  # before the first frame, and so before anything is replaced
         output.states.restore(record.tracker, record.state)
-    frames = read_frames(job.video, job.start, job.end, record.damage)
+    frames = job.input.frames(job.start, job.end, job.stride, record.damage)
     for frame in islice(frames, kept):
         yield output.segmented(frame, given)
     found = segmented(

@@ -16,7 +16,6 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.states import States
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
-from vostool.media.video import probe
 from vostool.progress import ProgressCallback
 from vostool.segment.job import Job, mask_paths
 from vostool.segment.output import results_in
@@ -75,8 +74,8 @@ def is_resumable(job: Job, predictor: Predictor) -> bool:
             refuse_to_replace(results_in(job.output))
             return True
         refuse_other_run(job, predictor, report)
-        given = GivenMasks(mask_paths(job), probe(job.video), threshold=job.threshold)
-        states = States(job.output, job.video, job.start, given)
+        given = GivenMasks(mask_paths(job), job.input.probe(), threshold=job.threshold)
+        states = States(job.output, job.input.path, job.start, given)
         states.latest(predictor, report.frames)
         return report.status != "done" or any(True for _ in states.found())
     except OutputError:
