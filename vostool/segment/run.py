@@ -81,7 +81,10 @@ def segment(
             state = states.latest(predictor, min(output.kept, length_of(job)))
             if report is not None and is_finished(report, state, job, output):
                 return report
-        return follow_into(RunRecord(job, predictor, given, output, state), progress, written)
+        record = RunRecord(job, predictor, given, output, state)
+        if is_followed(report, state, job):  # outputs are added, made from the masks that there are
+            record.way_back = None
+        return follow_into(record, progress, written)
 
 
 def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
@@ -137,12 +140,20 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
 def is_finished(report: RunReport, state: State | None, job: Job, output: Output) -> bool:
     """Return whether a run that is to be resumed has all that is wanted, by the same masks."""
     return (
-        report.status == "done"
-        and report.options.get("end") == job.end
+        is_followed(report, state, job)
         and all(report.outputs.get(name) for name in job.outputs)
+        and output.is_complete(report.frames)
+    )
+
+
+def is_followed(report: RunReport | None, state: State | None, job: Job) -> bool:
+    """Return whether a run that is to be resumed has followed every frame, by the same masks."""
+    return (
+        report is not None
+        and report.status == "done"
+        and report.options.get("end") == job.end
         and state is not None
         and state.provenance.frames == report.frames
-        and output.is_complete(report.frames)
     )
 
 

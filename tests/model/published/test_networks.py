@@ -277,7 +277,7 @@ class TestXmem:
         whole = self.memories(xmem, 9)
         tensors = {name: value.clone() for name, value in whole[6].to_tensors().items()}
         other = self.memories(xmem, 2)[1].with_tensors(tensors)
-        assert other.waited == whole[6].waited
+        assert other.since_kept == whole[6].since_kept
         last = network_output(xmem, whole[6])
         assert torch.equal(network_output(xmem, other), last)
         assert other.bank.prototypes == whole[6].bank.prototypes

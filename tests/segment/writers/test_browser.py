@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.conftest import FRAMES, HEIGHT, ORANGE, WIDTH, Footage, draw, segmented
 from tests.media.streaming import served
 from tests.segment.writers.test_writers import source_of
-from tests.studio.test_page import CHROMIUM
+from tests.studio.browser import CHROMIUM
 from vostool.media.video import read_frames
 from vostool.segment.writers import writer_of
 
