@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from vostool import defaults
-from vostool.analysis.figures import save_figure
 from vostool.evaluate.compare import Difference, bootstrap, compare, points, value_of
 from vostool.evaluate.protocols import DAVIS_16, Benchmark, open_benchmark
 from vostool.evaluate.results import Results, per_cent, read_results, summary
@@ -31,6 +30,7 @@ from vostool.evaluate.run import evaluate, holds
 from vostool.files import write_text
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
+from vostool.media.figures import save_figure
 
 MEASURES = ("J", "F", "J&F")
 DIFFERENCES = ("J", "J&F")  # whose harm and gain are shown with intervals
