@@ -110,6 +110,18 @@ def test_clips_and_frames_that_only_one_run_has_are_left_out(
     assert [(each.clip, each.frame) for each in differing_frames(runs)] == [("b", "00003")]
 
 
+def test_frames_that_are_not_scored_are_left_out_where_others_are(
+    runs: tuple[Results, Results],
+) -> None:
+    """The last frame of DAVIS, say: it would be shown without a score."""
+    change(runs[0].predictions / "b" / "00005.png", rows=9)
+    assert differing_frames(runs)[0].frame == "00005"
+    scores = {1: ObjectScores(j=[0.5] * 4, f=[0.5] * 4)}
+    clips = [ClipScores(name="b", frames=FRAMES, objects=scores)]
+    scored = runs[0].model_copy(update={"clips": clips}), runs[1]
+    assert differing_frames(scored)[0].frame == "00002"
+
+
 def test_masks_of_frames_that_have_no_picture_are_left_out(tmp_path: Path) -> None:
     """As of YouTube-VOS, where a run may be on all frames, of which some are kept."""
     root = write_davis17(tmp_path / "set", "a")

@@ -61,7 +61,8 @@ def titles_of(first: Path, second: Path) -> tuple[str, str]:
 def differing_frames(runs: Runs) -> list[DifferingFrame]:
     """Return the frame of each clip on which two runs differ most, the largest difference first.
 
-    Clips that only one run has are left out, and frames that lack a mask or their picture.
+    Clips that only one run has are left out, and frames that lack a mask or their picture, or,
+    where any is scored, a score.
     """
     folders = [run.predictions for run in runs]
     clips = sorted(set.intersection(*(clips_in(folder) for folder in folders)))
@@ -69,7 +70,7 @@ def differing_frames(runs: Runs) -> list[DifferingFrame]:
         raise InputError(f"{between(runs)}: found no clip that both have masks of")
     found = []
     for clip in clips:
-        shown = [*map(masks_in, (folder / clip for folder in folders)), *pictures_in(runs[0], clip)]
+        shown = [masks_in(folder / clip) for folder in folders] + limits_of(runs[0], clip)
         shares = [
             (float((first != second).mean()), frame)
             for frame in sorted(set.intersection(*shown))
@@ -98,10 +99,11 @@ def masks_in(folder: Path) -> set[str]:
     return {path.stem for path in list_files(folder, (".png",))}
 
 
-def pictures_in(run: Results, clip: str) -> list[set[str]]:
-    """Return the names of the frames of a clip that is a folder; nothing for a video."""
+def limits_of(run: Results, clip: str) -> list[set[str]]:
+    """Return the frames of a clip that have a picture, of a folder, and those that are scored."""
     source = clip_source(run.root, clip)
-    return [{path.stem for path in list_images(source)}] if source.is_dir() else []
+    pictures = [{path.stem for path in list_images(source)}] if source.is_dir() else []
+    return pictures + [set(each.frames) for each in run.clips if each.name == clip]
 
 
 def masks_of(runs: Runs, clip: str, frame: str) -> tuple[LabelMap, LabelMap]:
