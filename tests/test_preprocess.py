@@ -89,6 +89,11 @@ class TestImages:
 
 
 class TestObjects:
+    def test_may_be_of_labels_that_cannot_be_written_such_as_those_of_an_open_file(self) -> None:
+        labels = np.ones((16, 16), np.uint8)
+        labels.flags.writeable = False
+        assert object_tensor(labels, (1,), (16, 16), CPU).all()
+
     def test_come_in_the_order_of_their_ids(self) -> None:
         labels = np.zeros((32, 32), np.uint8)
         labels[:16], labels[16:, 16:] = 9, 4

@@ -86,7 +86,7 @@ def object_tensor(
     A pixel of the small mask belongs to the object that covers most of it, if that is half;
     where an object is too thin for that anywhere, half of the most that it covers.
     """
-    whole = torch.from_numpy(labels)[None, None]
+    whole = torch.tensor(labels)[None, None]  # copied: as read from a file they are not writable
     # one by one: all objects at the full size of a large video would take gigabytes
     covers = torch.cat([resize((whole == id_).float(), size) for id_ in ids], dim=1)
     return place_objects(covers).to(device)

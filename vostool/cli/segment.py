@@ -361,7 +361,7 @@ def plot_checks(folder: Path, report: "RunReport") -> None:
     """Draw the checks of a run, if it has any, as check.png in its folder."""
     if report.checks is not None and report.checks.objects:
         from vostool.analysis.checks import draw_checks
-        from vostool.analysis.figures import save_figure
+        from vostool.media.figures import save_figure
 
         save_figure(folder / "check.png", draw_checks(report.checks))
 
