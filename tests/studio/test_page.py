@@ -39,6 +39,14 @@ def truth(index: int) -> LabelMap:
     return labels
 
 
+class Slow(ColourNetwork):
+    seconds = 0.02  # that a frame takes
+
+    def encode(self, image: Any) -> Any:
+        time.sleep(self.seconds)
+        return super().encode(image)
+
+
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     path = tmp_path / "clip.mp4"
@@ -55,11 +63,6 @@ def studio(
     clip: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Studio]:
     """A studio that serves the clip, with a network that goes by colour and takes its time."""
-
-    class Slow(ColourNetwork):
-        def encode(self, image: Any) -> Any:
-            time.sleep(0.02)
-            return super().encode(image)
 
     monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: Slow())
     changes = {"weights": str(weights), "device": "cpu", "size": HEIGHT}
@@ -83,8 +86,11 @@ def overlap(one: LabelMap, other: LabelMap) -> float:
     return float(np.sum((one > 0) & (other > 0)) / np.sum((one > 0) | (other > 0)))
 
 
-def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(studio: Studio) -> None:
+def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = studio.session
+    monkeypatch.setattr(Slow, "seconds", 0.2)  # time enough to stop it
     with browser_page(studio.url) as page:
         click_around(page, truth(0))
         page.keyboard.press("Enter")
@@ -103,6 +109,7 @@ def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(studio:
         page.keyboard.press(" ")
         wait_for(lambda: is_idle(page))
         assert 6 <= session.valid < LENGTH
+        monkeypatch.setattr(Slow, "seconds", 0.0)
         assert text(page, "#follow span") == "Go on"
         # the stage shows the frame followed last
         assert page.input_value("#frame") == str(session.valid - 1)

@@ -256,7 +256,7 @@ class TestDoubtfulFrames:
     def test_are_marked_as_segment_finds_them(self, open_session: Open, two: Footage) -> None:
         session = followed(open_session(), two.labels[0])
         rows = csv.DictReader((session.folder / "check.csv").read_text().splitlines())
-        scores = [(int(row["frame"]), float(row["score"])) for row in rows]
+        scores = [(int(row["frame"]), float(row["confidence"])) for row in rows]
         expected = [(frame, score) for frame, score in scores if score < LOW]
         assert expected  # the network is not trained
         assert doubtful(session) == expected
@@ -277,7 +277,7 @@ class TestDoubtfulFrames:
 def doubtful(session: Session) -> list[tuple[int, float]]:
     """Return the marks of doubtful frames, and their scores."""
     marks = state_of(session)["marks"]
-    return [(mark["frame"], mark["score"]) for mark in marks if mark["kind"] == "doubtful"]
+    return [(mark["frame"], mark["confidence"]) for mark in marks if mark["kind"] == "doubtful"]
 
 
 class TestPainting:

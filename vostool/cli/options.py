@@ -287,9 +287,10 @@ Check = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Judge every Nth frame without truth: how well does the network find the given mask "
-        f"again from this frame alone? {defaults.CHECK_EVERY} unless given, 0: off. Scores go into "
-        "run.json and check.csv, and where --check is given to check.png.",
+        help="Judge every Nth frame without truth: by the mean probability of each object, and by "
+        "how well the network finds the given mask again from this frame alone. "
+        f"{defaults.CHECK_EVERY} unless given, 0: off. The scores go into run.json and check.csv, "
+        "and where --check is given into check.png.",
         rich_help_panel="Output",
         show_default=False,
     ),

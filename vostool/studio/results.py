@@ -78,7 +78,7 @@ class Results:
     def doubtful(self, valid: int) -> dict[int, dict[int, float]]:
         """Return which objects look doubtful on which of the first `valid` frames.
 
-        Of each there is the score of the cycle's judge, see `vostool.inference.checks.Check`.
+        Of each there is the confidence, see `vostool.inference.checks.Check`.
         """
         return {frame: found for frame, found in self._doubtful.items() if frame < valid}
 
@@ -86,7 +86,7 @@ class Results:
         found: dict[int, dict[int, float]] = defaultdict(dict)
         checks = None if self._report is None else self._report.checks
         for id_, scores in ({} if checks is None else checks.objects).items():
-            for frame, score in zip(scores.frames, scores.score, strict=True):
-                if score < LOW:
-                    found[frame][id_] = score
+            for frame, confidence in zip(scores.frames, scores.confidence, strict=True):
+                if confidence < LOW:
+                    found[frame][id_] = confidence
         return dict(sorted(found.items()))

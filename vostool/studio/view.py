@@ -66,8 +66,13 @@ def marks_of(session: Session) -> list[dict[str, Any]]:
         found[frame].append(id_)
     given = [{"frame": frame, "kind": "given", "ids": ids} for frame, ids in found.items()]
     doubtful = [
-        {"frame": frame, "kind": "doubtful", "ids": sorted(scores), "score": min(scores.values())}
-        for frame, scores in session.results.doubtful(session.valid).items()
+        {
+            "frame": frame,
+            "kind": "doubtful",
+            "ids": sorted(found),
+            "confidence": min(found.values()),
+        }
+        for frame, found in session.results.doubtful(session.valid).items()
     ]
     return [*given, *doubtful]
 

@@ -171,7 +171,7 @@ export function showFrame(state, frame, isIdle) {
       : frame < state.followed
         ? "From before the repair."
         : "Nothing yet.";
-  const doubtful = doubt ? `Doubtful: ${named(doubt)} (score ${doubt.score.toFixed(2)}). ` : "";
+  const doubtful = doubt ? `Doubtful: ${named(doubt)} (mean probability ${doubt.confidence.toFixed(2)}). ` : "";
   fill($("frame-state"), [element("span", { className: "doubt", textContent: doubtful }), words]);
   const count = marksOf(state, "doubtful").length;
   $("next-doubt").hidden = !count;
