@@ -18,7 +18,7 @@ SIZE = (32, 48)
 
 @pytest.fixture(scope="module", params=["stcn", "xmem"])
 def network(request: pytest.FixtureRequest) -> Any:
-    return small({"stcn": STCN, "xmem": XMEM}[request.param]).requires_grad_(False)
+    return small(STCN if request.param == "stcn" else XMEM).requires_grad_(False)
 
 
 def predictor_with(network: Any, every: int) -> Predictor:

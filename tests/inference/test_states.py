@@ -29,7 +29,7 @@ def test_a_state_of_many_bytes_is_written_more_rarely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(states.time, "monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     monkeypatch.setattr(states, "RATE", 1000)
     light, heavy = (states_with(size, tmp_path) for size in (0, 7000))
     for seconds, expected in ((2.9, (False, False)), (3.1, (True, False)), (10.1, (True, True))):

@@ -25,7 +25,8 @@ PUBLISHED = {"black border": STM, "box": STM_CYCLE}
 def scores_of(predictor: Predictor) -> list[float]:
     """Return J and F of the clip's frames, followed frame by frame."""
     clip, tracker = square_clip(), Tracker(predictor=predictor)
-    truth, found = clip.labels.numpy(), []
+    truth = clip.labels.numpy()
+    found: list[float] = []
     for index, image in enumerate(clip.images):
         rgb = image.permute(1, 2, 0).contiguous().numpy()
         labels = tracker.step(rgb, truth[0] if index == 0 else None)

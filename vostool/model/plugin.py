@@ -8,7 +8,8 @@ A package declares its model in its pyproject.toml,
 where `load` takes the path of weights, or None for its own, and returns a `Segmenter`, most
 easily an `Adapter`. `vostool segment --model mymodel` runs it, with correction, ERF and
 evaluation. `vostool.model.check.check_segmenter` checks that it fulfils the contract. A model may
-offer more: `LimitedMemory`, to go on where memory runs out, and `StoredMemory`, to be written.
+offer more: `LimitedMemory`, to go on where memory runs out, `StoredMemory`, to be written, and
+`DivisibleMemory`, to be carried over then.
 """
 
 from importlib.metadata import entry_points

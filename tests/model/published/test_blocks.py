@@ -80,8 +80,7 @@ def layer(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 def residual(block: ResidualBlock, x: Tensor) -> Tensor:
     """Return a residual block, whose shortcut is of the input before the activation."""
-    projected = isinstance(block.downsample, nn.Conv2d)
-    shortcut = layer(block.downsample, x) if projected else x
+    shortcut = layer(block.downsample, x) if isinstance(block.downsample, nn.Conv2d) else x
     return shortcut + layer(block.conv2, layer(block.conv1, x.relu()).relu())
 
 
@@ -91,11 +90,11 @@ def same(found: Tensor, expected: Tensor) -> None:
 
 def test_attention_weights_channels_by_mean_and_maximum_and_then_positions() -> None:
     block, x = AttentionBlock(8, reduction=4), torch.randn(2, 8, 5, 6)
-    inner, outer = block.mlp[0], block.mlp[2]
+    weights = dict(block.mlp.named_parameters())
 
     def importance(channels: Tensor) -> Tensor:
-        hidden = (channels @ inner.weight.T + inner.bias).clamp(min=0)
-        return hidden @ outer.weight.T + outer.bias
+        hidden = (channels @ weights["0.weight"].T + weights["0.bias"]).clamp(min=0)
+        return hidden @ weights["2.weight"].T + weights["2.bias"]
 
     pixels = x.flatten(2)
     gate = torch.sigmoid(importance(pixels.mean(2)) + importance(pixels.max(2).values))

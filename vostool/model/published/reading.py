@@ -5,6 +5,7 @@ but tensors and plain containers; a file that needs more is refused, never read 
 """
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -64,17 +65,17 @@ def load_without_code(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of old formats: nothing that the user can change
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if "GLOBAL" in line), "")
-        if not reason:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code is None:
             raise WeightsError(f"{path}: damaged, or no checkpoint of PyTorch") from error
         raise WeightsError(
-            f"{path}: needs code of its own to be read, which is never run "
-            f"({reason.strip().rstrip('.')}); expected a file of weights alone, a state dict"
+            f"{path}: needs code of its own to be read, which is never run ({code[1]}); expected a "
+            "file of weights alone, a state dict"
         ) from error
     except Exception as error:  # a damaged file makes PyTorch raise whatever comes up
         if is_out_of_memory(error):
             raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0].rstrip(".")
         raise WeightsError(f"{path}: damaged, or no checkpoint of PyTorch ({reason})") from error
 
 
@@ -148,4 +149,5 @@ RECOGNISED: dict[str, Callable[[Has, Mapping[str, Tensor]], bool]] = {
 def first_names(table: Mapping[Any, Any]) -> str:
     """Return the first names in a table, and how many there are."""
     names = [str(name)[:60] for name in table][:3]
-    return f"{len(table)} names: {', '.join(names)}{', …' if len(table) > 3 else ''}"
+    count = "1 name" if len(table) == 1 else f"{len(table)} names"
+    return f"{count}: {', '.join(names)}{', …' if len(table) > 3 else ''}"

@@ -61,7 +61,7 @@ class XmemFeatures(FrameFeatures):
 
     @property
     def query(self) -> Query:
-        """What the memory is asked."""
+        """The frame as a query of the memory bank."""
         return Query(self.key, self.shrinkage, self.selection)
 
 
@@ -120,10 +120,8 @@ class XmemMemory:
 class Xmem(SharedKeyNetwork[XmemSettings, XmemFeatures]):
     """A recurrent `Segmenter`: settings in, log-odds out.
 
-    It is handed every frame, and memorises one in `memory_every`, and those it is told to keep.
-    At most `memory_frames` of them are in its working memory, half of them after each
-    consolidation; when frames are memorised again, what the long-term memory had of others is
-    lost.
+    It is given every frame, and keeps one in `memory_every`, and those it is told to keep. At most
+    `memory_frames` of them are in its working memory, half of them after each consolidation.
     """
 
     name = "xmem"
