@@ -90,6 +90,24 @@ class TestAPipe:
         assert not (piped.output / ".state").exists()
         assert report.options["video"] == report.input.path == "stdin"
 
+    def test_of_a_film_copied_into_matroska_has_the_masks_of_the_film(
+        self, video: Footage, by_colour: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What `ffmpeg -i square.mp4 -c copy -f matroska -` sends; Y4M has no colour matrix."""
+        job = Job(video.path, (str(video.mask),), tmp_path / "file", ("masks",))
+        segment(job, by_colour)
+        copied = io.BytesIO()
+        with av.open(str(video.path)) as source, av.open(copied, "w", "matroska") as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+        with stdin_of(copied.getvalue(), monkeypatch):
+            piped = replace(job, video=parse_input("-"), output=tmp_path / "pipe")
+            assert segment(piped, by_colour).frames == FRAMES
+        assert pictures(piped.output) == pictures(job.output)
+
     def test_that_breaks_off_keeps_the_frames_before(
         self,
         y4m: Path,
