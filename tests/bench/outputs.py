@@ -1,23 +1,29 @@
 """Measure every output of `vostool segment`: frames per second, and whether memory stays flat.
 
-    python -m tests.bench.outputs --frames 60
-    python -m tests.bench.outputs --memory --height 180 coco alpha=prores
+    python -m tests.bench.outputs
+    python -m tests.bench.outputs --memory coco alpha=prores
 
 Each output is written in a process of its own, from a synthetic film of two soft discs that move
-over noise, without a network, into a temporary folder. Printed are its frames per second at 1080p
-(--height), or with --memory the peak of RAM over 300 and over 3,000 frames and by how much they
-differ.
+over noise, without a network, into a temporary folder; `stdout` is what -o - writes. Printed are
+its frames per second at 1080p, over 60 frames or as many as fit into 15 seconds, or with --memory
+the peak of RAM over 300 and over 3,000 frames of 180 rows, and by how much they differ.
+
+Frames per second of all outputs take at most half a minute each, of which the imports and the
+drawing of the film take some; the peaks of RAM about a minute each.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -25,12 +31,14 @@ import numpy as np
 from vostool.benchmark.speed import peak_ram
 from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
 from vostool.media.frame import Frame, VideoInfo, frame_name
-from vostool.segment.writers import Source, every_output, writer_of
+from vostool.segment.writers import Source, Writer, every_output, writer_of
+from vostool.segment.writers.pipe import LabelStream
 
 SHORT, LONG = 300, 3000  # frames
 SMALL = (240, 432)  # the network's input, height and width
 DIFFERENT = 20  # frames, which then come again
 RATE = Fraction(25)
+STDOUT = "stdout"
 
 
 def draw(index: int, height: int, width: int) -> SegmentedFrame:
@@ -59,8 +67,16 @@ def film(frames: int, height: int, width: int) -> Iterator[SegmentedFrame]:
         yield SegmentedFrame(frame, again.labels, again.soft)
 
 
-def measure(name: str, frames: int, height: int) -> dict[str, float | None]:
-    """Write an output, and return its frames per second and the peak of RAM in MB."""
+def made(name: str, folder: Path, source: Source, sink: BinaryIO) -> Writer:
+    """Return the writer of an output, or of what goes to stdout."""
+    return LabelStream(folder, source, sink) if name == STDOUT else writer_of(name, folder, source)
+
+
+def measure(name: str, frames: int, height: int, seconds: float) -> dict[str, float | None]:
+    """Write an output for at most so long, and return frames per second and the peak of RAM in MB.
+
+    What is done at the end, once for the whole film, counts.
+    """
     width = height * 16 // 9
     info = VideoInfo(
         path=Path("film.mp4"),
@@ -75,24 +91,29 @@ def measure(name: str, frames: int, height: int) -> dict[str, float | None]:
         pixel_aspect=Fraction(1),
         has_audio=False,
     )
-    with TemporaryDirectory(prefix="vostool-outputs-") as folder:
-        writer = writer_of(name, Path(folder), Source(info.path, info, objects=(1, 2)))
-        shown = film(frames, height, width)
-        first = next(shown)
+    with (
+        TemporaryDirectory(prefix="vostool-outputs-") as folder,
+        Path(os.devnull).open("wb") as nowhere,
+    ):
+        writer = made(name, Path(folder), Source(info.path, info, objects=(1, 2)), nowhere)
+        shown = chain([next(drawn := film(frames, height, width))], drawn)
         begun = time.perf_counter()
         with writer:
             writer.begin()
-            writer.add(first)
-            for segmented in shown:
+            for done, segmented in enumerate(shown, start=1):  # noqa: B007
                 writer.add(segmented)
-        seconds = time.perf_counter() - begun
-    return {"fps": round(frames / seconds, 2), "peak": peak_ram()}
+                if time.perf_counter() - begun > seconds:
+                    break
+        took = time.perf_counter() - begun
+    return {"fps": round(done / took, 2), "peak": peak_ram(), "frames": done}
 
 
-def in_process(name: str, frames: int, height: int) -> dict[str, float]:
+def in_process(
+    name: str, frames: int, height: int, seconds: float = sys.maxsize
+) -> dict[str, float]:
     """Return what `measure` does, from a process of its own."""
     command = (sys.executable, "-m", "tests.bench.outputs", name, "--here")
-    given = ("--frames", str(frames), "--height", str(height))
+    given = ("--frames", str(frames), "--height", str(height), "--seconds", str(seconds))
     found = subprocess.run((*command, *given), check=True, capture_output=True, text=True)
     return json.loads(found.stdout)
 
@@ -100,21 +121,27 @@ def in_process(name: str, frames: int, height: int) -> dict[str, float]:
 def main() -> None:
     """Measure, and print a line for each output."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(every_output()))
+    parser.add_argument("names", nargs="*", default=[*every_output(), STDOUT])
     parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--height", type=int, default=1080)
+    parser.add_argument("--height", type=int, help="1080; with --memory 180")
+    parser.add_argument("--seconds", type=float, default=15, help="for each, without --memory")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--here", action="store_true", help="one output, in this process")
     arguments = parser.parse_args()
+    height = arguments.height or (180 if arguments.memory else 1080)
+    begun = time.perf_counter()
     for name in arguments.names:
         if arguments.here:
-            print(json.dumps(measure(name, arguments.frames, arguments.height)))
-        elif arguments.memory:
-            short, long = (in_process(name, n, arguments.height)["peak"] for n in (SHORT, LONG))
+            print(json.dumps(measure(name, arguments.frames, height, arguments.seconds)))
+            return
+        if arguments.memory:
+            short, long = (in_process(name, n, height)["peak"] for n in (SHORT, LONG))
             print(f"{name:16} {short:7.1f} {long:7.1f} MB {long / short - 1:+.1%}", flush=True)
         else:
-            found = in_process(name, arguments.frames, arguments.height)
-            print(f"{name:16} {found['fps']:7.2f} frames/s", flush=True)
+            found = in_process(name, arguments.frames, height, arguments.seconds)
+            frames = f"{found['frames']:.0f} frames"
+            print(f"{name:16} {found['fps']:7.2f} frames/s ({frames})", flush=True)
+    print(f"{len(arguments.names)} outputs in {time.perf_counter() - begun:.0f} s")
 
 
 if __name__ == "__main__":

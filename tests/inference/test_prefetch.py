@@ -29,6 +29,22 @@ class TestReadAhead:
         error = ValueError("an item, not raised")
         assert list(read_ahead([None, error, None])) == [None, error, None]
 
+    def test_ends_without_an_item_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vostool.inference.prefetch.GRACE", 0.05)
+        silent = threading.Event()
+
+        def items() -> Iterator[int]:
+            yield 0
+            silent.wait(PATIENCE)  # as a pipe whose writer says nothing
+
+        reader = read_ahead(items())
+        assert next(reader) == 0
+        begun = time.monotonic()
+        reader.close()
+        assert time.monotonic() - begun < PATIENCE / 2
+        silent.set()
+        assert wait_for(lambda: not threads("read-ahead"))
+
     def test_makes_items_while_nobody_asks_but_only_a_few(self) -> None:
         made: list[int] = []
 

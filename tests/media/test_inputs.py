@@ -1,10 +1,12 @@
 """Where frames come from: files and folders, and streams, which are read once."""
 
+import socket
 import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,6 +93,37 @@ class TestAPipe:
                     found.append(frame.index)  # noqa: PERF401
         assert found == list(range(5))
 
+    @pytest.mark.parametrize(
+        ("pixel_format", "size"),
+        [
+            ("yuv420p", (65, 47)),
+            ("yuv411p", (65, 47)),
+            ("yuv422p10le", (63, 48)),
+            ("yuv444p16le", (5, 3)),
+            ("gray", (64, 48)),
+            ("gray10le", (33, 7)),
+        ],
+    )
+    def test_of_any_pixel_format_is_known_to_be_whole(
+        self,
+        pixel_format: str,
+        size: tuple[int, int],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        with av.open(str(tmp_path / "clip.y4m"), "w", options={"strict": "-1"}) as output:
+            stream = output.add_stream("wrapped_avframe", rate=25, width=size[0], height=size[1])
+            stream.pix_fmt = pixel_format
+            for index in range(3):
+                frame = av.VideoFrame(*size, pixel_format)
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                output.mux(stream.encode(frame))
+        content = (tmp_path / "clip.y4m").read_bytes()
+        with stdin_of(content, monkeypatch):
+            assert len(list(stream_of("-").frames())) == 3
+        with stdin_of(content[:-1], monkeypatch), pytest.raises(InputError, match="breaks off"):
+            list(stream_of("-").frames())
+
     def test_of_an_mp4_with_its_index_at_the_end_names_the_remedy(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -169,6 +202,13 @@ class TestAnAddress:
             (tmp_path / "list.txt").write_text(f"ffconcat version 1.0\nfile {tmp_path}/clip.ts\n")
             with pytest.raises(InputError):
                 stream_of(f"{address}/list.txt", True).probe()
+
+    def test_that_falls_silent_is_an_input_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streams, "SECONDS", (0.5, 0.5))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"http://127.0.0.1:{server.getsockname()[1]}/clip.mp4"
+            with pytest.raises(InputError, match="cannot be opened: nothing came in time"):
+                stream_of(address, True).probe()
 
     def test_where_nothing_is_is_an_input_error_that_names_it(self, tmp_path: Path) -> None:
         with (

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, Picture, draw
-from tests.media.making import make_video
+from tests.media.making import hear_clicks, make_video
 from tests.media.streaming import stdin_of
 from tests.segment.test_resume import interrupted, mask_at, pictures, predictor, two
 from vostool.errors import InputError, OutputError, UsageError
@@ -89,6 +89,24 @@ class TestAPipe:
             assert (one.rgb == other.rgb).all()
         assert not (piped.output / ".state").exists()
         assert report.options["video"] == report.input.path == "stdin"
+
+    def test_of_a_film_copied_into_matroska_has_the_masks_of_the_film(
+        self, video: Footage, by_colour: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What `ffmpeg -i square.mp4 -c copy -f matroska -` sends; Y4M has no colour matrix."""
+        job = Job(video.path, (str(video.mask),), tmp_path / "file", ("masks",))
+        segment(job, by_colour)
+        copied = io.BytesIO()
+        with av.open(str(video.path)) as source, av.open(copied, "w", "matroska") as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+        with stdin_of(copied.getvalue(), monkeypatch):
+            piped = replace(job, video=parse_input("-"), output=tmp_path / "pipe")
+            assert segment(piped, by_colour).frames == FRAMES
+        assert pictures(piped.output) == pictures(job.output)
 
     def test_that_breaks_off_keeps_the_frames_before(
         self,
@@ -189,6 +207,17 @@ class TestAStride:
         assert [frame.time * 25 for frame in read_frames(film)] == [0, 2, 4, 6]
         assert probe(film).seconds == pytest.approx(8 / 25)
         assert "\n3,00003,0.120000,1," in (job.output / "table.csv").read_text()
+
+    def test_keeps_the_sound_in_step_and_shows_the_last_frame_as_long_as_others(
+        self, video: Footage, by_colour: Predictor, tmp_path: Path
+    ) -> None:
+        path = make_video(tmp_path / "clicks.mp4", 50, WIDTH, HEIGHT, sound="aac")
+        job = Job(path, (str(video.mask),), tmp_path / "out", ("overlay",), stride=10)
+        segment(job, by_colour)
+        film = job.output / "overlay.mp4"
+        assert [frame.time for frame in read_frames(film)] == [Fraction(n, 5) * 2 for n in range(5)]
+        assert np.allclose(hear_clicks(film), hear_clicks(path), atol=0.003)
+        assert probe(film).seconds == pytest.approx(2, abs=0.03)
 
     def test_is_resumed_to_the_same_bytes(
         self, job: Job, predictor: Predictor, tmp_path: Path

@@ -5,11 +5,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vostool.cli.options import require_mask
 from vostool.errors import UsageError
 
 if TYPE_CHECKING:
     from vostool.media.inputs import Stream
 
+Start = Annotated[
+    str,
+    typer.Option(
+        metavar="FRAME",
+        help="First frame: its number, from 0, or a time such as 0:12.5.",
+        rich_help_panel="Input",
+    ),
+]
+End = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FRAME",
+        help="Frame to stop before, by number or time.",
+        rich_help_panel="Input",
+        show_default="to the end",
+    ),
+]
+Demo = Annotated[
+    bool,
+    typer.Option("--demo", help="Segment a built-in demo clip.", rich_help_panel="Input"),
+]
+Batch = Annotated[
+    Path | None,
+    typer.Option(
+        help="Segment the videos of a CSV table instead: columns video and mask, and "
+        "optionally output, start, end, absent, write.",
+        rich_help_panel="Input",
+        show_default=False,
+    ),
+]
 AllowNetwork = Annotated[
     bool,
     typer.Option(
@@ -61,3 +92,26 @@ def given_video(
     if video is not None:
         raise UsageError(f"--camera {number} takes the place of a VIDEO, found {video} too")
     return camera(number)
+
+
+def check_segment_input(
+    video: "Path | Stream | None",
+    mask: list[str] | None,
+    absent: list[str] | None,
+    demo: bool,
+    batch: Path | None,
+    ranged: bool,
+) -> None:
+    """Raise UsageError for arguments that exclude each other."""
+    if batch is not None:
+        if video or mask or absent or demo:
+            raise UsageError(
+                "--batch names its videos, masks and absent stretches: give none, and no --demo"
+            )
+        return
+    if demo and (video or mask or absent or ranged):
+        raise UsageError("--demo brings its own video and mask: give neither, and no range")
+    if not demo and video is None:
+        raise UsageError("expected a VIDEO, or --camera, --demo or --batch")
+    if not demo and video is not None:
+        require_mask(video, mask)

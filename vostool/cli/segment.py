@@ -21,7 +21,18 @@ from vostool.cli.formats import (
     outputs_of,
     quiet_encoders,
 )
-from vostool.cli.inputs import AllowNetwork, Camera, Fps, Stride, given_video
+from vostool.cli.inputs import (
+    AllowNetwork,
+    Batch,
+    Camera,
+    Demo,
+    End,
+    Fps,
+    Start,
+    Stride,
+    check_segment_input,
+    given_video,
+)
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, ended_by_ctrl_c, way_on
 from vostool.cli.loading import load_model
 from vostool.cli.options import (
@@ -32,7 +43,6 @@ from vostool.cli.options import (
     Overwrite,
     Progress,
     Quiet,
-    require_mask,
     takes_model,
 )
 from vostool.cli.piped import STDOUT, check_stdout, piped
@@ -99,40 +109,14 @@ def segment(
             show_default=False,
         ),
     ] = None,
-    start: Annotated[
-        str,
-        typer.Option(
-            metavar="FRAME",
-            help="First frame: its number, from 0, or a time such as 0:12.5.",
-            rich_help_panel="Input",
-        ),
-    ] = "0",
-    end: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FRAME",
-            help="Frame to stop before, by number or time.",
-            rich_help_panel="Input",
-            show_default="to the end",
-        ),
-    ] = None,
+    start: Start = "0",
+    end: End = None,
     stride: Stride = 1,
     fps: Fps = None,
     camera: Camera = None,
     allow_network: AllowNetwork = False,
-    demo: Annotated[
-        bool,
-        typer.Option("--demo", help="Segment a built-in demo clip.", rich_help_panel="Input"),
-    ] = False,
-    batch: Annotated[
-        Path | None,
-        typer.Option(
-            help="Segment the videos of a CSV table instead: columns video and mask, and "
-            "optionally output, start, end, absent, write.",
-            rich_help_panel="Input",
-            show_default=False,
-        ),
-    ] = None,
+    demo: Demo = False,
+    batch: Batch = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -234,9 +218,8 @@ def segment(
         from vostool.segment.output import check_free
 
         output = output or (Path("vostool-demo") if source is None else default_output(source))
-        if (
-            not overwrite and not resume and output != STDOUT
-        ):  # before it takes seconds to load the model
+        # before it takes seconds to load the model
+        if not overwrite and not resume and output != STDOUT:
             check_free(output)
 
     from vostool.segment.frame_range import with_range
@@ -273,9 +256,10 @@ def segment(
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
     else:
-        again = (GO_ON, "--resume") if template.keeps_states else (BEGIN_AGAIN, "--overwrite")
-        words, more = again
-        with way_on(words, more, without=("--overwrite", "--resume")):
+        words, more = BEGIN_AGAIN, () if output == STDOUT else ("--overwrite",)
+        if template.keeps_states and output != STDOUT:
+            words, more = GO_ON, ("--resume",)
+        with way_on(words, *more, without=("--overwrite", "--resume")):
             reports = [segment_one(source, template, model, as_json, quiet, progress, bool(check))]
     if fail_on_warning:
         refuse_warnings(reports)
@@ -393,26 +377,3 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
         f"(network alone {report.fps.network})",
         quiet,
     )
-
-
-def check_segment_input(
-    video: "Path | Stream | None",
-    mask: list[str] | None,
-    absent: list[str] | None,
-    demo: bool,
-    batch: Path | None,
-    ranged: bool,
-) -> None:
-    """Raise UsageError for arguments that exclude each other."""
-    if batch is not None:
-        if video or mask or absent or demo:
-            raise UsageError(
-                "--batch names its videos, masks and absent stretches: give none, and no --demo"
-            )
-        return
-    if demo and (video or mask or absent or ranged):
-        raise UsageError("--demo brings its own video and mask: give neither, and no range")
-    if not demo and video is None:
-        raise UsageError("expected a VIDEO, or --camera, --demo or --batch")
-    if not demo and video is not None:
-        require_mask(video, mask)

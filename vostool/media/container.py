@@ -72,6 +72,13 @@ def is_stream(path: Path) -> bool:
     return str(path) == "-" or re.match(r"[a-z][a-z0-9+.-]+:[/\\]", str(path)) is not None
 
 
+def reason_of(error: OSError | av.FFmpegError) -> str:
+    """Return why FFmpeg, or the system, could not read on."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came in time"
+    return error.strerror or str(error)
+
+
 def refuse_text(path: Path, container: InputContainer) -> None:
     """Raise InputError for text, which FFmpeg would play."""
     if container.format.name in TEXT_FORMATS:
@@ -81,7 +88,10 @@ def refuse_text(path: Path, container: InputContainer) -> None:
 def _open_regular(path: Path) -> BinaryIO:
     status = path.stat()  # before opening: that of a pipe waits until somebody writes
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: expected a video file, found a pipe, a device or a folder")
+        raise InputError(
+            f"{path}: expected a video file, found a pipe, a device or a folder; segment reads a "
+            "pipe as -, a camera with --camera"
+        )
     if status.st_size == 0:
         raise InputError(f"{path}: expected a video, the file is empty (0 bytes)")
     return path.open("rb")

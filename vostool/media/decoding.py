@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vostool.media.container import find_video, open_media
+from vostool.media.container import find_video, open_media, reason_of
 
 
 @dataclass
@@ -102,6 +102,6 @@ def _packets(
                 cut_off = "the file is cut off" if packet.is_corrupt else ""
                 yield packet
     except av.FFmpegError as error:
-        cut_off = error.strerror or "the file cannot be read on"
+        cut_off = reason_of(error)
     progress.failure = cut_off or progress.failure
     yield None

@@ -21,8 +21,7 @@ from vostool.media.frame import Rgb
 Alpha = NDArray[np.float32]
 Samples = NDArray[np.unsignedinteger[Any]]  # of 8 or 16 bits
 
-DETAIL_POWER = 3  # detail counts by this power of alpha; Forte has 1, with alpha that is exact
-SHARPNESS = 16  # the weight of a pixel is alpha to this power: the surest of a neighbourhood count
+SQUARINGS = 4  # of alpha, for the weight of a pixel: the surest of a neighbourhood count
 WIDTH = 60  # the sides of a frame are so many neighbourhoods wide: a soft edge and a bit more
 WIDER = (1, 4)  # sides of neighbourhoods, in the usual one
 DETAIL = 5  # a neighbourhood's side, where means are taken
@@ -49,11 +48,15 @@ def object_colours(rgb: Rgb, alpha: Alpha) -> Rgb:
     outer[~there] = rgb[~there]
     # a thin part, of which the network is nowhere sure, keeps the colours where it is surest
     most = cv2.dilate(alpha, np.ones((2 * side + 1,) * 2, np.uint8))
-    share = (alpha / np.maximum(most, FAINT))[..., np.newaxis]
-    inner += share**DETAIL_POWER * (rgb - share * inner - (1 - share) * outer)
-    inner[~known] = rgb[~known]
-    shown = (known | (alpha > FAINT))[..., np.newaxis]
-    out[box] = (inner.clip(0, 255) + 0.5) * shown
+    shown = alpha > FAINT
+    sure = shown & (alpha >= most) | ~known
+    np.copyto(inner, rgb, where=sure[..., np.newaxis])
+    edge = shown & ~sure
+    share = (alpha[edge] / most[edge])[:, np.newaxis]
+    mixed = share * inner[edge] + (1 - share) * outer[edge]
+    inner[edge] += share * share * share * (rgb[edge] - mixed)  # where alpha is exact, share
+    inner[~(known | shown)] = 0
+    out[box] = np.clip(inner, 0, 255, out=inner) + 0.5
     return out
 
 
@@ -85,9 +88,13 @@ def _mean_colours(
     height, width = alpha.shape
     shrink = max(1, side // DETAIL)  # means are smooth: fewer of them do
     small = max(1, width // shrink), max(1, height // shrink)
-    weight = np.float_power(alpha, SHARPNESS).astype(np.float32)
-    premultiplied = rgb * weight[..., np.newaxis]
-    sums = cv2.resize(np.dstack([premultiplied, weight]), small, interpolation=cv2.INTER_AREA)
+    weight = alpha
+    for _ in range(SQUARINGS):
+        weight = weight * weight
+    weighted = cv2.multiply(rgb, cv2.merge([weight] * 3), dtype=cv2.CV_32F)
+    sums = np.dstack(
+        [cv2.resize(each, small, interpolation=cv2.INTER_AREA) for each in (weighted, weight)]
+    )
     inner = np.zeros_like(sums)
     for wider in WIDER:
         size = (side * wider // shrink | 1,) * 2

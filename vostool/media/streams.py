@@ -17,7 +17,15 @@ from av.container import InputContainer
 
 from vostool.errors import InputError, UsageError
 from vostool.media.compat import OPEN_OPTIONS
-from vostool.media.container import COMPLETE, MAX_PIXELS, OPTIONS, START, refusal, refuse_text
+from vostool.media.container import (
+    COMPLETE,
+    MAX_PIXELS,
+    OPTIONS,
+    START,
+    reason_of,
+    refusal,
+    refuse_text,
+)
 
 # of addresses that are given
 SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "ftp")
@@ -146,8 +154,5 @@ def _opened(name: str, place: str, **opening: Any) -> Iterator[InputContainer]:
         try:
             container = stack.enter_context(av.open(place, "r", **opening, **OPEN_OPTIONS))
         except (av.FFmpegError, OSError) as error:
-            reason = (
-                "nothing came in time" if isinstance(error, av.error.ExitError) else error.strerror
-            )
-            raise InputError(f"{name}: cannot be opened: {reason or error}") from error
+            raise InputError(f"{name}: cannot be opened: {reason_of(error)}") from error
         yield container

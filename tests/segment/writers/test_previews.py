@@ -60,6 +60,17 @@ class TestPreview:
             assert getattr(picture, "n_frames", 1) == shown
 
 
+@pytest.mark.parametrize("name", ["sheet", "preview=webp"])
+def test_pictures_of_a_video_without_square_pixels_are_shown_as_wide_as_it_is(
+    name: str, video: Footage, tmp_path: Path
+) -> None:
+    source = source_of(video)
+    wide = replace(source, info=replace(source.info, pixel_aspect=Fraction(2)))
+    write(name, tmp_path, wide, 1)
+    with Image.open(tmp_path / name.replace("=", ".").replace("sheet", "sheet.png")) as picture:
+        assert picture.size == (2 * WIDTH, HEIGHT)
+
+
 class TestSideBySide:
     def test_is_the_video_beside_its_overlay(self, video: Footage, tmp_path: Path) -> None:
         for name in ("side-by-side", "overlay"):

@@ -8,6 +8,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
@@ -81,7 +82,8 @@ class Summary(Writer):
                 self._kept, self._every = self._kept[::2], 2 * self._every
             if self._frames % self._every == 0:
                 painted = self.source.settings.paint(segmented)
-                self._kept.append((segmented.frame.index, shrunk(painted, self.width)))
+                small = shrunk(painted, self.width, self.source.info.pixel_aspect)
+                self._kept.append((segmented.frame.index, small))
         self._frames += 1
 
     def finish(self) -> None:
@@ -104,11 +106,13 @@ class Summary(Writer):
         """Return the file of some frames, each with its number."""
 
 
-def shrunk(rgb: Rgb, width: int) -> Rgb:
-    """Return a picture at most so wide."""
-    if rgb.shape[1] <= width:
+def shrunk(rgb: Rgb, most: int, pixel_aspect: Fraction) -> Rgb:
+    """Return a picture at most so wide, of square pixels; `pixel_aspect` is width / height."""
+    width = rgb.shape[1] * float(pixel_aspect)
+    scale = min(1.0, most / width)
+    size = max(1, round(width * scale)), max(1, round(rgb.shape[0] * scale))
+    if size == rgb.shape[1::-1]:
         return rgb
-    size = width, max(1, round(rgb.shape[0] * width / rgb.shape[1]))
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
