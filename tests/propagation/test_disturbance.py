@@ -291,7 +291,7 @@ def test_other_masks_leave_a_frame_as_predicted_where_they_have_none() -> None:
 def test_only_an_attack_waits_for_frames_up_to_the_next_disturbed_one() -> None:
     """Each of them is held; boxes and other masks need but to know whether another one follows."""
     ahead = {
-        type(each).__name__: FrameLoop(Recorder(), disturbance=each).look_ahead  # type: ignore[arg-type]
+        type(each).__name__: FrameLoop(Recorder(), disturbance=each).look_ahead
         for each in (Boxes(), Replacement(), Attack())
     }
     assert ahead == {"Boxes": 1, "Replacement": 1, "Attack": 5}
@@ -608,7 +608,7 @@ class TestAnAttack:
 
     def test_an_attack_takes_the_values_at_the_ends_of_their_ranges(self) -> None:
         for options in ({"every": 1}, {"strength": 0.0}, {"strength": 255.0}, {"momentum": 0.0}):
-            Attack(**options)  # type: ignore[arg-type]
+            Attack(**options)
 
     def test_an_attack_is_by_default_fgsm_of_twenty_255ths(self) -> None:
         """Journal 4.3.4: epsilon of 20, on the frames that stay in memory."""
