@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.conftest import HEIGHT, WIDTH, ColourNetwork, Footage
-from tests.datasets.making import write_video_clip
+from tests.datasets.making import write_frames_clip, write_video_clip
 from tests.media.making import delay_last_picture
 from vostool.analysis.spectrum import SpectrumJob, amplitudes, bands, fit, spectrum
 from vostool.errors import InputError, MaskError, OutputError, UsageError
@@ -119,6 +119,19 @@ def test_a_folder_of_clips_is_gone_through(predictor: Predictor, tmp_path: Path)
     (tmp_path / "list.txt").write_text("two\n")
     chosen = replace(job, listed=tmp_path / "list.txt", overwrite=True)
     assert spectrum(chosen, predictor).clips == ["two"]
+
+
+def test_a_clip_is_followed_from_the_frame_that_its_first_mask_is_named_after(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    """As in YouTube-VOS, where that need not be the first frame, nor frames be counted from 0."""
+    numbers = list(range(10, 50, 5))
+    write_frames_clip(tmp_path / "set", "late", numbers, masked=[25, 30])
+    job = SpectrumJob(tmp_path / "set", tmp_path / "out")
+    assert spectrum(job, predictor).masks == 2, "frames 4 and 6, of those from 3 to 7"
+    (tmp_path / "set" / "JPEGImages" / "late" / "00025.jpg").unlink()
+    with pytest.raises(MaskError, match=r"00025\.png: there is no frame named 00025"):
+        spectrum(replace(job, overwrite=True), predictor)
 
 
 def test_the_end_may_be_a_time(job: SpectrumJob, predictor: Predictor) -> None:

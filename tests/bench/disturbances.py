@@ -9,8 +9,8 @@ Finished runs are not repeated, and an interrupted one is resumed. Intervals are
 clips, as those of `vostool eval compare`: a difference is significant if its interval leaves out 0.
 
 table5   the memory of CYCLE disturbed by the masks of BASELINE (low quality), and by boxes
-table6   white box: CYCLE attacks itself; black box: OTHER_CYCLE, of another backbone, attacks
-         BASELINE
+white    Table 6, white box: CYCLE attacks itself
+black    Table 6, black box: OTHER_CYCLE, of another backbone, attacks BASELINE
 curve    FGSM of CYCLE on itself, from strength 0, where only the correction acts
 box      the line of boxes alone, which needs no other weights
 """
@@ -19,6 +19,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,15 @@ from vostool.media.figures import save_figure
 
 MEASURES = ("J", "F", "J&F")
 DIFFERENCES = ("J", "J&F")  # whose harm and gain are shown with intervals
-PARTS = {"table5": ("baseline",), "table6": ("baseline", "attacker"), "curve": (), "box": ()}
+# with the weights that each needs besides those of the cycle
+PARTS: dict[str, tuple[str, ...]] = {
+    "table5": ("baseline",),
+    "white": (),
+    "black": ("baseline", "attacker"),
+    "curve": (),
+    "box": (),
+}
+USUAL = ("table5", "white", "black", "curve")
 WHITE = "fgsm-white"  # the run of Table 6 that is a point of the curve, too
 
 
@@ -129,19 +138,25 @@ def box(bench: Bench, weights: str) -> Line:
     return bench.pair("box", clean, weights=weights, disturb="box")
 
 
-def table_6(bench: Bench, cycle: str, baseline: str, attacker: str, steps: int | None) -> str:
-    """Return Table 6: attacks, white box and black box; `steps` are MI-FGSM's."""
-    clean, other_clean = (bench.run(*each) for each in (("clean", cycle), ("baseline", baseline)))
-    white: dict[str, Any] = {"clean": clean, "weights": cycle}
-    black: dict[str, Any] = {"clean": other_clean, "weights": baseline, "attacker": attacker}
-    iterative: dict[str, Any] = {"disturb": "mi-fgsm", "attack_steps": steps}
+def white_box(bench: Bench, cycle: str, steps: int | None) -> str:
+    """Return the white box of Table 6: a model attacks itself; `steps` are MI-FGSM's."""
+    attack = partial(bench.pair, clean=bench.run("clean", weights=cycle), weights=cycle)
     lines = [
-        bench.pair(WHITE, disturb="fgsm", **white),
-        bench.pair("mi-fgsm-white", **iterative, **white),
-        bench.pair("fgsm-black", disturb="fgsm", **black),
-        bench.pair("mi-fgsm-black", **iterative, **black),
+        attack(WHITE, disturb="fgsm"),
+        attack("mi-fgsm-white", disturb="mi-fgsm", attack_steps=steps),
     ]
-    return table("Table 6: attacks", lines)
+    return table("Table 6: attacks, white box", lines)
+
+
+def black_box(bench: Bench, baseline: str, attacker: str, steps: int | None) -> str:
+    """Return the black box of Table 6: another model attacks; `steps` are MI-FGSM's."""
+    clean = bench.run("baseline", weights=baseline)
+    attack = partial(bench.pair, clean=clean, weights=baseline, attacker=attacker)
+    lines = [
+        attack("fgsm-black", disturb="fgsm"),
+        attack("mi-fgsm-black", disturb="mi-fgsm", attack_steps=steps),
+    ]
+    return table("Table 6: attacks, black box", lines)
 
 
 def curve(bench: Bench, cycle: str, strengths: Sequence[float], picture: Path) -> str:
@@ -188,7 +203,7 @@ def main() -> None:
     parser.add_argument("--cycle", required=True, help="weights trained with the cycle")
     parser.add_argument("--baseline", help="weights trained without it")
     parser.add_argument("--attacker", help="weights of the black box")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS)[:3])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=USUAL)
     parser.add_argument("--split", default="val")
     parser.add_argument("--size", type=int)
     parser.add_argument("--device", default="auto")
@@ -210,9 +225,8 @@ def main() -> None:
     )
     makers = {
         "table5": lambda: table_5(bench, given.cycle, given.baseline),
-        "table6": lambda: table_6(
-            bench, given.cycle, given.baseline, given.attacker, given.attack_steps
-        ),
+        "white": lambda: white_box(bench, given.cycle, given.attack_steps),
+        "black": lambda: black_box(bench, given.baseline, given.attacker, given.attack_steps),
         "curve": lambda: curve(bench, given.cycle, given.strengths, given.output / "strength.png"),
         "box": lambda: table("Boxes", [box(bench, given.cycle)]),
     }

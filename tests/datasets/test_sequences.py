@@ -284,6 +284,15 @@ class TestCoco:
         assert labels.unique().tolist() == [0, 1, 2]
         assert labels[0, 30, 30] == 2
 
+    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+    def test_may_lie_as_it_is_published(self, tmp_path: Path) -> None:
+        write_coco(tmp_path)
+        split = Path("annotations/instances_some.json")
+        (tmp_path / "annotations").mkdir()
+        (tmp_path / "some.json").rename(tmp_path / split)
+        (found,) = load_coco(tmp_path, split, HEIGHT)
+        assert found.pick([0])[0].shape == (1, 3, HEIGHT, WIDTH)
+
     @pytest.mark.parametrize("split", [None, Path("other.json")])
     def test_needs_to_be_told_its_file(self, split: Path | None, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="expected split to name a COCO file"):

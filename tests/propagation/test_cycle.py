@@ -25,6 +25,7 @@ from vostool.propagation.correction import (
     of_length,
     receptive_field,
     settle,
+    summing_to_one,
     with_background,
 )
 from vostool.propagation.cycle import cycle_loss, revisit
@@ -388,6 +389,40 @@ class TestGradientCorrection:
         with pytest.raises(UsageError, match="expected"):
             GradientCorrection(**options)
         assert replace(GradientCorrection(), every=2).every == 2
+
+
+def column(*objects: float) -> Tensor:
+    """Return the objects of one pixel."""
+    return torch.tensor(objects).view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        ((1.5, 0.5), (2 / 3, 1 / 3)),  # each at most 1, and together too
+        ((-0.5, 0.5), (0.0, 0.5)),
+        ((0.2, 0.3), (0.2, 0.3)),
+        ((0.75, 0.75), (0.5, 0.5)),
+    ],
+)
+def test_objects_become_admissible_one_by_one_and_then_together(
+    objects: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    torch.testing.assert_close(admissible(column(*objects)), column(*expected))
+
+
+@pytest.mark.parametrize(
+    ("objects", "background", "open_background"),
+    [((0.25, 0.5), 0.25, 0.25), ((1.0, 0.5), 0.0, -0.5), ((-0.5, 0.25), 1.0, 1.25)],
+)
+def test_the_background_is_what_objects_leave_of_one_clamped_but_for_the_cycle_erf(
+    objects: tuple[float, ...], background: float, open_background: float
+) -> None:
+    two = torch.cat([column(*objects), column(0.0, 0.0)])  # clips, which stay apart
+    for complete, expected in ((with_background, background), (summing_to_one, open_background)):
+        masks = complete(two)
+        assert torch.equal(masks[:, 1:], two)
+        assert masks[:, 0].flatten().tolist() == [expected, 1.0]
 
 
 def walk(*losses: float) -> list[Step]:

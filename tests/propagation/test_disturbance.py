@@ -291,7 +291,7 @@ def test_other_masks_leave_a_frame_as_predicted_where_they_have_none() -> None:
 def test_only_an_attack_waits_for_frames_up_to_the_next_disturbed_one() -> None:
     """Each of them is held; boxes and other masks need but to know whether another one follows."""
     ahead = {
-        type(each).__name__: FrameLoop(Recorder(), disturbance=each).look_ahead  # type: ignore[arg-type]
+        type(each).__name__: FrameLoop(Recorder(), disturbance=each).look_ahead
         for each in (Boxes(), Replacement(), Attack())
     }
     assert ahead == {"Boxes": 1, "Replacement": 1, "Attack": 5}
@@ -384,6 +384,26 @@ class TestFgsm:
                     assert moved.flatten()[pixel].item() == pytest.approx(expected, abs=1e-12)
         assert checked > 30
 
+    def test_fgsm_moves_every_pixel_that_matters_by_epsilon_and_so_raises_the_loss(
+        self, clip: Scene
+    ) -> None:
+        segmenter, window = ColourSegmenter(), window_of(clip, (1,))
+        masks = soft(clip.masks[ATTACKED])
+        with torch.no_grad():
+            found = Attack()(segmenter, window, (1,), masks)
+            before, after = (
+                loss_of(segmenter, window, (1,))(each[:, 1:]).item() for each in (masks, found)
+            )
+        moved = (found - masks)[:, 1:].abs()
+        assert (((moved - EPSILON).abs() < 1e-6) | (moved < 1e-6)).all()
+        assert (moved > 0).float().mean() > 0.9
+        assert after > before + 0.01
+
+    def test_fgsm_of_no_strength_gives_back_the_very_masks(self, clip: Scene) -> None:
+        window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
+        assert Attack(strength=0.0)(ColourSegmenter(), window, (1,), masks) is masks
+        assert Attack(strength=1.0)(ColourSegmenter(), window, (1,), masks) is not masks
+
     def test_fgsm_raises_the_loss_of_the_frames_to_come(self, network: Stm, clip: Scene) -> None:
         window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
         losses = []
@@ -440,6 +460,19 @@ class TestMiFgsm:
             plain = Attack(steps=4)(exact, window, ids, masks)
         torch.testing.assert_close(found[:, 1:], objects, rtol=0, atol=1e-12)
         assert not torch.equal(found, plain)
+
+    def test_mi_fgsm_moves_by_an_equal_share_of_epsilon_in_each_step(self, clip: Scene) -> None:
+        """Up to the whole where the gradient keeps its sign."""
+        segmenter, window = ColourSegmenter(), window_of(clip, (1,))
+        masks = soft(clip.masks[ATTACKED])
+        moved = []
+        with torch.no_grad():
+            for steps in (1, 4):
+                found = Attack(steps=steps, momentum=1.0)(segmenter, window, (1,), masks)
+                moved.append((found - masks)[:, 1:])
+        shares = 4 * moved[1] / EPSILON  # of the steps, up less down
+        torch.testing.assert_close(shares, shares.round(), rtol=0, atol=1e-4)
+        assert (moved[0] == moved[1]).float().mean() > 0.5
 
     def test_mi_fgsm_raises_the_loss_further_than_fgsm(self, network: Stm, clip: Scene) -> None:
         window, masks = window_of(clip, (1,)), soft(clip.masks[ATTACKED])
@@ -575,7 +608,7 @@ class TestAnAttack:
 
     def test_an_attack_takes_the_values_at_the_ends_of_their_ranges(self) -> None:
         for options in ({"every": 1}, {"strength": 0.0}, {"strength": 255.0}, {"momentum": 0.0}):
-            Attack(**options)  # type: ignore[arg-type]
+            Attack(**options)
 
     def test_an_attack_is_by_default_fgsm_of_twenty_255ths(self) -> None:
         """Journal 4.3.4: epsilon of 20, on the frames that stay in memory."""

@@ -9,8 +9,18 @@ from tests.conftest import ARRIVAL, ColourSegmenter, Scene, scene
 from vostool.model.interface import Segmenter
 from vostool.model.memory import StackedMemory
 from vostool.model.stm import Stm, StmMemory
-from vostool.propagation.correction import Goal, GradientCorrection
-from vostool.propagation.frame_loop import REFERENCE_SETS, FrameLoop, References, Track, propagate
+from vostool.propagation.correction import Goal, GradientCorrection, with_background
+from vostool.propagation.frame_loop import (
+    EVERY_FRAME,
+    REFERENCE_SETS,
+    FrameLoop,
+    References,
+    Track,
+    overwrite,
+    propagate,
+    replay,
+    without,
+)
 from vostool.propagation.frames import Annotation, Prediction
 
 Shape = tuple[int, int]
@@ -429,3 +439,56 @@ class TestCorrection:
             for index, pair in enumerate(zip(*streams, strict=True)):
                 for number, seen in enumerate(pair):
                     assert torch.equal(seen.masks, alone[number][index])
+
+
+def test_an_annotation_covers_what_is_predicted_and_keeps_the_places_of_the_objects() -> None:
+    predicted = with_background(torch.tensor([0.25, 0.5]).view(1, 2, 1, 1).repeat(2, 1, 1, 2))
+    truth = torch.zeros(2, 2, 1, 2)
+    truth[0, 0, 0, 1] = truth[1, 1, 0, 0] = 1  # object 5 in the first clip, 3 in the second
+    ids, masks = overwrite((3, 4), predicted, Annotation((5, 3), truth))
+    assert ids == (3, 4, 5)
+    first, second = masks[:, :, 0].unbind()
+    assert first.tolist() == [[0.5, 0.0], [0.0, 0.0], [0.5, 0.0], [0.0, 1.0]]
+    assert second.tolist() == [[0.0, 0.5], [1.0, 0.0], [0.0, 0.5], [0.0, 0.0]]
+
+
+def test_what_absent_objects_take_goes_to_the_background_and_the_masks_given_stay() -> None:
+    masks = with_background(torch.tensor([0.25, 0.5, 0.125]).view(1, 3, 1, 1).repeat(2, 1, 1, 1))
+    before = masks.clone()
+    shown = without((7, 8, 9), masks, {7, 9, 10})
+    assert shown.flatten(1).tolist() == [[0.5, 0.0, 0.5, 0.0]] * 2
+    assert torch.equal(masks, before)
+    assert without((7, 8, 9), masks, {10}) is masks
+
+
+def test_a_track_before_its_first_frame_has_none_to_replay() -> None:
+    loop = FrameLoop(Recorder())
+    assert Track(loop).frames == ()
+    assert replay(loop, ()) == Track(loop)
+
+
+def test_a_recurrent_model_has_every_frame_remembered() -> None:
+    assert all(EVERY_FRAME.keep(index, annotated=False) for index in range(7))
+
+
+def test_of_two_groups_that_share_a_frame_both_are_given_what_is_annotated() -> None:
+    """A frame that annotates one group is no other frame for it, but is for the other one."""
+    recorder = Recorder()
+    loop = FrameLoop(recorder, memory_frames=1)
+    track = Track(loop)
+    annotations = {0: square(1), 1: square(2, row=2), 5: square(1), 10: square(2, row=2)}
+    for index, image in enumerate(numbered(13)):
+        track, _ = track.advance(image, annotations.get(index))
+    found = {group.ids: group.sources(loop, track.frames) for group in track.groups}
+    # the first, the latest annotated one, and the latest other one that stays
+    assert found == {(1,): {0, 5, 10}, (2,): {1, 10, 5}}
+
+
+def test_a_frame_on_which_a_group_is_absent_is_no_source_of_its_memory() -> None:
+    loop = FrameLoop(Recorder(), memory_frames=1)
+    track = Track(loop)
+    for index, image in enumerate(numbered(13)):
+        annotation = square(1) if index == 0 else None
+        track, _ = track.advance(image, annotation, absent={1} if index == 10 else ())
+    (group,) = track.groups
+    assert group.sources(loop, track.frames) == {0, 5}

@@ -94,6 +94,14 @@ class TestEquation5:
         empty = with_background(torch.zeros(2, 2, 4, 6))
         assert torch.equal(soft_iou_loss(soft, empty), torch.zeros(2))
 
+    def test_is_nothing_for_an_object_that_is_neither_there_nor_predicted(
+        self, truth: Tensor
+    ) -> None:
+        alone = truth.clone()
+        alone[:, 0] += alone[:, 2]
+        alone[:, 2] = 0
+        assert torch.equal(soft_iou_loss(alone, alone), torch.zeros(2))
+
     def test_does_not_look_at_the_background(self, soft: Tensor, truth: Tensor) -> None:
         other = soft.clone()
         other[:, 0] = 0.123

@@ -281,6 +281,20 @@ class TestAShippedRecipe:
         assert recipe.steps == 240 * 883  # epochs of 3531 clips, four a step
         assert (recipe.clip_norm, recipe.average, recipe.backwards) == (0, 0, False)
 
+    def test_of_the_paper_with_coco_is_a_stage_before_it_with_the_same_network(self) -> None:
+        """The rows with a dagger: pseudo clips of COCO alone, a larger input, no cycle yet."""
+        coco, paper = (read_recipe(find_recipe(name)) for name in ("paper-coco", "paper"))
+        assert coco.network == paper.network
+        assert [source.layout for source in coco.data] == ["coco"]
+        (phase,) = coco.phases
+        assert (phase.videos, phase.paste, phase.cycle) == (0, 0.5, False)
+        assert phase.size == (384, 384)
+        assert (phase.size[0] <= coco.data_short_side) and phase.size[0] > paper.phases[0].size[0]
+        assert coco.steps * (coco.clips or 0) == 800_000
+        same = ("optimizer", "schedule", "learning_rate", "clips", "frames", "gamma", "backwards")
+        for name in (*same, "encoder_learning_rate", "clip_norm", "average", "warmup"):
+            assert getattr(coco, name) == getattr(paper, name), name
+
     def test_of_default_is_of_the_shipped_network(self) -> None:
         # but for the kernel that weights trained without it are read with
         reading: dict[str, Any] = {"memory": "stm", "kernel_sigma": 7.0}

@@ -10,6 +10,7 @@ from tests.datasets.making import photograph, recipe_of, square_clip, write_coco
 from vostool.datasets.sequences import AnnotatedSequence, InMemory
 from vostool.errors import InputError, UsageError
 from vostool.train.clips import MIN_OBJECT_AREA, Clip
+from vostool.train.recipe import find_recipe, read_recipe
 from vostool.train.sampler import Library, draw_batch, load_library
 
 CPU = torch.device("cpu")
@@ -81,6 +82,27 @@ class TestTheLibrary:
         source = {"layout": "coco", "root": ".", "split": "some.json", "in_memory": False}
         found = load_library(recipe_of(tmp_path, data=[source]), CPU)
         assert names(found.photographs) == ["coco/7"]
+
+    # of pycocotools, which is older than numpy 2
+    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+    def test_of_the_paper_s_recipe_with_coco_gives_pseudo_clips_with_pasted_objects(
+        self, tmp_path: Path
+    ) -> None:
+        root = tmp_path / "COCO"
+        write_coco(root)
+        (root / "some").rename(root / "train2017")
+        (root / "annotations").mkdir()
+        (root / "some.json").rename(root / "annotations" / "instances_train2017.json")
+        changes = [f"data_root={str(tmp_path)!r}", "phases.0.size=[48, 64]", "data_short_side=48"]
+        recipe = read_recipe(find_recipe("paper-coco"), changes)
+        library = load_library(recipe, CPU)
+        drawn = [draw_batch(library, recipe, step, CPU)[0] for step in range(8)]
+        assert {clip.images.shape for clip in drawn} == {(3, 4, 3, 48, 64)}
+        assert {clip.masks.shape[2] - 1 for clip in drawn} >= {1, 3}
+        for clip in drawn:
+            assert clip.known.all()
+            assert clip.masks[0, :, 1:].flatten(2).any(dim=2).all(), "all are there from the start"
+            assert not torch.equal(clip.images[0], clip.images[1])
 
     def test_with_nothing_to_train_on_is_an_error(self, data: Path) -> None:
         for recipe in (

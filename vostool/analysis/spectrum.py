@@ -31,7 +31,7 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.figures import save_array, save_figure, save_json
-from vostool.media.folder import list_files
+from vostool.media.folder import list_files, list_images
 from vostool.media.mask_options import parse_mask_options
 from vostool.media.time_codes import Position, TimeCode, frame_number
 from vostool.media.video import probe, read_undamaged
@@ -100,7 +100,10 @@ def spectrum(
 
 
 def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
-    """Return name, video and first mask of every clip; raises UsageError or InputError."""
+    """Return name, video and first mask of every clip.
+
+    Raises UsageError, InputError or MaskError.
+    """
     if job.mask is not None:
         if job.listed is not None:
             raise UsageError("--list --mask: one is for a folder of clips, one for a single video")
@@ -110,11 +113,21 @@ def list_clips(job: SpectrumJob) -> list[tuple[str, Path, str]]:
     clips: list[tuple[str, Path, str]] = []
     for name in clip_names(job.source, job.listed and job.listed.resolve()):
         folder = masks_root(job.source) / name
-        masks = list_files(folder, (".png",)) if folder.is_dir() else []
-        if not masks:
+        if not folder.is_dir() or not list_files(folder, (".png",)):
             raise InputError(f"{folder}: expected masks *.png, found none")
-        clips.append((name, clip_source(job.source, name), str(masks[0])))
+        source = clip_source(job.source, name)
+        clips.append((name, source, first_mask(folder, source)))
     return clips
+
+
+def first_mask(folder: Path, source: Path) -> str:
+    """Return the first mask of a clip with the number of its frame, as given to --mask.
+
+    That need not be the first frame. Raises MaskError for a mask that names no frame.
+    """
+    names = [path.stem for path in list_images(source)] if source.is_dir() else None
+    frame, mask = min(parse_mask_options([str(folder)], frame_names=names).items())
+    return f"{frame}:{mask}"
 
 
 def measure(

@@ -49,9 +49,9 @@ def train(
 ) -> None:
     """Train a network from a recipe, with or without the cyclic loss.
 
-    RECIPE is a TOML file, or the name of a bundled recipe: default, paper. Writes log.jsonl,
-    tensorboard/, checkpoint.pt and weights.safetensors. To train in several processes: torchrun
-    --nproc-per-node 2 -m vostool train RECIPE.
+    RECIPE is a TOML file, or the name of a bundled recipe: default, paper, paper-coco. Writes
+    log.jsonl, tensorboard/, checkpoint.pt and weights.safetensors. To train in several processes:
+    torchrun --nproc-per-node 2 -m vostool train RECIPE.
     """
     limit_threads(threads)
     from vostool.device import choose_device, oom_as_device_error

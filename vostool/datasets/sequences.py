@@ -11,7 +11,8 @@ Layouts:
                  YouTube-VOS and many others are of this form.
     photographs  ROOT/images/<name>.jpg beside ROOT/masks/<name>.png; or, if `binary`, masks
                  of one object that may be grey at its edges (as DUTS, ECSSD, ...)
-    coco         ROOT/<split>.json beside ROOT/<split>/<file>.jpg, through pycocotools
+    coco         ROOT/<split>.json beside ROOT/<split>/<file>.jpg, through pycocotools; or, as COCO
+                 is published, ROOT/annotations/instances_<split>.json
 
 Shapes: T frames of H x W pixels; images (T, 3, H, W) and labels (T, H, W), both uint8.
 """
@@ -231,7 +232,7 @@ def load_coco(root: Path, split: Path | None, short_side: int) -> Iterator[CocoP
     empty = True
     for picture in read_coco(root / split, MIN_COCO_AREA, MAX_OBJECTS):
         empty = False
-        path = root / split.stem / picture.file_name
+        path = root / split.stem.removeprefix("instances_") / picture.file_name
         yield CocoPhotograph(f"coco/{picture.id}", path, picture, short_side)
     if empty:
         raise InputError(f"{root / split}: holds no object of {MIN_COCO_AREA} pixels or more")
