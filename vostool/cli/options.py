@@ -11,6 +11,7 @@ import typer
 
 from vostool import defaults
 from vostool.errors import InputError, UsageError
+from vostool.inference.cuts import OnCut
 from vostool.model.memory_designs import MEMORIES
 from vostool.progress import ProgressForm
 
@@ -266,6 +267,14 @@ Absent = Annotated[
         "is remembered of it. A black mask says so of its frame. Repeatable.",
         rich_help_panel="Input",
         show_default=False,
+    ),
+]
+Cuts = Annotated[
+    OnCut,
+    typer.Option(
+        help="At a scene cut, stop: objects are empty from there until a mask shows them again; "
+        "reset: they are sought by the given masks alone; ignore: they are followed on.",
+        rich_help_panel="Input",
     ),
 ]
 Check = Annotated[

@@ -28,6 +28,7 @@ from vostool.cli.options import (
     Absent,
     AsJson,
     Check,
+    Cuts,
     Overwrite,
     Progress,
     Quiet,
@@ -36,6 +37,7 @@ from vostool.cli.options import (
 )
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
+from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 # what --help shows
 NEEDED = (
-    *("video", "mask", "absent", "backward", "threshold", "start", "end", "demo", "batch"),
+    *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "demo", "batch"),
     *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
     *("check", "fail_on_warning", "progress"),
     *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
@@ -79,6 +81,7 @@ def segment(
             rich_help_panel="Input",
         ),
     ] = False,
+    cuts: Cuts = OnCut.IGNORE,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -233,6 +236,7 @@ def segment(
             states=states,
             absent=tuple(absent or ()),
             backward=backward,
+            cuts=cuts,
             check=defaults.CHECK_EVERY if check is None else check,
             names=names,
             finish=finish,
@@ -363,6 +367,9 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
     """Print the warnings and the speed of a run."""
     for warning in report.warnings:
         print_message(f"warning: {warning.message}", quiet)
+    acted = OnCut(report.options.get("cuts", OnCut.IGNORE))
+    if report.cuts and acted is not OnCut.IGNORE:
+        print_message(describe_cuts(report.cuts, acted), quiet)
     for line in report.checks.lines() if report.checks else ():
         print_message(line, quiet)
     print_message(

@@ -6,9 +6,10 @@ writes. Only a few frames and the memory bank, whose size is capped, are held in
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from vostool.device import oom_as_device_error
 from vostool.errors import OutputError
@@ -23,6 +24,7 @@ from vostool.inference.states import State, States
 from vostool.inference.video import segmented
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import LabelMap
+from vostool.media.scene_cuts import with_scenes
 from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
@@ -59,8 +61,46 @@ def segment(
     error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
     the status; KeyboardInterrupt gets a note of it.
     """
+    prepared = prepare(job, predictor)
+    job, report = prepared.job, prepared.report
+    with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
+        state = prepared.state(predictor)
+        if report is not None and is_finished(report, state, job, prepared.output):
+            return report
+        record = RunRecord(job, predictor, prepared.given, prepared.output, state)
+        return follow_into(record, progress, written)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose video and masks are read and checked, and the output folder it is for."""
+
+    job: Job
+    report: RunReport | None  # of the run that is resumed
+    given: GivenMasks
+    output: Output
+
+    @property
+    def inputs(self) -> set[Path]:
+        """The files that are read."""
+        return {self.job.video, *self.given.files}
+
+    def state(self, predictor: Predictor) -> State | None:
+        """Return the state to go on from, None: from the beginning.
+
+        Raises OutputError if what the folder holds is no run to go on with.
+        """
+        if not self.job.resume:
+            return None
+        refuse_unresumable(self.job, predictor, self.report, self.output)
+        return self.output.states.latest(predictor, min(self.output.kept, length_of(self.job)))
+
+
+def prepare(job: Job, predictor: Predictor) -> Prepared:
+    """Return a job with its inputs; raises InputError, MaskError or UsageError."""
     if predictor.disturbance is not None:
         predictor.disturbance.check_without_truth()
+    predictor.check_cuts(job.cuts)
     job = with_frame_numbers(job)
     report = read_report(job.output) if job.resume else None
     job = keeping_outputs(job, report)
@@ -68,21 +108,18 @@ def segment(
     given = given_masks(job, info)
     states = States(job.output, job.video, job.start, given, ahead=job.backward)
     output = Output(job.output, job.outputs, source_of(job, info, given), states, job.states)
-    inputs = {job.video, *given.files}
-    with output.claimed(inputs, replace=job.overwrite or job.resume):
-        state = None
-        if job.resume:
-            refuse_unresumable(job, predictor, report, output)
-            state = states.latest(predictor, min(output.kept, length_of(job)))
-            if report is not None and is_finished(report, state, job, output):
-                return report
-        return follow_into(RunRecord(job, predictor, given, output, state), progress, written)
+    return Prepared(job, report, given, output)
 
 
 def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
     """Return what the job says of its objects; raises UsageError or MaskError."""
-    absence = parse_absent(job.absent)
-    return GivenMasks(mask_paths(job), info, threshold=job.threshold, absence=absence)
+    return GivenMasks(
+        mask_paths(job),
+        info,
+        threshold=job.threshold,
+        absence=parse_absent(job.absent),
+        cuts=job.cuts,
+    )
 
 
 def keeping_outputs(job: Job, report: RunReport | None) -> Job:
@@ -116,7 +153,7 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
     free = {"video", "masks", "absent", "output", "end", "overwrite", "states", "check", "write"}
-    free.update(OUTPUT_FLAGS.values())
+    free.update(OUTPUT_FLAGS.values(), ["cuts"])
     before = completed({**OLDER, **report.options, **report.network.effective}, predictor)
     now = {**options_of(job, predictor), **predictor.identity.effective}
     changes = differences(
@@ -160,6 +197,7 @@ def follow_into(
             output.writing(record.report("running"), kept),
         ):
             for done, each in enumerate(segmented_frames(record, kept), start=1):
+                record.note_scene(each.frame)
                 output.add(each)
                 if written is not None:
                     output.then(partial(written, each.frame.index, each.labels))
@@ -221,7 +259,7 @@ def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
     job, output, given = record.job, record.output, record.given
     if record.state is not None:  # before the first frame, and so before anything is replaced
         output.states.restore(record.tracker, record.state)
-    frames = read_frames(job.video, job.start, job.end, record.damage)
+    frames = with_scenes(read_frames(job.video, job.start, job.end, record.damage))
     for frame in islice(frames, kept):
         yield output.segmented(frame, given)
     found = segmented(
