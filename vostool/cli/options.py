@@ -289,6 +289,15 @@ Check = Annotated[
         show_default=False,
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing: say what would be read and written, and measure on a few frames how "
+        "long it would take and how much memory.",
+        rich_help_panel="Output",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Progress = Annotated[

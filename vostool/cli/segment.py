@@ -9,6 +9,7 @@ import typer
 
 from vostool import defaults
 from vostool.cli.brief import HelpAll
+from vostool.cli.dry_run import preview
 from vostool.cli.formats import (
     Codec,
     Crf,
@@ -29,6 +30,7 @@ from vostool.cli.options import (
     AsJson,
     Check,
     Cuts,
+    DryRun,
     Overwrite,
     Progress,
     Quiet,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 NEEDED = (
     *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "demo", "batch"),
     *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
-    *("check", "fail_on_warning", "progress"),
+    *("check", "dry_run", "fail_on_warning", "progress"),
     *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
 )
 
@@ -186,6 +188,7 @@ def segment(
         ),
     ] = True,
     check: Check = None,
+    dry_run: DryRun = False,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -213,6 +216,8 @@ def segment(
     check_segment_input(video, mask, absent, demo, batch, bool(first or last))
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
+    if dry_run and (demo or batch):
+        raise UsageError("--dry-run: expected a VIDEO, no --demo and no --batch")
     if batch is None:
         from vostool.files import default_output
         from vostool.segment.output import check_free
@@ -250,6 +255,10 @@ def segment(
         last,
     )
     quiet_encoders()
+    if dry_run and video is not None:
+        job = replace(template, video=video, masks=tuple(mask or ()))
+        preview(job, model, as_json, quiet, progress)
+        return
     if batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
