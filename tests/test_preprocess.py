@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,8 @@ from vostool.preprocess import (
     label_map,
     most_pixels,
     object_tensor,
+    resized_frame,
+    unit_range,
     working_size,
 )
 
@@ -84,6 +89,11 @@ class TestImages:
 
 
 class TestObjects:
+    def test_may_be_of_labels_that_cannot_be_written_such_as_those_of_an_open_file(self) -> None:
+        labels = np.ones((16, 16), np.uint8)
+        labels.flags.writeable = False
+        assert object_tensor(labels, (1,), (16, 16), CPU).all()
+
     def test_come_in_the_order_of_their_ids(self) -> None:
         labels = np.zeros((32, 32), np.uint8)
         labels[:16], labels[16:, 16:] = 9, 4
@@ -156,3 +166,39 @@ class TestLabelMaps:
         expected = np.array([0, *ids])[whole[0].argmax(dim=0).numpy()]
         assert (label_map(masks, ids, size) == expected).all()
         assert len(np.unique(expected)) > min(count, 2)
+
+
+TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="no /proc")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="bytes are resized by vector instructions of x86",
+)
+def test_resizing_in_a_thread_starts_no_threads_beside_those_of_the_network() -> None:
+    rgb = np.zeros((270, 480, 3), np.uint8)
+
+    def threads_after(work: object) -> int:
+        assert callable(work)
+        work()
+        return len(list(TASKS.iterdir()))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(threads_after, lambda: None).result()
+            resized = pool.submit(threads_after, lambda: resized_frame(rgb, (240, 427), CPU))
+            assert resized.result() == started
+            whole = pool.submit(threads_after, lambda: image_tensor(rgb, (240, 427), CPU))
+            assert whole.result() > started, "as the image as a whole does"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_image_is_the_resized_frame_in_the_unit_range() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    resized = resized_frame(rgb, (20, 30), CPU)
+    assert resized.dtype == torch.uint8
+    assert torch.equal(unit_range(resized), image_tensor(rgb, (20, 30), CPU))

@@ -58,10 +58,24 @@ def is_capped(height: int, width: int, short_side: int) -> bool:
 
 def image_tensor(rgb: NDArray[np.uint8], size: Size, device: torch.device) -> Tensor:
     """Turn a frame (H, W, 3) into the network's image, (1, 3, h, w) in [0, 1]."""
+    return unit_range(resized_frame(rgb, size, device))
+
+
+def resized_frame(rgb: NDArray[np.uint8], size: Size, device: torch.device) -> Tensor:
+    """Return a frame (H, W, 3) at another size, (1, 3, h, w), as `unit_range` takes it.
+
+    On a CPU they are bytes, which PyTorch resizes in the calling thread alone. Calculations in
+    floating point would start a team of OpenMP threads for that thread, beside the network's.
+    """
     image = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     if device.type != "cpu":
         image = image.to(device, non_blocking=True).float()  # bytes only resize on the CPU
-    return resize(image, size).float() / 255
+    return resize(image, size)
+
+
+def unit_range(pixels: Tensor) -> Tensor:
+    """Return pixels of 0 to 255 in [0, 1], float32."""
+    return pixels.float() / 255
 
 
 def object_tensor(
@@ -72,7 +86,7 @@ def object_tensor(
     A pixel of the small mask belongs to the object that covers most of it, if that is half;
     where an object is too thin for that anywhere, half of the most that it covers.
     """
-    whole = torch.from_numpy(labels)[None, None]
+    whole = torch.tensor(labels)[None, None]  # copied: as read from a file they are not writable
     # one by one: all objects at the full size of a large video would take gigabytes
     covers = torch.cat([resize((whole == id_).float(), size) for id_ in ids], dim=1)
     return place_objects(covers).to(device)

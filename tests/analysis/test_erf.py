@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
+from tests.conftest import FRAMES, HEIGHT, TINY, WIDTH, ColourNetwork, Footage, film
 from tests.media.making import delay_last_picture
 from vostool.analysis.erf import erf, name_models
 from vostool.analysis.erf_plan import ErfJob
@@ -123,6 +123,12 @@ class TestFiles:
         third = replace(model, weights=Path("two/v.safetensors"))
         assert name_models([model, other]) == ["one/w", "two/w"]
         assert name_models([model, third]) == ["w", "v"]
+
+    def test_tell_models_of_one_network_by_their_memory_designs(self, weights: Path) -> None:
+        networks = [Stm(TINY.model_copy(update={"memory": memory})) for memory in ("stm", "kmn")]
+        models = [model_of(network, weights) for network in networks]
+        assert name_models(models) == ["colours, stm", "colours, kmn"]
+        assert name_models(models[:1]) == ["colours"]
 
     def test_name_weights_as_they_are_even_with_dollar_signs(
         self, job: ErfJob, tmp_path: Path

@@ -2,15 +2,17 @@
 
     python -m tests.bench.disturbances DAVIS-2016 -o OUT --cycle CYCLE --baseline BASELINE \
         --attacker OTHER_CYCLE
+    python -m tests.bench.disturbances DAVIS-2016 -o OUT --cycle CYCLE --parts box
 
-Every line is a run of `vostool eval --disturb` and one with the correction, in folders of OUT; runs
-that are there already are not repeated. Intervals are bootstrapped over clips, as those of
-`vostool eval compare`.
+Every line is a run of `vostool eval --disturb` and one with the correction, in folders of OUT.
+Finished runs are not repeated, and an interrupted one is resumed. Intervals are bootstrapped over
+clips, as those of `vostool eval compare`: a difference is significant if its interval leaves out 0.
 
-Table 5   the memory of CYCLE disturbed by the masks of BASELINE (low quality), and by boxes
-Table 6   white box: CYCLE attacks itself; black box: OTHER_CYCLE, of another backbone, attacks
-          BASELINE
-curve     FGSM of CYCLE on itself, from strength 0, where only the correction acts
+table5   the memory of CYCLE disturbed by the masks of BASELINE (low quality), and by boxes
+table6   white box: CYCLE attacks itself; black box: OTHER_CYCLE, of another backbone, attacks
+         BASELINE
+curve    FGSM of CYCLE on itself, from strength 0, where only the correction acts
+box      the line of boxes alone, which needs no other weights
 """
 
 import argparse
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from vostool import defaults
-from vostool.analysis.figures import save_figure
 from vostool.evaluate.compare import Difference, bootstrap, compare, points, value_of
 from vostool.evaluate.protocols import DAVIS_16, Benchmark, open_benchmark
 from vostool.evaluate.results import Results, per_cent, read_results, summary
@@ -29,8 +30,11 @@ from vostool.evaluate.run import evaluate, holds
 from vostool.files import write_text
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
+from vostool.media.figures import save_figure
 
 MEASURES = ("J", "F", "J&F")
+DIFFERENCES = ("J", "J&F")  # whose harm and gain are shown with intervals
+PARTS = {"table5": ("baseline",), "table6": ("baseline", "attacker"), "curve": (), "box": ()}
 WHITE = "fgsm-white"  # the run of Table 6 that is a point of the curve, too
 
 
@@ -77,19 +81,20 @@ class Line:
             for run in (self.plain, self.corrected)
             for measure in MEASURES
         ]
-        harm, gain = (
-            interval(compare(*runs).measures["J&F"])
+        differences = [
+            interval(compare(*runs).measures[measure])
             for runs in ((self.clean, self.plain), (self.plain, self.corrected))
-        )
-        return [self.name, *scores, harm, gain]
+            for measure in DIFFERENCES
+        ]
+        return [self.name, *scores, *differences]
 
 
 HEADER = [
     "",
     *MEASURES,
     *(f"{measure}, corrected" for measure in MEASURES),
-    "J&F less clean",
-    "gain in J&F by the correction",
+    *(f"{measure} less clean" for measure in DIFFERENCES),
+    *(f"gain in {measure} by the correction" for measure in DIFFERENCES),
 ]
 
 
@@ -113,9 +118,15 @@ def table_5(bench: Bench, cycle: str, baseline: str) -> str:
     lines = [
         Line("no noise", clean, clean, corrected),
         bench.pair("low-quality", clean, weights=cycle, disturb=f"masks:{masks}"),
-        bench.pair("box", clean, weights=cycle, disturb="box"),
+        box(bench, cycle),
     ]
     return table("Table 5: natural noise", lines)
+
+
+def box(bench: Bench, weights: str) -> Line:
+    """Return the line of memories disturbed by boxes."""
+    clean = bench.run("clean", weights=weights)
+    return bench.pair("box", clean, weights=weights, disturb="box")
 
 
 def table_6(bench: Bench, cycle: str, baseline: str, attacker: str, steps: int | None) -> str:
@@ -175,8 +186,9 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--cycle", required=True, help="weights trained with the cycle")
-    parser.add_argument("--baseline", required=True, help="weights trained without it")
-    parser.add_argument("--attacker", required=True, help="weights of the black box")
+    parser.add_argument("--baseline", help="weights trained without it")
+    parser.add_argument("--attacker", help="weights of the black box")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS)[:3])
     parser.add_argument("--split", default="val")
     parser.add_argument("--size", type=int)
     parser.add_argument("--device", default="auto")
@@ -186,17 +198,25 @@ def main() -> None:
     parser.add_argument("--attack-steps", type=int, help="of MI-FGSM")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 5, 10, 20, 40])
     given = parser.parse_args()
+    for part in given.parts:
+        for name in PARTS[part]:
+            if getattr(given, name) is None:
+                parser.error(f"--parts {part}: expected --{name} with it")
     bench = Bench(
         open_benchmark(DAVIS_16, given.root, given.split),
         given.output,
         ModelOptions(size=given.size, device=given.device, precision=given.precision),
-        {"gc_every": 5, "gc_iters": given.gc_iters, "gc_rate": given.gc_rate},
+        {"gc_every": defaults.GC_EVERY, "gc_iters": given.gc_iters, "gc_rate": given.gc_rate},
     )
-    tables = [
-        table_5(bench, given.cycle, given.baseline),
-        table_6(bench, given.cycle, given.baseline, given.attacker, given.attack_steps),
-        curve(bench, given.cycle, given.strengths, given.output / "strength.png"),
-    ]
+    makers = {
+        "table5": lambda: table_5(bench, given.cycle, given.baseline),
+        "table6": lambda: table_6(
+            bench, given.cycle, given.baseline, given.attacker, given.attack_steps
+        ),
+        "curve": lambda: curve(bench, given.cycle, given.strengths, given.output / "strength.png"),
+        "box": lambda: table("Boxes", [box(bench, given.cycle)]),
+    }
+    tables = [makers[part]() for part in given.parts]
     write_text(given.output / "tables.md", "\n".join(tables))
     print("\n".join(tables))
 

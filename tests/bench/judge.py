@@ -5,7 +5,8 @@
 Every clip is followed from the truth of its first frame, and every Kth frame is checked. Printed
 are, for the cycle's score and the others, over all checked frames with 95 % intervals over clips:
 the rank correlation (Spearman) with the true J of the frame, and the area under the curve by which
-the score tells frames of J < 0.5. Then what a check takes of the time of a frame.
+the score tells frames of J < 0.5. Then how many of the frames that a run would name have a low J,
+and what a check takes of the time of a frame.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from vostool.evaluate.compare import CONFIDENCE, RESAMPLES
 from vostool.evaluate.metrics import jaccard
 from vostool.evaluate.protocols import DAVIS_16, BenchmarkClip, open_benchmark
 from vostool.evaluate.scoring import read_truth
+from vostool.inference.checks import LOW
 from vostool.inference.judge import judge
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
@@ -128,6 +130,13 @@ def main() -> None:
         for what, statistic in (("rank correlation", correlation), ("AUC", area_under_curve)):
             value, low, high = interval(statistic, list(tables.values()), column)
             print(f"{name:12} {what:18} {value:.3f} [{low:.3f}, {high:.3f}]")
+    whole = np.concatenate(list(tables.values()))
+    named = whole[:, 1 + SCORES.index("confidence")] < LOW
+    print(f"confidence below {LOW}: {named.mean():.1%} of the frames")
+    for low in (BAD, 0.7):
+        bad = whole[:, 0] < low
+        share, found = np.mean(bad[named]), np.mean(named[bad])
+        print(f"J below {low}: {share:.0%} of these, and {found:.0%} of all such are among them")
     checked = sum(len(table) for table in tables.values())
     frames = watch.network / (checked * arguments.every)
     print(f"a check takes {seconds / checked / frames:.2f} of the network's time for a frame")

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vostool.analysis.figures import save_figure
+from vostool.media.figures import save_figure
 from vostool.model.memory import FrameMemory, MemoryOptions
 from vostool.model.memory_designs import MEMORIES, memory_design
 from vostool.preprocess import working_size

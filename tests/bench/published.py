@@ -205,7 +205,7 @@ def compare_long(network: Xmem, golden: Arrays, clip: Arrays) -> Iterator[Findin
     asked = network.encode(images[-1]).query
     bank = recorder.banks[-1].read(asked)[1]
     assert bank.elements is not None
-    stored = bank.elements.part(0, bank.prototypes)
+    stored = bank.elements.span(0, bank.prototypes)
     for name, values, scale in (
         ("key", stored.key[0].T, 1e-3),
         ("shrinkage", stored.shrinkage[0].T, 1e-3),

@@ -1,6 +1,7 @@
 """The options of commands, against the values that they fill and what --help says of them."""
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ from vostool.analysis.erf_plan import ErfJob
 from vostool.cli import app
 from vostool.cli.options import BOXES, DISTURBANCE, MODEL, offer
 from vostool.device import PRECISIONS
-from vostool.errors import UsageError
+from vostool.errors import UsageError, VostoolError
 from vostool.inference.disturbance import MemoryDisturbance
 from vostool.inference.options import ModelOptions
 from vostool.model.stm import StmSettings
@@ -111,3 +112,33 @@ def test_train_meta_is_shown_for_youtube_vos_only() -> None:
     for name in ("eval davis16", "eval davis17"):
         with pytest.raises(ValueError, match="not enough values"):
             shown(name, "train_meta")
+
+
+def test_every_command_that_runs_a_network_takes_a_number_of_threads() -> None:
+    running = {name for name, each in COMMANDS.items() if "precision" in names_of(each)} | {"train"}
+    assert {name for name, each in COMMANDS.items() if "threads" in names_of(each)} == running
+
+
+def names_of(command: Any) -> set[str]:
+    """Return the names of the parameters of a command."""
+    return {each.name for each in command.params}
+
+
+def test_the_number_of_threads_is_set_before_the_command_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int | None] = []
+    for module in ("options", "mask", "erf", "train"):
+        # by the table: the package has commands of the same names
+        monkeypatch.setattr(sys.modules[f"vostool.cli.{module}"], "limit_threads", asked.append)
+    beginnings = (
+        ("segment", "none.mp4"),
+        ("bench", "none.mp4"),
+        ("mask", "none.mp4"),
+        ("erf", "none.mp4", "--mask", "none.png"),
+        ("train", "none.toml"),
+    )
+    for number, words in enumerate(beginnings, start=1):
+        with pytest.raises(VostoolError):
+            app([*words, "--threads", str(number)], standalone_mode=False)
+    assert asked == [1, 2, 3, 4, 5]

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.conftest import HEIGHT, ColourNetwork, Picture, draw
 from tests.evaluate.making import predict_truth, write_davis16, write_davis17, write_youtube
 from tests.test_cli import Call, Outcome, vostool  # noqa: F401
-from vostool.media.masks import encode_mask
+from vostool.media.masks import encode_mask, write_mask
 
 Eval = Callable[..., Outcome]
 
@@ -127,6 +127,47 @@ def test_two_runs_are_compared(predict: Eval, vostool: Call, tmp_path: Path) -> 
     assert table.out.startswith("first run: one\nsecond run: two\n")
     assert "J&F" in table.out
     assert "warning: the intervals rest on 2 clips" in table.err
+
+
+def test_two_runs_are_drawn_side_by_side_on_request(
+    predict: Eval,
+    vostool: Call,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    root = write_davis16(tmp_path / "set", "a", "b")
+    predict("davis16", root, "-o", "one")
+    predict("davis16", root, "-o", "two", "--reference", "first")
+    compare = ("eval", "compare", "one", "two", "--picture")
+    same = vostool(*compare, "both.png")
+    assert (same.code, same.out) == (3, "")
+    assert "their masks are the same on every frame" in same.err
+    write_mask(Path("two/masks/a/00002.png"), draw(4)[1] * np.uint8(255))
+    outcome = vostool(*compare, "both.png", "--rows", "1")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.endswith("\nboth.png\n")
+    with Image.open("both.png") as picture:
+        picture.load()
+    again = vostool(*compare, "both.png")
+    assert (again.code, again.out) == (7, "")
+    assert again.err == "vostool: both.png: exists already; choose another file\n"
+    document = vostool(*compare, "more.png", "--json").out
+    assert json.loads(document)["picture"] == "more.png"
+
+
+def test_two_runs_are_drawn_side_by_side_also_without_truth(
+    predict: Eval,
+    vostool: Call,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    write_youtube(tmp_path / "valid", whole_truth=False)
+    predict("youtube-vos", tmp_path, "-o", "one")
+    predict("youtube-vos", tmp_path, "-o", "two")
+    write_mask(Path("two/masks/a/00010.png"), draw(8)[1])
+    outcome = vostool("eval", "compare", "one", "two", "--picture", "both.png")
+    assert (outcome.code, outcome.out) == (0, "both.png\n"), outcome.err
+    refused = vostool("eval", "compare", "one", "two")
+    assert (refused.code, refused.out) == (3, "")
+    assert "nothing was scored, there is no truth" in refused.err
 
 
 def test_a_sweep_runs_each_value_once(predict: Eval, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vostool.evaluate.metrics import boundary_f, jaccard, score_frame, statistics
+from vostool.evaluate.metrics import _dilate, boundary_f, jaccard, score_frame, statistics
 
 Mask = NDArray[np.bool_]
 Pair = tuple[Mask, Mask]  # truth, predicted
@@ -205,6 +205,35 @@ def test_mean_recall_and_decay_are_those_of_the_official_tool(count: int) -> Non
     assert found.recall == pytest.approx(recall, abs=1e-9)
     if count <= 256:
         assert found.decay == pytest.approx(decay, abs=1e-9)
+
+
+def test_recall_counts_frames_above_one_half_alone() -> None:
+    assert statistics([0.5, 0.5, 0.51, 0.9]).recall == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "last"),
+    [
+        ([0.8, 0.4, 0.1], [0.8, 0.4], [0.1]),  # ends at frames 1, 1.5, 2, 2.5, 3: halves go up
+        ([0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0], [0.7, 0.5, 0.4], [0.1, 0.0]),
+        ([0.6], [0.6], [0.6]),
+    ],
+)
+def test_decay_is_the_mean_of_the_first_quarter_less_that_of_the_last_with_their_border_frames(
+    values: list[float], first: list[float], last: list[float]
+) -> None:
+    expected = sum(first) / len(first) - sum(last) / len(last)
+    assert statistics(values).decay == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("radius", range(21))
+def test_a_boundary_is_matched_within_a_disk_without_gaps(radius: int) -> None:
+    side = 2 * radius + 3
+    middle, stride = side // 2, side + radius
+    disk = _dilate(1 << (middle * stride + middle), radius, stride)
+    found = [[bool(disk >> (y * stride + x) & 1) for x in range(side)] for y in range(side)]
+    y, x = np.mgrid[:side, :side] - middle
+    np.testing.assert_array_equal(found, x * x + y * y <= radius * radius)
 
 
 def test_decay_of_long_clips_follows_the_formula_where_the_official_tool_finds_none() -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from vostool.errors import MaskError, UsageError
 from vostool.first_mask.drawing import Drawing, Kind, paint
-from vostool.first_mask.outlines import fill_box, fill_ellipse, fill_polygon
+from vostool.first_mask.outlines import fill_ellipse, fill_polygon
 
 RGB = np.zeros((40, 60, 3), np.uint8)
 EMPTY = np.zeros((40, 60), np.uint8)
@@ -69,7 +69,8 @@ def test_later_shapes_are_in_front_and_those_of_one_id_add_up() -> None:
     second = ("ellipse", "1:10,5,40,30")
     third = ("polygon", "2:20,15,25,15,25,18")
     labels = painted(first, second, third)  # type: ignore[arg-type]
-    expected = np.where(fill_box((0, 0, 31, 21), EMPTY.shape), 2, 0)
+    expected = np.zeros_like(EMPTY)
+    expected[:21, :31] = 2
     expected[fill_ellipse((10, 5, 40, 30), EMPTY.shape)] = 1
     expected[fill_polygon([(20, 15), (25, 15), (25, 18)], EMPTY.shape)] = 2
     assert (labels == expected).all()

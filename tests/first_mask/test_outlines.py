@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vostool.first_mask.outlines import fill_box, fill_ellipse, fill_polygon
+from vostool.errors import UsageError
+from vostool.first_mask.outlines import check_within, fill_ellipse, fill_polygon
 
 
 def test_a_polygon_is_what_opencv_fills() -> None:
@@ -35,20 +36,21 @@ def test_a_polygon_that_crosses_itself_is_filled_by_the_even_odd_rule() -> None:
 
 def test_what_lies_out_of_the_frame_is_cut_off() -> None:
     assert fill_polygon([(-9, -9), (30, -9), (30, 30), (-9, 30)], (6, 8)).all()
-    assert fill_box((-2, -3, 100, 100), (6, 8)).all()
-    assert not fill_box((9, 9, 3, 3), (6, 8)).any()
-    assert not fill_box((-9, -9, 3, 3), (6, 8)).any()
 
 
 def test_a_polygon_without_corners_is_empty() -> None:
     assert not fill_polygon([], (6, 8)).any()
 
 
-def test_a_box_covers_as_many_pixels_as_its_sides_say() -> None:
-    mask = fill_box((2, 1, 4, 3), (6, 8))
-    assert np.argwhere(mask).min(axis=0).tolist() == [1, 2]
-    assert np.argwhere(mask).max(axis=0).tolist() == [3, 5]
-    assert mask.sum() == 12
+@pytest.mark.parametrize("point", [(-0.5, -0.5), (8, 6), (7.5, 0)])
+def test_the_edges_of_a_frame_are_in_it(point: tuple[float, float]) -> None:
+    check_within([point], (6, 8), "polygon")
+
+
+@pytest.mark.parametrize("point", [(-0.6, 0), (0, 6.1), (9, 0), (1e300, 0), (float("nan"), 0)])
+def test_a_point_out_of_the_frame_is_a_usage_error(point: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="lies out of the frame of 8x6"):
+        check_within([(1, 1), point], (6, 8), "polygon")
 
 
 def test_an_ellipse_fills_its_box() -> None:

@@ -51,7 +51,7 @@ def test_a_mask_on_something_else_has_a_low_score_and_the_other_object_keeps_its
     wrong[:, :2] = two.masks[6][:, :2].roll(25, dims=3)  # on the dark scene, beside object 1
     wrong[:, 0] = 1 - wrong[:, 1:].sum(dim=1)
     first, second = checked(track_of(two), wrong)
-    assert first.low
+    assert first.score < 0.2
     assert second.score > 0.9
 
 
@@ -61,6 +61,7 @@ def test_an_object_without_a_pixel_is_not_seen(two: Scene) -> None:
     masks[:, 2] *= 0.1
     second = checked(track_of(two), masks)[1]
     assert (second.area, second.confidence) == (0, 0)
+    assert second.low
     assert second.presence == pytest.approx(0.1)
 
 
@@ -88,38 +89,40 @@ def test_a_frame_for_which_memory_does_not_suffice_is_passed_over(
     assert caplog.messages == ["frame 6: not enough memory to check it"]
 
 
-def check(frame: int, score: float, object_: int = 1, area: float = 0.1) -> Check:
-    return Check(frame=frame, object=object_, score=score, confidence=0.8, presence=0.9, area=area)
+def check(frame: int, confidence: float, object_: int = 1, area: float = 0.1) -> Check:
+    return Check(
+        frame=frame, object=object_, score=0.7, confidence=confidence, presence=0.9, area=area
+    )
 
 
 class TestChecks:
-    def test_name_the_stretches_with_low_scores_the_worst_first(self) -> None:
-        scores = [0.9, 0.35, 0.3, 0.8, 0.1, 0.9]
-        found = Checks.of(10, [check(10 * n, score) for n, score in enumerate(scores)])
+    def test_name_the_stretches_of_low_confidence_the_worst_first(self) -> None:
+        values = [0.95, 0.9, 0.89, 0.93, 0.6, 0.98]
+        found = Checks.of(10, [check(10 * n, value) for n, value in enumerate(values)])
         assert list(found.lines()) == [
-            "look at frame 40: object 1 (score 0.10)",
-            "look at frames 10 to 20: object 1 (score 0.30)",
+            "look at frame 40: object 1 (mean probability 0.60)",
+            "look at frames 10 to 20: object 1 (mean probability 0.89)",
         ]
 
     def test_tell_an_object_that_is_nowhere_from_one_that_is_wrong(self) -> None:
-        found = Checks.of(5, [check(0, 0.9, 7), check(5, 0.0, 7, area=0)])
+        found = Checks.of(5, [check(0, 0.95, 7), check(5, 0.0, 7, area=0)])
         assert list(found.lines()) == ["look at frame 5: object 7 (not seen there)"]
 
     def test_name_three_stretches_and_count_the_others(self) -> None:
-        scores = [0.1, 0.9, 0.2, 0.9, 0.3, 0.9, 0.35, 0.9, 0.38]
-        lines = list(Checks.of(1, [check(n, score) for n, score in enumerate(scores)]).lines())
+        values = [0.5, 0.99, 0.6, 0.99, 0.7, 0.99, 0.8, 0.99, 0.9]
+        lines = list(Checks.of(1, [check(n, value) for n, value in enumerate(values)]).lines())
         assert len(lines) == 4
         assert lines[-1] == "and at 2 more, see check.csv"
 
     def test_hold_the_scores_of_each_object_by_frame(self) -> None:
-        found = Checks.of(5, [check(0, 0.9), check(5, 0.8), check(5, 0.7, 2)])
+        found = Checks.of(5, [check(0, 0.99), check(5, 0.98), check(5, 0.97, 2)])
         assert found.objects[1].frames == [0, 5]
-        assert found.objects[1].score == [0.9, 0.8]
+        assert found.objects[1].confidence == [0.99, 0.98]
         assert found.objects[2].frames == [5]
         assert found.look_at == []
 
     def test_make_a_table_with_a_line_for_each_frame_and_object(self) -> None:
-        assert as_csv([check(5, 0.25, 2)]).splitlines() == [
+        assert as_csv([check(5, 0.8, 2)]).splitlines() == [
             "frame,object,score,confidence,presence,area",
-            "5,2,0.25,0.8,0.9,0.1",
+            "5,2,0.7,0.8,0.9,0.1",
         ]

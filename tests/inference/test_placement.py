@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 ODD = Placement((20, 30), to_multiples((20, 30), 16))
 
 
-def test_without_a_border_it_is_the_frame_at_its_size() -> None:
+def test_a_placement_without_a_border_is_the_frame_at_its_size() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     place = Placement((20, 30))
     assert place.size == (20, 30)
@@ -30,7 +30,7 @@ def test_the_border_of_a_frame_has_the_mean_colour_and_no_object() -> None:
     assert objects.sum() == 20 * 30
 
 
-def test_masks_come_back_without_the_border() -> None:
+def test_predicted_masks_lose_the_border_of_their_placement() -> None:
     masks = torch.rand(1, 3, 32, 32).softmax(dim=1)
     inside = ODD.padding.crop(masks)
     prediction = ODD.crop(Prediction((1, 2), masks, None, uncorrected=masks))
@@ -42,7 +42,7 @@ def test_masks_come_back_without_the_border() -> None:
     assert Placement((32, 32), Padding()).crop(prediction) is prediction
 
 
-def test_what_is_placed_otherwise_loses_its_border_and_gets_the_new_one() -> None:
+def test_an_image_of_another_placement_loses_its_border_and_gets_the_new_one() -> None:
     large, small = (
         Placement((21, 30), Padding(1, 1, 5, 6)),
         Placement((10, 14), Padding(1, 1, 3, 3)),
@@ -61,7 +61,7 @@ def test_what_is_placed_otherwise_loses_its_border_and_gets_the_new_one() -> Non
     assert (placed[:, 1:, :3] == 0).all()
 
 
-def test_what_is_placed_so_already_is_not_changed() -> None:
+def test_an_image_of_the_same_placement_is_not_changed() -> None:
     place = Placement((10, 14), Padding(1, 1, 3, 3))
     masks = torch.rand(1, 3, *place.size)
     assert place.masks_from(masks, place) is masks

@@ -76,7 +76,7 @@ class TestPublishedWeights:
             ("xmem", "xmem", 480, References(every=1), 10, None),
         ],
     )
-    def test_are_used_as_their_makers_do(
+    def test_published_weights_are_used_as_their_makers_do(
         self,
         kind: str,
         name: str,
@@ -95,7 +95,9 @@ class TestPublishedWeights:
         assert model.memory_every == (5 if kind == "xmem" else None)
 
     @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn"])
-    def test_yield_to_the_options(self, kind: str, files: dict[str, str]) -> None:
+    def test_options_of_the_user_win_over_the_advice_of_published_weights(
+        self, kind: str, files: dict[str, str]
+    ) -> None:
         given: dict[str, Any] = {"size": 96, "reference": "memory", "memory_every": 2}
         model = self.load(files[kind], memory_frames=3, precision="bf16", top_k=7, **given)
         assert (model.size, model.references) == (96, References(every=2))
@@ -103,7 +105,7 @@ class TestPublishedWeights:
         assert model.precision == torch.bfloat16
         assert (model.identity.settings or {})["top_k"] == 7
 
-    def test_of_a_recurrent_network_get_every_frame_and_an_interval_of_their_own(
+    def test_xmem_is_given_every_frame_and_keeps_some_at_its_own_interval(
         self, files: dict[str, str]
     ) -> None:
         model = self.load(files["xmem"], memory_every=2, memory_frames=4)
@@ -114,7 +116,7 @@ class TestPublishedWeights:
             self.load(files["xmem"], reference="first")
 
     @pytest.mark.parametrize("kind", ["stcn", "xmem"])
-    def test_of_another_network_refuse_a_design_of_memory_by_name(
+    def test_stcn_and_xmem_refuse_a_memory_design_by_name(
         self, kind: str, files: dict[str, str]
     ) -> None:
         with pytest.raises(UsageError, match=r"^--memory: .* of another network"):
@@ -133,7 +135,7 @@ class TestPublishedWeights:
             ("xmem", 100, (100, 150), Placement((100, 150), Padding(5, 5, 6, 6))),
         ],
     )
-    def test_get_frames_of_their_own_proportions(
+    def test_published_weights_get_frames_with_the_borders_of_their_makers(
         self,
         kind: str,
         size: int | None,
@@ -145,7 +147,7 @@ class TestPublishedWeights:
 
     @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn", "xmem"])
     @pytest.mark.parametrize("shape", [(33, 50), (32, 48), (47, 33)])
-    def test_give_masks_of_every_size_of_frames(
+    def test_published_weights_give_masks_at_the_size_of_any_frame(
         self, kind: str, shape: tuple[int, int], files: dict[str, str]
     ) -> None:
         tracker = Tracker(predictor=self.load(files[kind], size=32, gc_every=2, gc_iters=1))
@@ -162,7 +164,7 @@ class TestPublishedWeights:
             np.testing.assert_allclose(soft.sum(axis=0), 1, atol=1e-4)
 
     @pytest.mark.parametrize("kind", ["stm", "cycle", "stcn", "xmem"])
-    def test_go_on_from_a_saved_track_bit_for_bit(
+    def test_published_weights_go_on_from_a_saved_track_bit_for_bit(
         self, kind: str, files: dict[str, str], tmp_path: Path
     ) -> None:
         random = np.random.default_rng(0)

@@ -1,14 +1,18 @@
 """A recurrent model keeps frames at an interval of its own; those that matter, it keeps too."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.conftest import HEIGHT, draw
 from tests.model.published.making import XMEM, export, small, write
 from vostool.benchmark.timing import StageClock, timed
+from vostool.errors import InputError
 from vostool.inference.predictor import Predictor
 from vostool.inference.tracker import Tracker
 
@@ -53,3 +57,20 @@ def test_a_timed_recurrent_model_keeps_the_same_frames(load: Load) -> None:
     predictor = load(gc_every=2, gc_iters=2, gc_length=0.3)
     found = masks_after(timed(predictor, StageClock(predictor.device)))
     assert np.array_equal(found, masks_after(predictor))
+
+
+def test_a_track_whose_memory_does_not_fit_the_network_is_an_input_error(
+    load: Load, tmp_path: Path
+) -> None:
+    predictor, path = load(), tmp_path / "track.safetensors"
+    tracker, pictures = Tracker(predictor=predictor), {0: draw(4)[0], 1: draw(5)[0]}
+    for index, rgb in pictures.items():
+        tracker.step(rgb, draw(4)[1] if index == 0 else None)
+    tracker.save(path)
+    Tracker(predictor=predictor).load(path, pictures)
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["memory.0.0.hidden"] = tensors["memory.0.0.hidden"][:, :2].clone()
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(InputError, match=r"the memory does not fit: hidden: expected 1 x 4"):
+        Tracker(predictor=predictor).load(path, pictures)

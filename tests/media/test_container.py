@@ -23,6 +23,16 @@ PLAYLISTS = {
 }
 
 
+def test_a_video_is_decoded_in_as_many_threads_as_the_process_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "clip.mp4")
+    for count in (1, 3):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(count))
+        with container.open_media(path) as opened:
+            assert container.find_video(opened, path).codec_context.thread_count == count
+
+
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.ts", "list"])
 def test_a_playlist_is_refused_whatever_its_name(tmp_path: Path, kind: str, name: str) -> None:

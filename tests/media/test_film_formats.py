@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from tests.media.making import hear_clicks, make_video
@@ -170,8 +171,10 @@ def test_a_grey_film_is_lossless(film: FilmFormat, tmp_path: Path) -> None:
     kind = np.uint16 if film.is_16_bit else np.uint8
     pictures = [rng.integers(0, np.iinfo(kind).max, (31, 65), kind) for _ in range(4)]
     write(tmp_path / "o.mkv", film, pictures)
-    found = [picture.to_ndarray() for picture in decode(tmp_path / "o.mkv")]
+    decoded = list(decode(tmp_path / "o.mkv"))
+    found = [picture.to_ndarray() for picture in decoded]
     assert all((one == other).all() for one, other in zip(found, pictures, strict=True))
+    assert {picture.color_range for picture in decoded} == {ColorRange.JPEG}
 
 
 @pytest.mark.parametrize("film", [PRORES_4444, VP9, FFV1_ALPHA], ids=names)

@@ -57,6 +57,19 @@ class TestObjectColours:
         colours = object_colours(frame, alpha)[20:100, 79:81]
         assert np.abs(colours.astype(int) - OBJECT).max() < 25
 
+    def test_of_a_part_that_is_unsure_beside_a_sure_one_keep_its_detail(self) -> None:
+        """A light arm before a dark body, of which the network is only half sure."""
+        rng = np.random.default_rng(0)
+        frame = np.full((120, 160, 3), GROUND, np.uint8)
+        alpha = np.zeros((120, 160), np.float32)
+        frame[20:100, 40:80], alpha[20:100, 40:80] = (30, 30, 35), 1
+        arm = np.s_[50:62, 80:110]
+        frame[arm] = OBJECT + rng.integers(-20, 20, (12, 30, 1))
+        alpha[arm] = 0.8
+        colours = object_colours(frame, alpha)[arm][2:-2, 3:-3].astype(int)
+        body = np.abs(frame[arm][2:-2, 3:-3].astype(int) - (30, 30, 35)).mean()
+        assert np.abs(colours - frame[arm][2:-2, 3:-3]).mean() < 0.25 * body
+
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 300)])
     @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
     def test_take_any_size(self, size: tuple[int, int], value: float) -> None:

@@ -53,6 +53,12 @@ def damage(video: Path, broken: set[int]) -> Path:
     return video
 
 
+@pytest.fixture(autouse=True)
+def several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode in several threads on any machine: they hold pictures when a file ends."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("video") / "clip.mp4", sound="aac")

@@ -51,6 +51,15 @@ class TestPictures:
         data = (tmp_path / "out.mp4").read_bytes()
         assert data.index(b"moov") < data.index(b"mdat")
 
+    def test_are_encoded_in_as_many_threads_as_the_process_uses(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        path = tmp_path / "film.mp4"
+        with VideoWriter(path, width=64, height=480, rate=RATE) as writer:
+            writer.write(picture(0, 64, 480), Fraction(0))
+        assert b" threads=3 " in path.read_bytes(), "as x264 notes there"
+
     @pytest.mark.parametrize("size", [(65, 49), (64, 49), (1, 1)])
     def test_of_odd_size_are_padded_by_repetition(
         self, tmp_path: Path, size: tuple[int, int]

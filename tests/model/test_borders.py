@@ -88,7 +88,7 @@ def test_a_border_of_masks_is_background() -> None:
 
 
 class TestBordered:
-    def test_the_network_is_handed_multiples_and_the_caller_gets_the_frame(self) -> None:
+    def test_a_bordered_network_is_given_multiples_and_returns_the_size_of_the_frame(self) -> None:
         segmenter = Bordered(Recorder())
         image, masks = torch.rand(2, 3, 21, 35), torch.rand(2, 3, 21, 35).softmax(dim=1)
         features = segmenter.encode(image)
@@ -98,13 +98,13 @@ class TestBordered:
         assert padded.shape[2:] == (32, 48)
         assert not padded[:, :, 0].any(), "the border is black"
 
-    def test_what_the_network_remembers_is_background_in_the_border(self) -> None:
+    def test_a_bordered_network_remembers_background_in_the_border(self) -> None:
         segmenter = Bordered(Recorder())
         features = segmenter.encode(torch.rand(1, 3, 20, 20))
         memory = segmenter.memorize(features, torch.full((1, 3, 20, 20), 1 / 3))
         assert (memory[:, 0, :6] == 1).all()
         assert not memory[:, 1:, :6].any()
 
-    def test_it_keeps_the_contract(self) -> None:
+    def test_a_bordered_network_keeps_the_contract_of_a_segmenter(self) -> None:
         images = torch.rand(2, 2, 3, 21, 35)
         check_segmenter(Bordered(Recorder()), images, torch.rand(2, 3, 21, 35).softmax(dim=1))

@@ -102,3 +102,13 @@ def test_strides_lie_where_asked(in_1x1: bool, images: torch.Tensor) -> None:
     halving = {key for key, (wide, narrow) in seen.items() if narrow * 2 == wide}
     first = "conv1" if in_1x1 else "conv2"
     assert halving == {f"layer2.{first}", f"layer3.{first}"}
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_a_network_without_values_is_folded_into_the_same_layers(backbone: str) -> None:
+    with torch.device("meta"):
+        empty = resnet(backbone).state_dict()
+    expected = resnet(backbone).state_dict()
+    assert {name: value.shape for name, value in empty.items()} == {
+        name: value.shape for name, value in expected.items()
+    }

@@ -11,6 +11,7 @@ from vostool.model.memory import (
     MemoryOptions,
     Similarity,
     StackedMemory,
+    comparable_query,
 )
 from vostool.model.memory_designs import MEMORIES, memory_design
 
@@ -163,7 +164,8 @@ class TestStackedMemory:
         for seed in range(3):
             memory = memory.add(*frame(seed))
         keys, values = torch.cat(memory.keys, dim=2), torch.cat(memory.values, dim=2)
-        affinity = memory.similarities(keys, query)
+        asked = comparable_query(query, similarity).flatten(0, 1)
+        affinity = memory.similarities(keys.flatten(0, 1), asked).mT.unflatten(0, (B, G))
         fourth = affinity.sort(dim=3, descending=True).values[..., 3:4]
         weights = affinity.masked_fill(affinity < fourth, -math.inf).softmax(dim=3)
         expected = (weights @ values).transpose(2, 3).unflatten(3, (H, W))
@@ -282,7 +284,7 @@ class TestKernelMemory:
     def test_lets_gradients_find_the_best_match_only_softly(self) -> None:
         places = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
         for temperature in (None, 0.5):
-            affinity = torch.tensor([[[[0.2], [0.4]]]], requires_grad=True)
+            affinity = torch.tensor([[[0.2, 0.4]]], requires_grad=True)
             memory = KernelMemory(MemoryOptions(temperature=temperature))
             best = memory.best_match(affinity, places)
             assert best.requires_grad == (temperature is not None)

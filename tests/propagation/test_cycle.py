@@ -17,11 +17,14 @@ from vostool.propagation.correction import (
     PAPER_PIXELS,
     Goal,
     GradientCorrection,
+    Step,
     admissible,
     at_rate,
     descend,
     explain,
+    of_length,
     receptive_field,
+    settle,
     with_background,
 )
 from vostool.propagation.cycle import cycle_loss, revisit
@@ -193,6 +196,11 @@ class TestGradient:
         torch.testing.assert_close(steps[0], steps[1])
         assert steps[0].item() == pytest.approx(1 - 2 * 1e4 / PAPER_PIXELS)
 
+    def test_at_the_papers_size_a_step_is_alpha_times_the_gradient_of_the_mean_loss(self) -> None:
+        pixels = 240 * 427
+        assert torch.equal(at_rate(pixels)(torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 2, 2))
+        assert pixels == PAPER_PIXELS
+
     def test_keeps_clips_of_a_batch_apart(self, clip: Scene) -> None:
         wrong = soft(clip.masks[LATER].roll(8, dims=3))
         pair = Goal(WHOLE, Reference(clip.images[0].repeat(2, 1, 1, 1), clip.masks[0]))
@@ -268,6 +276,38 @@ class TestGradientCorrection:
         change = moved[:, 1:].square().mean(dim=(2, 3)).sqrt()
         torch.testing.assert_close(change, torch.full((1, 2), 0.01))
 
+    def test_of_a_length_leaves_an_object_without_a_gradient_where_it_is(self) -> None:
+        gradient = torch.stack([torch.zeros(4, 6), torch.ones(4, 6)])[None]
+        expected = torch.stack([torch.zeros(4, 6), torch.full((4, 6), 0.25)])[None]
+        torch.testing.assert_close(of_length(0.25)(gradient), expected)
+
+    def test_is_by_default_that_of_the_papers_without_the_journal_s_smooth_term(self) -> None:
+        """N and K of section 4.1; alpha, of which it says nothing, as in the authors' code."""
+        expected = GradientCorrection(every=5, steps=10, rate=180.0, smooth=0.0)
+        assert GradientCorrection() == expected
+        assert not GradientCorrection().memory_only
+
+    @pytest.mark.parametrize("gradients", [False, True])
+    def test_holds_no_graph_from_one_step_to_the_next(self, gradients: bool) -> None:
+        """That of each would otherwise stay in memory until the last."""
+        start = torch.full((1, 1, 4, 6), 0.5)
+        with torch.set_grad_enabled(gradients):
+            steps = descend(lambda each: [each.square().mean(dim=(1, 2, 3))], start, at_rate(1.0))
+            for step in islice(steps, 3):
+                assert not any(each.requires_grad for each in step)
+        assert not start.requires_grad
+
+    def test_starts_its_direction_from_nothing_whatever_it_adds_up(self) -> None:
+        def heading(before: Tensor, gradient: Tensor) -> Tensor:
+            return before + gradient
+
+        start = torch.ones(1, 1, 4, 6)
+        steps = descend(
+            lambda each: [each.mean(dim=(1, 2, 3))], start, at_rate(PAPER_PIXELS), heading=heading
+        )
+        moved = [(step.after - start).mean().item() for step in islice(steps, 3)]
+        assert moved == pytest.approx([-1, -3, -6])  # by one gradient, by two more, by three more
+
     def test_is_due_every_so_many_frames(self) -> None:
         correction = GradientCorrection(every=3)
         assert [index for index in range(10) if correction.due(index)] == [0, 3, 6, 9]
@@ -338,6 +378,7 @@ class TestGradientCorrection:
             {"every": 0},
             {"steps": -1},
             {"rate": -1.0},
+            {"rate": float("inf")},
             {"smooth": float("nan")},
             {"tolerance": -1},
             {"length": -1},
@@ -347,6 +388,59 @@ class TestGradientCorrection:
         with pytest.raises(UsageError, match="expected"):
             GradientCorrection(**options)
         assert replace(GradientCorrection(), every=2).every == 2
+
+
+def walk(*losses: float) -> list[Step]:
+    """Return steps from 0 to 1, from 1 to 2, ..., with the loss before each."""
+    return [
+        Step(torch.tensor([loss]), torch.tensor(float(n)), torch.tensor(float(n + 1)))
+        for n, loss in enumerate(losses)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "tolerance", "expected"),
+    [
+        ((4.0, 2.0, 1.0), None, 3),
+        ((4.0, 5.0, 9.0), None, 3),  # without a tolerance the losses do not matter
+        ((4.0, 2.0, 1.0), 0.25, 3),
+        ((4.0, 3.0, 2.0), 0.25, 3),  # by just the share, which is enough
+        ((4.0, 3.5, 1.0), 0.25, 1),  # by less: that step is kept, the next one dropped
+        ((4.0, 2.0, 1.75, 1.0), 0.25, 2),
+        ((4.0, 4.0, 1.0), 0.0, 2 + 1),  # not at all, which a tolerance of 0 allows
+        ((4.0, 4.0, 1.0), 0.25, 1),  # it did not rise
+        ((4.0, 4.5, 1.0), 0.25, 0),  # it rose: the step is undone
+        ((4.0, 2.0, 2.5, 1.0), 0.25, 1),
+        ((4.0,), 0.25, 1),
+    ],
+)
+def test_a_descent_ends_with_the_step_that_gained_too_little_or_before_one_that_lost(
+    losses: tuple[float, ...], tolerance: float | None, expected: int
+) -> None:
+    assert settle(walk(*losses), tolerance).item() == expected
+
+
+def test_a_descent_of_several_clips_ends_by_the_sum_of_their_losses() -> None:
+    steps = [each._replace(loss=each.loss.repeat(2)) for each in walk(4.0, 3.5)]
+    steps[1] = steps[1]._replace(loss=torch.tensor([1.0, 5.0]))
+    assert settle(steps, 0.2).item() == 2
+
+
+def test_a_descent_takes_no_more_steps_than_it_must() -> None:
+    taken: list[float] = []
+
+    def steps() -> Iterator[Step]:
+        for step in walk(4.0, 3.5, 1.0):
+            taken.append(step.before.item())
+            yield step
+
+    settle(steps(), 0.25)
+    assert taken == [0, 1]
+
+
+def test_a_descent_without_a_step_has_no_end() -> None:
+    with pytest.raises(ValueError, match="one step or more"):
+        settle([], None)
 
 
 class TestEquation12:

@@ -282,6 +282,21 @@ def test_other_masks_take_the_place_of_the_predicted_ones_in_the_order_of_the_id
     assert torch.equal(masks, two.masks[4])
 
 
+def test_other_masks_leave_a_frame_as_predicted_where_they_have_none() -> None:
+    predicted = torch.full((1, 2, 4, 6), 0.5)
+    unknown = KnownFrame(torch.zeros(1, 3, 4, 6))
+    assert Replacement()(ColourSegmenter(), [unknown], (1,), predicted) is predicted
+
+
+def test_only_an_attack_waits_for_frames_up_to_the_next_disturbed_one() -> None:
+    """Each of them is held; boxes and other masks need but to know whether another one follows."""
+    ahead = {
+        type(each).__name__: FrameLoop(Recorder(), disturbance=each).look_ahead  # type: ignore[arg-type]
+        for each in (Boxes(), Replacement(), Attack())
+    }
+    assert ahead == {"Boxes": 1, "Replacement": 1, "Attack": 5}
+
+
 def test_objects_that_are_not_known_on_a_frame_are_nowhere() -> None:
     two = scene(two=True)
     masks = masks_of(truth_of(two, 4, 2), (1, 2))
@@ -557,6 +572,15 @@ class TestAnAttack:
     def test_an_attack_refuses_values_out_of_range(self, options: dict[str, Any]) -> None:
         with pytest.raises(UsageError, match="attack: "):
             Attack(**options)
+
+    def test_an_attack_takes_the_values_at_the_ends_of_their_ranges(self) -> None:
+        for options in ({"every": 1}, {"strength": 0.0}, {"strength": 255.0}, {"momentum": 0.0}):
+            Attack(**options)  # type: ignore[arg-type]
+
+    def test_an_attack_is_by_default_fgsm_of_twenty_255ths(self) -> None:
+        """Journal 4.3.4: epsilon of 20, on the frames that stay in memory."""
+        expected = Attack(every=5, strength=20.0, steps=1, momentum=0.0, attacker=None)
+        assert Attack() == expected
 
 
 class TestWithin:

@@ -224,12 +224,12 @@ class TestABatch:
         monkeypatch: pytest.MonkeyPatch,
         cause: Exception,
     ) -> None:
-        def probe(path: Path) -> VideoInfo:
+        def probe(path: Path, rate: object) -> VideoInfo:
             if path.name == "b.mp4":
                 raise cause
             return media_probe(path)
 
-        monkeypatch.setattr("vostool.segment.run.probe", probe)
+        monkeypatch.setattr("vostool.media.inputs.probe", probe)
         model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
         outcome = vostool("segment", "--batch", table, "-o", "all", *model)
         assert outcome.code == (3 if isinstance(cause, OSError) else 1)

@@ -141,7 +141,7 @@ def test_a_resumed_run_of_xmem_has_its_state_and_long_term_memory(
     assert len(before) == len(after) == 2
     for one, other in zip(before, after, strict=True):
         assert one.bank.prototypes == other.bank.prototypes > 0
-        assert one.waited == other.waited
+        assert one.since_kept == other.since_kept
         tensors = [each.to_tensors() for each in (one, other)]
         assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
         assert one.hidden.abs().max() > 0

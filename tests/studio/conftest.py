@@ -15,6 +15,7 @@ from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
 from vostool.media.video import probe
 from vostool.model.stm import Stm
+from vostool.segment.report import REPORT
 from vostool.studio.project import FILE, open_project
 from vostool.studio.session import Session
 
@@ -77,7 +78,8 @@ def open_session(tmp_path: Path, two: Footage, options: dict[str, object]) -> It
             changed: Callable[[Session], object] = lambda session: None,
             **changes: object,
         ) -> Session:
-            given = None if (path / FILE).exists() else tmp_path / "out"
+            is_folder = (path / FILE).exists() or (path / REPORT).exists()
+            given = None if is_folder else tmp_path / "out"
             project = open_project(path, given, {**options, **changes})
             make_folder(project.folder)
             holder: list[Session] = []

@@ -145,7 +145,7 @@ class TestRefuses:
         assert outcome.code == 2
         assert f"--port {port}: cannot be used: Address already in use" in outcome.err
 
-    @pytest.mark.parametrize("name", ["run.json", "masks", "given"])
+    @pytest.mark.parametrize("name", ["run.json", "masks", "given", "overlay.mp4"])
     def test_a_folder_with_something_else_in_it(
         self, vostool: Call, video: Footage, tmp_path: Path, name: str  # noqa: F811
     ) -> None:  # fmt: skip
@@ -153,7 +153,7 @@ class TestRefuses:
         (tmp_path / "out" / name).mkdir()
         outcome = vostool("studio", video.path, "-o", tmp_path / "out")
         assert outcome.code == 7
-        assert f"{name}: exists already; choose another -o" in outcome.err
+        assert "out: has something else in it; choose another -o" in outcome.err
 
     def test_a_project_that_is_open_already(
         self, vostool: Call, video: Footage, tmp_path: Path  # noqa: F811

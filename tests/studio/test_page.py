@@ -1,11 +1,8 @@
 """The page in a real browser: what a new user does with it, from the first click to the masks."""
 
-import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import DARK, HEIGHT, ORANGE, WIDTH, ColourNetwork
+from tests.studio.browser import (
+    Page,
+    browser_page,
+    click_on,
+    drag,
+    go_to,
+    is_idle,
+    on_stage,
+    text,
+)
 from tests.studio.conftest import masks_in, wait_for
 from vostool.media.labels import LabelMap
 from vostool.media.writer import VideoWriter
@@ -23,8 +30,6 @@ pytestmark = pytest.mark.browser
 
 LENGTH = 40  # frames
 SIDE = 16
-Page = Any  # of playwright, whose types need not be there
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
 def truth(index: int) -> LabelMap:
@@ -32,6 +37,14 @@ def truth(index: int) -> LabelMap:
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[8 + index // 4 : 8 + index // 4 + SIDE, 4 + index : 4 + index + SIDE] = 1
     return labels
+
+
+class Slow(ColourNetwork):
+    seconds = 0.02  # that a frame takes
+
+    def encode(self, image: Any) -> Any:
+        time.sleep(self.seconds)
+        return super().encode(image)
 
 
 @pytest.fixture
@@ -51,11 +64,6 @@ def studio(
 ) -> Iterator[Studio]:
     """A studio that serves the clip, with a network that goes by colour and takes its time."""
 
-    class Slow(ColourNetwork):
-        def encode(self, image: Any) -> Any:
-            time.sleep(0.02)
-            return super().encode(image)
-
     monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: Slow())
     changes = {"weights": str(weights), "device": "cpu", "size": HEIGHT}
     with opened_studio(clip, tmp_path / "out", changes) as studio:
@@ -66,86 +74,24 @@ def studio(
         thread.join()
 
 
-@contextmanager
-def browser_page(studio: Studio) -> Iterator[Page]:
-    """Open the studio in a browser; fails for a console message or a request of another host."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
-    noise: list[str] = []
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
-        page = browser.new_page()
-        page.on("console", lambda message: noise.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-        page.on("requestfailed", lambda request: noise.append(f"failed: {request.url}"))
-        origin = studio.url.partition("/?")[0]
-        hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(studio.url)
-        wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
-        yield page
-        browser.close()
-    assert noise == []
-    assert [url for url in asked if not url.startswith(hosts)] == []
-
-
-def text(page: Page, selector: str) -> str:
-    return str(page.evaluate("selector => document.querySelector(selector).textContent", selector))
-
-
-def state(page: Page) -> dict[str, Any]:
-    found = page.evaluate("fetch('state').then(answer => answer.json())")
-    assert isinstance(found, dict)
-    return found
-
-
-def is_idle(page: Page) -> bool:
-    """Return whether nothing runs and the page knows."""
-    return state(page)["run"] is None and bool(page.is_enabled("#finish"))
-
-
-def on_stage(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Return where a point of the picture is in the window, as long as all of it is shown."""
-    box = page.locator("#canvas").bounding_box()
-    wide, high = box["width"] - 2 * 12, box["height"] - 54 - 50  # within the margins
-    scale = min(wide / WIDTH, high / HEIGHT)
-    left = box["x"] + 12 + (wide - WIDTH * scale) / 2
-    top = box["y"] + 54 + (high - HEIGHT * scale) / 2
-    return left + x * scale, top + y * scale
-
-
 def click_around(page: Page, labels: LabelMap, corners: int = 4) -> None:
     """Click on the middles of the corner pixels of a square."""
     rows, columns = (each + 0.5 for each in np.nonzero(labels))
     left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
-    for x, y in [(left, top), (right, top), (right, bottom), (left, bottom)][:corners]:
-        page.mouse.click(*on_stage(page, x, y))
-
-
-def drag(page: Page, *points: tuple[float, float]) -> None:
-    page.mouse.move(*on_stage(page, *points[0]))
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*on_stage(page, *point), steps=4)
-    page.mouse.up()
+    around = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    click_on(page, *around[:corners])
 
 
 def overlap(one: LabelMap, other: LabelMap) -> float:
     return float(np.sum((one > 0) & (other > 0)) / np.sum((one > 0) | (other > 0)))
 
 
-def go_to(page: Page, frame: int) -> None:
-    page.fill("#frame", str(frame))
-    page.keyboard.press("Enter")
-    wait_for(lambda: page.input_value("#slider") == str(frame))
-
-
-def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(studio: Studio) -> None:
+def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = studio.session
-    with browser_page(studio) as page:
+    monkeypatch.setattr(Slow, "seconds", 0.2)  # time enough to stop it
+    with browser_page(studio.url) as page:
         click_around(page, truth(0))
         page.keyboard.press("Enter")
         wait_for(lambda: session.painted.frames == [0])
@@ -163,6 +109,7 @@ def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(studio:
         page.keyboard.press(" ")
         wait_for(lambda: is_idle(page))
         assert 6 <= session.valid < LENGTH
+        monkeypatch.setattr(Slow, "seconds", 0.0)
         assert text(page, "#follow span") == "Go on"
         # the stage shows the frame followed last
         assert page.input_value("#frame") == str(session.valid - 1)
@@ -200,7 +147,7 @@ def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(studio:
 
 def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
     session = studio.session
-    with browser_page(studio) as page:
+    with browser_page(studio.url) as page:
         page.keyboard.press("g")
         drag(page, (1, 5), (26, 27))
         wait_for(lambda: session.painted.frames == [0])
@@ -208,7 +155,7 @@ def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
         wait_for(lambda: is_idle(page) and page.is_enabled("#snap"))
         before = session.runner.revision
         page.keyboard.press("n")
-        wait_for(lambda: session.runner.revision == before + 2)  # snapped, and painted
+        wait_for(lambda: session.runner.revision == before + 1)
         wait_for(lambda: is_idle(page))
         assert overlap(session.labels(0), truth(0)) > 0.9
 
@@ -230,7 +177,7 @@ def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
 
 
 def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> None:
-    with browser_page(studio) as page:
+    with browser_page(studio.url) as page:
         before = text(page, "#zoom-value")
         page.mouse.move(*on_stage(page, 12, 16))
         page.mouse.wheel(0, -600)
@@ -251,7 +198,7 @@ def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> 
 
 def test_all_of_it_works_by_the_keyboard(studio: Studio) -> None:
     session = studio.session
-    with browser_page(studio) as page:
+    with browser_page(studio.url) as page:
 
         def move(key: str, count: int) -> None:
             for _ in range(count):
@@ -285,7 +232,7 @@ def test_all_of_it_works_by_the_keyboard(studio: Studio) -> None:
 
 
 def test_everything_is_in_reach_in_a_window_of_any_width_light_or_dark(studio: Studio) -> None:
-    with browser_page(studio) as page:
+    with browser_page(studio.url) as page:
         for width in (360, 800, 1400):
             page.set_viewport_size({"width": width, "height": 700})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -308,7 +255,7 @@ def brightness(page: Page, name: str) -> int:
 
 
 def test_a_page_whose_studio_ends_says_so(studio: Studio) -> None:
-    with browser_page(studio) as page:
+    with browser_page(studio.url, may_fail="/state") as page:  # it tries to connect again
         page.wait_for_load_state("networkidle")  # what is still on its way would fail
         studio.server.should_exit = True
         wait_for(lambda: "has ended" in text(page, "#over-title"))

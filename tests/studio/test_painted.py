@@ -3,13 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vostool.errors import UsageError
-from vostool.media.frame import frame_name
+from vostool.errors import OutputError, UsageError
 from vostool.media.labels import LabelMap
 from vostool.media.mask_options import parse_object_masks
+from vostool.media.masks import encode_mask
+from vostool.studio.names import FrameNames
 from vostool.studio.painted import MAX_STEPS, Painted
 
 NOTHING = np.zeros((4, 6), np.uint8)
+NUMBERS = FrameNames(Path("clip.mp4"))
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def changed() -> list[int]:
 
 @pytest.fixture
 def painted(tmp_path: Path, changed: list[int]) -> Painted:
-    return Painted(tmp_path / "given", frame_name, changed.append)
+    return Painted(tmp_path / "given", NUMBERS, changed.append)
 
 
 def spot(*objects: int) -> LabelMap:
@@ -116,6 +118,48 @@ def test_what_lies_in_the_folder_is_found_again_and_nothing_else(painted: Painte
     (painted.folder / "notes").mkdir()
     (painted.folder / "notes/00001.png").touch()
     (painted.folder / "1/mine.png").touch()
-    again = Painted(painted.folder, frame_name, lambda frame: None)
-    again.find(lambda name: int(name) if name.isdecimal() else None)
+    (painted.folder / "1/4.png").touch()  # nor a second name of frame 4
+    (painted.folder / "01").mkdir()
+    (painted.folder / "01/00005.png").touch()
+    again = Painted(painted.folder, NUMBERS, lambda frame: None)
+    again.find()
     assert again.places == {(4, 1)}
+
+
+def test_a_step_that_cannot_be_taken_back_stays_to_be_taken_back(
+    painted: Painted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted.paint(0, NOTHING, spot(1))
+
+    def fail(path: Path) -> None:
+        raise OutputError(f"{path}: cannot be removed: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vostool.studio.painted.remove", fail)
+        with pytest.raises(OutputError, match="cannot be removed"):
+            painted.undo()
+    painted.undo()
+    assert painted.places == set()
+    with monkeypatch.context() as patched:
+        patched.setattr("vostool.studio.painted.write_bytes", lambda path, content: fail(path))
+        with pytest.raises(OutputError, match="cannot be removed"):
+            painted.redo()
+    painted.redo()
+    assert painted.places == {(0, 1)}
+
+
+def test_a_mask_that_somebody_has_removed_can_be_painted_anew_or_forgotten(
+    painted: Painted,
+) -> None:
+    painted.paint(0, NOTHING, spot(1))
+    painted.path(0, 1).unlink()
+    painted.clear(0)
+    assert painted.places == set()
+
+
+def test_masks_that_are_brought_along_are_no_step_and_change_nothing(
+    painted: Painted, changed: list[int]
+) -> None:
+    painted.bring({(2, 1): encode_mask(spot(1))})
+    assert np.array_equal(painted.over(2, NOTHING), spot(1))
+    assert (painted.done, changed) == ([], [])

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from tests.conftest import FRAMES, HEIGHT, WIDTH, Footage
 from tests.studio.conftest import Open, finished
 from vostool.studio.guard import MAX_BODY
+from vostool.studio.live import Live
 from vostool.studio.runs import decode_runs, encode_runs
-from vostool.studio.server import STATIC, Live, make_app
+from vostool.studio.server import STATIC, make_app
 from vostool.studio.session import Session
 
 ROOT = Path(__file__).parents[2]
@@ -78,11 +79,17 @@ def test_frames_and_labels_are_found_by_number(client: TestClient, two: Footage)
         ("DELETE", "/objects/1", None, 400, "one of several"),
         ("POST", "/follow", None, 400, "paint an object first"),
         ("POST", "/save", {"outputs": []}, 400, "follow an object first"),
-        ("PUT", "/options", {"size": 5, "gc_every": None, "weights": "default"}, 400, "size"),
         (
             "PUT",
             "/options",
-            {"size": None, "gc_every": None, "weights": "/etc/passwd"},
+            {"size": 5, "gc_every": None, "weights": "default", "backward": False},
+            400,
+            "size",
+        ),
+        (
+            "PUT",
+            "/options",
+            {"size": None, "gc_every": None, "weights": "/etc/passwd", "backward": False},
             400,
             "weights: expected a known name",
         ),
@@ -175,6 +182,7 @@ def test_what_a_page_may_do_is_done_through_its_requests(
     assert client.delete("/frames/0/labels").json()["state"]["marks"] == []
     client.post("/undo")
     chosen = {"size": 32, "gc_every": None, "weights": session.options.weights}
+    chosen["backward"] = False
     assert client.put("/options", content=json.dumps(chosen)).status_code == 200
     client.post("/follow")
     finished(session)

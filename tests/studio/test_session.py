@@ -1,3 +1,4 @@
+import csv
 import json
 import logging
 import shlex
@@ -12,7 +13,9 @@ import pytest
 from tests.conftest import FRAMES, HEIGHT, ColourNetwork, Footage
 from tests.studio.conftest import Open, finished, masks_in, same
 from tests.test_cli import Call, vostool  # noqa: F401
+from vostool import defaults
 from vostool.errors import MaskError, UsageError, WeightsError
+from vostool.inference.checks import LOW
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import load_predictor
 from vostool.media.labels import LabelMap
@@ -33,11 +36,23 @@ def only(labels: LabelMap, id_: int) -> LabelMap:
     return np.where(labels == id_, labels, np.uint8(0))
 
 
+def gone_on(session: Session) -> Session:
+    """Follow to the end, or where the session is stopped, and return it."""
+    session.follow()
+    return finished(session)
+
+
+def followed(session: Session, labels: LabelMap) -> Session:
+    """Follow from the labels of the first frame."""
+    session.paint(0, labels)
+    return gone_on(session)
+
+
 def stop_at(frame: int) -> Callable[[Session], None]:
     """Return what stops a session once it has followed to a frame."""
 
     def changed(session: Session) -> None:
-        if session.latest is not None and session.latest[0] == frame:
+        if session.following.latest is not None and session.following.latest[0] == frame:
             session.stop()
 
     return changed
@@ -49,10 +64,11 @@ def by_command_line(
 ) -> Callable[..., list[LabelMap]]:
     """Return the masks that `segment` makes of the masks painted in a session."""
 
-    def run(session: Session, **changes: object) -> list[LabelMap]:
+    def run(session: Session, backward: bool = False, **changes: object) -> list[LabelMap]:
         folder = tmp_path / "uninterrupted"
         shutil.rmtree(folder, ignore_errors=True)
-        job = Job(two.path, (str(session.painted.folder),), folder, ("masks",))
+        masks = (str(session.painted.folder),)
+        job = Job(two.path, masks, folder, ("masks",), backward=backward)
         segment(job, load_predictor(ModelOptions().changed({**options, **changes})))
         return masks_in(folder)
 
@@ -63,12 +79,9 @@ class TestFollowing:
     def test_makes_the_masks_that_the_command_line_makes(
         self, open_session: Open, two: Footage, by_command_line: Callable[..., list[LabelMap]]
     ) -> None:
-        session = open_session()
-        session.paint(0, two.labels[0])
-        session.follow()
-        finished(session)
+        session = followed(open_session(), two.labels[0])
         assert session.runner.problem is None
-        assert session.valid == session.followed == FRAMES
+        assert session.valid == session.following.frames == FRAMES
         assert session.is_complete
         assert same(masks_in(session.folder), by_command_line(session))
 
@@ -77,16 +90,13 @@ class TestFollowing:
     ) -> None:
         session = open_session(changed=stop_at(5))
         session.add_object()
-        session.paint(0, two.labels[0])
-        session.follow()
-        finished(session)
+        followed(session, two.labels[0])
         assert 6 <= session.valid < FRAMES
         stopped_at = session.valid
         session.changed = lambda: None
         session.paint(OTHER, two.labels[OTHER])
-        assert (session.valid, session.followed) == (OTHER, stopped_at)
-        session.follow()
-        finished(session)
+        assert (session.valid, session.following.frames) == (OTHER, stopped_at)
+        gone_on(session)
         assert session.is_complete
         assert same(masks_in(session.folder), by_command_line(session))
         report = read_report(session.folder)
@@ -99,16 +109,13 @@ class TestFollowing:
         seen: list[int] = []
 
         def changed(session: Session) -> None:
-            if session.latest is not None and session.latest[0] not in seen:
-                number, labels = session.latest
+            if session.following.latest is not None and session.following.latest[0] not in seen:
+                number, labels = session.following.latest
                 assert np.array_equal(masks_in(session.folder)[number], labels)
                 assert session.valid == number + 1
                 seen.append(number)
 
-        session = open_session(changed=changed)
-        session.paint(0, two.labels[0])
-        session.follow()
-        finished(session)
+        followed(open_session(changed=changed), two.labels[0])
         assert seen == list(range(FRAMES))
 
     def test_without_anything_painted_is_refused(self, open_session: Open) -> None:
@@ -118,30 +125,22 @@ class TestFollowing:
     def test_with_other_options_begins_anew_from_what_is_painted(
         self, open_session: Open, two: Footage, by_command_line: Callable[..., list[LabelMap]]
     ) -> None:
-        session = open_session()
-        session.paint(0, two.labels[0])
-        session.follow()
-        finished(session)
+        session = followed(open_session(), two.labels[0])
         session.choose(size=32)
         assert session.valid == 0
-        session.follow()
-        finished(session)
+        gone_on(session)
         assert session.runner.problem is None
         assert same(masks_in(session.folder), by_command_line(session, size=32))
 
     def test_again_after_undo_and_redo_finds_that_nothing_is_left_to_do(
         self, open_session: Open, two: Footage
     ) -> None:
-        session = open_session()
-        session.paint(0, two.labels[0])
-        session.follow()
-        finished(session)
+        session = followed(open_session(), two.labels[0])
         session.undo()
         assert session.valid == 0
         session.redo()
         before = (session.folder / "run.json").read_bytes()
-        session.follow()
-        finished(session)
+        gone_on(session)
         assert session.is_complete
         assert (session.folder / "run.json").read_bytes() == before
 
@@ -156,12 +155,10 @@ class TestFollowing:
             raise WeightsError("no such weights")
 
         monkeypatch.setattr(Engine, "load", fail)
-        session.follow()
-        finished(session)
+        gone_on(session)
         assert session.runner.problem == "no such weights"
         monkeypatch.setattr(Engine, "load", before)
-        session.follow()
-        finished(session)
+        gone_on(session)
         assert session.runner.problem is None
         assert session.is_complete
 
@@ -183,6 +180,104 @@ class TestFollowing:
             finished(session)
         assert session.runner.problem == "internal error: RuntimeError: a bug"
         assert "Traceback" in caplog.text
+
+
+class TestFollowingBackward:
+    def test_makes_the_masks_that_the_command_line_makes(
+        self, open_session: Open, two: Footage, by_command_line: Callable[..., list[LabelMap]]
+    ) -> None:
+        session = open_session()
+        session.paint(OTHER, only(two.labels[OTHER], 1))
+        session.choose(backward=True)
+        gone_on(session)
+        assert session.runner.problem is None
+        assert session.is_complete
+        assert any(mask.any() for mask in masks_in(session.folder)[:OTHER])
+        assert same(masks_in(session.folder), by_command_line(session, backward=True))
+        assert "--backward" in str(command_of(session))
+
+    def test_makes_every_result_depend_on_whatever_is_painted(
+        self, open_session: Open, two: Footage, by_command_line: Callable[..., list[LabelMap]]
+    ) -> None:
+        session = open_session()
+        session.choose(backward=True)
+        followed(session, two.labels[0])
+        session.paint(OTHER, only(two.labels[OTHER], 1))
+        assert session.valid == 0
+        gone_on(session)
+        assert same(masks_in(session.folder), by_command_line(session, backward=True))
+
+    def test_goes_on_where_it_was_stopped_and_is_kept_in_the_project(
+        self, open_session: Open, two: Footage, by_command_line: Callable[..., list[LabelMap]]
+    ) -> None:
+        def changed(session: Session) -> None:
+            if session.run is not None and session.run.words == "backward" and session.run.done > 2:
+                session.stop()
+
+        session = open_session(changed=changed)
+        session.paint(OTHER, only(two.labels[OTHER], 1))
+        session.choose(backward=True)
+        gone_on(session)
+        assert (session.valid, session.runner.problem) == (0, None)
+        session.close()
+        again = open_session(session.folder)
+        assert again.backward
+        gone_on(again)
+        assert same(masks_in(session.folder), by_command_line(session, backward=True))
+
+    def test_saves_without_following_again_and_only_once_all_is_followed(
+        self, open_session: Open, two: Footage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = open_session(changed=stop_at(5))
+        session.paint(OTHER, only(two.labels[OTHER], 1))
+        session.choose(backward=True)
+        gone_on(session)
+        assert 0 < session.valid < FRAMES
+        with pytest.raises(UsageError, match="expected every frame followed"):
+            session.save(["overlay"])
+        session.changed = lambda: None
+        gone_on(session)
+        followed_again: list[int] = []
+        monkeypatch.setattr(
+            "vostool.segment.run.follow_backward", lambda *_: followed_again.append(1)
+        )
+        session.save(["overlay"])
+        finished(session)
+        assert session.runner.problem is None
+        assert [Path(path).name for path in session.saved] == ["masks", "overlay.mp4"]
+        assert followed_again == []
+
+
+class TestDoubtfulFrames:
+    @pytest.fixture(autouse=True)
+    def check_every_frame(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(defaults, "CHECK_EVERY", 1)
+
+    def test_are_marked_as_segment_finds_them(self, open_session: Open, two: Footage) -> None:
+        session = followed(open_session(), two.labels[0])
+        rows = csv.DictReader((session.folder / "check.csv").read_text().splitlines())
+        scores = [(int(row["frame"]), float(row["confidence"])) for row in rows]
+        expected = [(frame, score) for frame, score in scores if score < LOW]
+        assert expected  # the network is not trained
+        assert doubtful(session) == expected
+        assert doubtful(open_session(session.folder)) == expected
+
+    def test_are_not_marked_any_more_from_a_repair_on(
+        self, open_session: Open, two: Footage
+    ) -> None:
+        session = followed(open_session(), two.labels[0])
+        before = doubtful(session)
+        session.paint(OTHER, two.labels[OTHER] % 2)
+        assert doubtful(session) == [mark for mark in before if mark[0] < OTHER]
+        assert session.painted.frames == [0, OTHER]
+        gone_on(session)
+        assert OTHER not in dict(doubtful(session))  # what is painted is not in doubt
+
+
+def doubtful(session: Session) -> list[tuple[int, float]]:
+    """Return the marks of doubtful frames, and their scores."""
+    marks = state_of(session)["marks"]
+    return [(mark["frame"], mark["confidence"]) for mark in marks if mark["kind"] == "doubtful"]
 
 
 class TestPainting:
@@ -221,19 +316,31 @@ class TestPainting:
         session = open_session()
         session.add_object()
         session.paint(3, two.labels[3])
-        session.follow()
-        finished(session)
+        gone_on(session)
         shown = session.labels(OTHER)
         id_ = int(shown.max())
         assert id_ > 0
         session.paint(OTHER, np.where(shown == id_, np.uint8(0), shown))
-        session.follow()
-        finished(session)
+        gone_on(session)
         assert id_ not in masks_in(session.folder)[OTHER]
 
     def test_an_object_that_is_not_known_is_refused(self, open_session: Open, two: Footage) -> None:
         with pytest.raises(MaskError, match=r"expected objects \[1\], found \[2\]"):
             open_session().paint(4, two.labels[4])
+
+    @pytest.mark.parametrize("id_", [2, 0, -1, 255, 300, 2**40])
+    def test_a_shape_of_an_object_that_is_not_known_is_refused(
+        self, open_session: Open, id_: int
+    ) -> None:
+        session = open_session()
+        with pytest.raises(MaskError, match=rf"expected objects \[1\], found \[{id_}\]"):
+            session.fill(0, id_, [(1, 1), (9, 1), (9, 9)])
+        with pytest.raises(MaskError, match=rf"expected objects \[1\], found \[{id_}\]"):
+            session.cut(0, id_, (1, 23, 22, 22))
+
+    def test_a_polygon_out_of_the_frame_is_refused(self, open_session: Open) -> None:
+        with pytest.raises(UsageError, match=r"polygon: 1e\+300,1 lies out of the frame"):
+            open_session().fill(0, 1, [(1, 1), (1e300, 1), (9, 9)])
 
     def test_a_frame_that_is_not_there_is_refused(self, open_session: Open) -> None:
         session = open_session()
@@ -337,16 +444,12 @@ class TestSaving:
     def test_goes_on_to_the_end_when_more_is_followed_afterwards(
         self, open_session: Open, two: Footage, by_command_line: Callable[..., list[LabelMap]]
     ) -> None:
-        session = open_session(changed=stop_at(4))
-        session.paint(0, two.labels[0])
-        session.follow()
-        finished(session)
+        session = followed(open_session(changed=stop_at(4)), two.labels[0])
         session.changed = lambda: None
         session.save(["overlay"])
         finished(session)
         assert session.saved
-        session.follow()
-        finished(session)
+        gone_on(session)
         assert session.is_complete
         assert same(masks_in(session.folder), by_command_line(session))
         assert sum(1 for _ in read_frames(session.folder / "overlay.mp4")) == FRAMES
@@ -385,9 +488,16 @@ class TestAProjectOpenedAgain:
         (session.folder / "masks" / "00003.png").write_bytes(b"")
         again = open_session(session.folder)
         assert again.valid == 3
-        again.follow()
-        finished(again)
+        gone_on(again)
         assert again.is_complete
+
+    def test_counts_no_masks_that_somebody_has_removed(
+        self, open_session: Open, two: Footage
+    ) -> None:
+        session = followed(open_session(), two.labels[0])
+        session.close()
+        (session.folder / "masks" / "00005.png").unlink()
+        assert open_session(session.folder).valid == 5
 
     def test_under_its_video_goes_on_too(self, open_session: Open, two: Footage) -> None:
         session = open_session()
@@ -441,10 +551,7 @@ def test_a_folder_of_frames_is_followed_under_the_names_of_its_pictures(
     frames.mkdir()
     for frame in read_frames(two.path):
         Image.fromarray(frame.rgb).save(frames / f"img_{10 + frame.index}.png")
-    session = open_session(frames)
-    session.paint(0, two.labels[0])
-    session.follow()
-    finished(session)
+    session = followed(open_session(frames), two.labels[0])
     assert session.runner.problem is None
     assert (session.painted.folder / "1" / "img_10.png").exists()
     assert (session.folder / "masks" / "img_17.png").exists()

@@ -27,6 +27,7 @@ from vostool.errors import (
     VostoolError,
     WeightsError,
 )
+from vostool.inference.predictor import predictor_of
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmSettings
@@ -586,7 +587,7 @@ class TestTheStart:
 class TestValidation:
     def test_of_a_segmenter_that_is_right_is_1(self) -> None:
         network: Any = ColourSegmenter()
-        (scores,) = score_sequence(network, square_clip(), 48, CPU)
+        (scores,) = score_sequence(predictor_of(network, 48, CPU), square_clip())
         assert scores.j == scores.f == [1.0] * 6
         assert validate(network, [square_clip(), square_clip()], 48, CPU) == 1.0
 
@@ -596,9 +597,9 @@ class TestValidation:
         labels[-1] = 0  # what is not looked at may be wrong
         network: Any = ColourSegmenter()
         wrong_end = InMemory(clip.name, clip.images, labels, clip.annotated)
-        assert score_sequence(network, wrong_end, 48, CPU)[0].j == [1.0] * 6
+        assert score_sequence(predictor_of(network, 48, CPU), wrong_end)[0].j == [1.0] * 6
         labels[-2] = 0
-        assert score_sequence(network, wrong_end, 48, CPU)[0].j == [1.0] * 5 + [0.0]
+        assert score_sequence(predictor_of(network, 48, CPU), wrong_end)[0].j == [1.0] * 5 + [0.0]
 
     def test_looks_at_annotated_frames_only(self) -> None:
         clip = square_clip()
@@ -606,7 +607,7 @@ class TestValidation:
         labels[[1, 2, 4]] = 0
         network: Any = ColourSegmenter()
         sparse = InMemory(clip.name, clip.images, labels, (0, 3, 5, 6, 7))
-        assert score_sequence(network, sparse, 48, CPU)[0].j == [1.0] * 3
+        assert score_sequence(predictor_of(network, 48, CPU), sparse)[0].j == [1.0] * 3
 
     def test_of_nothing_is_not_a_number(self, network: Stm) -> None:
         assert math.isnan(validate(network, [], 48, CPU))

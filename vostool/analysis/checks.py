@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE, DOTS = (9.0, 1.9), 110  # inches of an object's plot, dots per inch
-MOST = 12  # objects that are drawn, those with the lowest scores
+MOST = 12  # objects that are drawn, those of the lowest confidence
 
 
 def draw_checks(checks: Checks) -> "Figure":
-    """Return a figure of the scores of each object by frame; where they are low is marked."""
+    """Return a figure of the scores of each object by frame; what is worth a look is marked."""
     from matplotlib.figure import Figure
 
-    worst = sorted(checks.objects, key=lambda id_: min(checks.objects[id_].score))[:MOST]
+    worst = sorted(checks.objects, key=lambda id_: min(checks.objects[id_].confidence))[:MOST]
     figure = Figure((SIZE[0], SIZE[1] * len(worst) + 0.5), dpi=DOTS, layout="constrained")
     axes = figure.subplots(len(worst), 1, squeeze=False, sharex=True)[:, 0]
     for place, id_ in zip(axes, sorted(worst), strict=True):

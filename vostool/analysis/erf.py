@@ -20,16 +20,6 @@ import torch
 
 from vostool import __version__
 from vostool.analysis.erf_plan import ErfJob, ErfPlan, make_plan
-from vostool.analysis.figures import (
-    Panel,
-    Values,
-    draw_panels,
-    heat,
-    save_array,
-    save_figure,
-    save_json,
-    top_of_scale,
-)
 from vostool.analysis.reports import ErfReport, ResponseReport
 from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, MaskError, UsageError
@@ -39,6 +29,17 @@ from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, annotation_of
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
+from vostool.media.figures import (
+    Panel,
+    Values,
+    draw_panels,
+    heat,
+    save_array,
+    save_figure,
+    save_json,
+    top_of_scale,
+    with_colour_bar,
+)
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask
@@ -242,14 +243,14 @@ def write(
     panels = [shown]
     for title, each in zip(titles, mains, strict=True):
         panels.append(panel(f"{title}, frame {each.frame.index}", each, highest))
-    save_figure(output / "erf.png", draw_panels([panels], highest, LABEL))
+    save_figure(output / "erf.png", with_colour_bar(draw_panels([panels]), highest, LABEL))
     if plan.job.strip:
         most = top_of_scale(each.field for row in responses for each in row)
         rows = [
             [panel(f"{title}, frame {each.frame.index}", each, most) for each in row]
             for title, row in zip(titles, responses, strict=True)
         ]
-        save_figure(output / "strip.png", draw_panels(rows, most, LABEL))
+        save_figure(output / "strip.png", with_colour_bar(draw_panels(rows), most, LABEL))
     else:
         (output / "strip.png").unlink(missing_ok=True)
     animate(output / "steps.mp4", mains, highest)
@@ -267,12 +268,23 @@ def resized(field: Values, shape: Sequence[int]) -> Values:
 
 
 def name_models(predictors: Sequence[Predictor]) -> list[str]:
-    """Return a title for each model: its file's name, with the folder where names coincide."""
+    """Return a title for each model: its file's name, with the folder where two files share one.
+
+    Models of one network that differ in memory design are told apart by that.
+    """
     files = [predictor.weights or Path(predictor.name) for predictor in predictors]
     names = [file.stem for file in files]
-    if len(set(names)) == len(names):
+    if len(set(names)) < len(set(files)):
+        names = [f"{file.parent.name}/{file.stem}" for file in files]
+    designs = [
+        getattr(getattr(each.network, "settings", None), "memory", None) for each in predictors
+    ]
+    if len(set(designs)) == 1:
         return names
-    return [f"{file.parent.name}/{file.stem}" for file in files]
+    return [
+        name if memory is None else f"{name}, {memory}"
+        for name, memory in zip(names, designs, strict=True)
+    ]
 
 
 def panel(title: str, response: Response, highest: float) -> Panel:

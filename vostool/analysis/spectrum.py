@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool import __version__
-from vostool.analysis.figures import save_array, save_figure, save_json
 from vostool.analysis.reports import BandReport, SpectrumReport
 from vostool.datasets.layout import clip_names, clip_source, masks_root
 from vostool.device import oom_as_device_error, precision_name
@@ -31,6 +30,7 @@ from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
+from vostool.media.figures import save_array, save_figure, save_json
 from vostool.media.folder import list_files
 from vostool.media.mask_options import parse_mask_options
 from vostool.media.time_codes import Position, TimeCode, frame_number

@@ -23,7 +23,7 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.reports import Network, Video
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
-from vostool.media.video import read_frames, read_times
+from vostool.media.video import read_times
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, expected_frames
 from vostool.segment.record import RunRecord
@@ -108,7 +108,8 @@ def to_follow(record: RunRecord, frames: int | None, kept: int) -> int | None:
         return None
     if record.way_back is not None:
         return record.way_back.frames + frames - kept
-    before = record.given.first - record.job.start  # nothing is followed there
+    job = record.job
+    before = len(range(job.start, record.given.first, job.stride))  # nothing is followed there
     return max(0, frames - max(before, kept))
 
 
@@ -119,7 +120,7 @@ def try_frames(
     references = predictor.references
     if references.every is not None:
         predictor = replace(predictor, references=replace(references, every=1))
-    frames = read_frames(job.video, given.first, job.end)
+    frames = job.input.frames(given.first, job.end, job.stride)
     clock = []
     found = follow(frames, given, Tracker(predictor=predictor), Stopwatch())
     try:
@@ -128,7 +129,7 @@ def try_frames(
                 clock.append(time.perf_counter())
                 progress(len(clock), TRIED, "timing")
     except InputError:  # as if the video ends before the mask
-        given.check_reached(sum(1 for _ in read_times(job.video)))
+        given.check_reached(sum(1 for _ in read_times(job.input.path)))
         raise
     settled = min(SETTLED, len(clock) - 1) - 1
     if settled < 0 or clock[-1] <= clock[settled]:

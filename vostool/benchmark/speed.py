@@ -236,9 +236,16 @@ def frame_cost(predictor: Predictor, clip: BenchClip) -> FrameCost:
     too high, by 7 % on one of 8, by 1 % on one of 50 (measured).
     """
     size = predictor.placement(clip.height, clip.width).size
-    remembered = frames_remembered(predictor.references, clip.frames, predictor.memory_frames)
+    references = kept_frames(predictor)
+    remembered = frames_remembered(references, clip.frames, predictor.memory_frames)
     flops = frame_flops(predictor, size, clip.objects, remembered)
     return FrameCost(gflop=round(flops / 1e9, 3), remembered=remembered, working_size=size)
+
+
+def kept_frames(predictor: Predictor) -> References:
+    """Return which frames stay in memory; a recurrent model, which is given all, keeps some."""
+    every = predictor.memory_every
+    return predictor.references if every is None else References(previous=False, every=every)
 
 
 def frames_remembered(references: References, frames: int, most: int | None) -> int:
@@ -252,20 +259,31 @@ def frames_remembered(references: References, frames: int, most: int | None) -> 
 
 @torch.no_grad()
 def frame_flops(predictor: Predictor, size: Size, objects: int, remembered: int) -> int:
-    """Return the FLOPs of a frame without correction: encoded, segmented and memorised once.
+    """Return the mean FLOPs of a frame without correction: encoded, segmented and memorised.
 
-    A multiplication and an addition are two. `size` is that of the network's input.
+    It counts as memorised as often as that happens: STCN memorises only the frames that stay, and
+    XMem does less for the others. A multiplication and an addition are two. `size` is that of the
+    network's input.
     """
-    network = predictor.segmenter
+    network, references = predictor.segmenter, kept_frames(predictor)
     image = torch.rand(1, 3, *size, device=predictor.device)
     masks = torch.full((1, objects + 1, *size), 1 / (objects + 1), device=predictor.device)
     features, memory = network.encode(image), None
     for _ in range(remembered):
         memory = network.memorize(features, masks, memory, annotated=True)  # which all keep
-    with FlopCounterMode(display=False) as counter:
-        network.segment(network.encode(image), memory)
+    with FlopCounterMode(display=False) as seen:
+        features = network.encode(image)
+        network.segment(features, memory)
+    with FlopCounterMode(display=False) as kept:
         network.memorize(features, masks)
-    return counter.get_total_flops()
+    share = 1 / references.every if references.every else 0.0
+    with FlopCounterMode(display=False) as passed:
+        if references.previous:
+            network.memorize(features, masks)
+        elif predictor.memory_every is not None and share < 1:
+            network.memorize(features, masks, memory)
+    rest = (1 - share) * passed.get_total_flops()
+    return round(seen.get_total_flops() + share * kept.get_total_flops() + rest)
 
 
 def ceilings_of(predictor: Predictor) -> dict[str, Ceiling]:

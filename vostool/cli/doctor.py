@@ -7,6 +7,7 @@ import typer
 from vostool import defaults
 from vostool.cli.options import AsJson
 from vostool.cli.printing import print_json, print_table
+from vostool.threads import limit_threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +25,7 @@ def doctor(
 
     The exit code is that of the first problem; add the output to a bug report.
     """
+    limit_threads(None)  # as other commands do
     from vostool.benchmark.checkup import examine
 
     checkup = examine(device)

@@ -24,7 +24,7 @@ def preview(
     from vostool.benchmark.dry_run import dry_run
 
     model = load_model(options, quiet)
-    with show_progress(f"{job.video.name} on {model.device}", quiet, form=form) as progress:
+    with show_progress(f"{job.input.path.name} on {model.device}", quiet, form=form) as progress:
         found = dry_run(job, model, progress)
     for warning in found.warnings:
         print_message(f"warning: {warning.message}", quiet)

@@ -1,5 +1,6 @@
 """`vostool erf` on the command line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,13 @@ from vostool.cli.options import (
     Precision,
     Quiet,
     Size,
+    Threads,
+    offer,
 )
 from vostool.cli.printing import print_message, print_result
+from vostool.errors import UsageError
+from vostool.model.memory_designs import MEMORIES
+from vostool.threads import limit_threads
 
 
 def erf(
@@ -93,10 +99,21 @@ def erf(
             rich_help_panel="Model",
         ),
     ] = [defaults.WEIGHTS],  # noqa: B006
+    memory: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Memory design: {', '.join(MEMORIES)}. Repeatable: one for each --weights, in "
+            "their order, or several for the same weights.",
+            rich_help_panel="Model",
+            show_default="set by the weights",
+            autocompletion=offer(*MEMORIES),
+        ),
+    ] = None,
     model: ModelName = defaults.MODEL,
     size: Size = None,
     device: Device = defaults.AUTO,
     precision: Precision = defaults.AUTO,
+    threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -104,6 +121,7 @@ def erf(
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """
+    limit_threads(threads)
     from vostool.analysis.erf import erf as run
     from vostool.analysis.erf_plan import ErfJob
     from vostool.inference.options import ModelOptions
@@ -111,7 +129,8 @@ def erf(
     from vostool.progress import show_progress
 
     options = ModelOptions(model=model, device=device, precision=precision, size=size)
-    models = [load_model(options.changed({"weights": each}), quiet) for each in weights]
+    chosen = [options.changed(each) for each in networks(weights, memory or ())]
+    models = [load_model(each, quiet) for each in chosen]
     job = ErfJob(
         video=video,
         mask=mask,
@@ -136,3 +155,20 @@ def erf(
             quiet,
         )
     print_result(report, as_json, ("picture", "strip", "animation", "array"))
+
+
+def networks(weights: Sequence[str], memories: Sequence[str]) -> list[dict[str, str]]:
+    """Return the options of each network: its weights, and its memory design if one is given.
+
+    One of either goes with all of the other. Raises UsageError for other numbers.
+    """
+    if not memories:
+        return [{"weights": each} for each in weights]
+    count = max(len(weights), len(memories))
+    if {len(weights), len(memories)} - {1, count}:
+        raise UsageError(
+            f"--memory: expected one, or one for each of {len(weights)} --weights, "
+            f"found {len(memories)}"
+        )
+    every = ([*each] * count if len(each) == 1 else each for each in (weights, memories))
+    return [{"weights": each, "memory": memory} for each, memory in zip(*every, strict=True)]

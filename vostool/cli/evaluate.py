@@ -14,6 +14,7 @@ from vostool.cli.printing import print_json, print_message, print_path, print_ta
 from vostool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from vostool.evaluate.compare import Comparison
     from vostool.evaluate.protocols import Benchmark
     from vostool.evaluate.results import Results
     from vostool.evaluate.sweep import Point
@@ -261,22 +262,59 @@ def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: 
 def compare_runs(
     first: Annotated[Path, typer.Argument(help="A run's folder, or its results.json.")],
     second: Annotated[Path, typer.Argument(help="Another run, on the same clips.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a PNG of the frames on which the masks of both differ most, side by side; "
+            "needs no truth.",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Frames in the picture, each of another clip.")
+    ] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Print the score difference, second run minus first, with confidence intervals.
 
     The intervals are bootstrapped: clips are drawn 10,000 times with replacement.
     """
-    from vostool.evaluate.compare import compare, comparison_table
+    from vostool.evaluate.compare import compare
     from vostool.evaluate.results import read_results
+    from vostool.files.claims import refuse_to_replace
 
+    if picture is not None:
+        refuse_to_replace([picture], "choose another file")
     runs = read_results(first), read_results(second)
-    comparison = compare(*runs, names=(str(first), str(second)))
+    # masks can be drawn without truth
+    comparison = None
+    if picture is None or any(run.clips for run in runs):
+        comparison = compare(*runs, names=(str(first), str(second)))
+    if picture is not None:
+        from vostool.evaluate.side_by_side import draw_side_by_side, titles_of
+        from vostool.media.figures import save_figure
+
+        save_figure(picture, draw_side_by_side(runs, titles_of(first, second), rows))
+    if comparison is not None:
+        print_comparison(comparison, as_json)
+    if picture is not None:
+        print_path(picture, as_json)
+    if as_json:
+        found = {} if comparison is None else comparison.model_dump()
+        if comparison is not None:
+            found["warnings"] = comparison.warnings
+        if picture is not None:
+            found["picture"] = picture
+        print_json(found)
+
+
+def print_comparison(comparison: "Comparison", as_json: bool) -> None:
+    """Print warnings and, unless a JSON document is printed instead, a table on stdout."""
+    from vostool.evaluate.compare import comparison_table
+
     for warning in comparison.warnings:
         print_message(f"warning: {warning}")
-    if as_json:
-        print_json({**comparison.model_dump(), "warnings": comparison.warnings})
-    else:
-        print(f"first run: {first}")
-        print(f"second run: {second}")
+    if not as_json:
+        print(f"first run: {comparison.first}")
+        print(f"second run: {comparison.second}")
         print_table(comparison_table(comparison), on_stdout=True)

@@ -16,7 +16,7 @@ HELP = "help"  # in the place of a kind
 # for the shell, which must not wait until PyTorch is imported with the table of writers
 KINDS = (
     *("masks", "overlay", "cutouts", "alpha=prores", "alpha=vp9", "alpha=ffv1"),
-    *("matte", "matte=16", "matte=each", "matte=each+16"),
+    *("trimap", "matte", "matte=16", "matte=each", "matte=each+16"),
     *("matte=video", "matte=video+16", "matte=video+each", "matte=video+each+16"),
     *("effect=blur", "effect=pixelate", "effect=black", "effect=grey", "effect=colour:#00ff00"),
     *("coco", "ytvis", "cvat", "labelme", "yolo", "per-object", "table", "mot"),

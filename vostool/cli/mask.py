@@ -16,9 +16,11 @@ from vostool.cli.options import (
     Precision,
     Quiet,
     Size,
+    Threads,
     Weights,
 )
 from vostool.cli.printing import print_message, print_result
+from vostool.threads import limit_threads
 
 if TYPE_CHECKING:
     from vostool.first_mask.make import MaskReport
@@ -158,6 +160,7 @@ def mask(
     size: Size = None,
     device: Device = defaults.AUTO,
     precision: Precision = defaults.AUTO,
+    threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -165,6 +168,7 @@ def mask(
 
     Draw it by numbers, or take it from a file of another tool. Writes an indexed PNG.
     """
+    limit_threads(threads)
     from vostool.first_mask.drawing import Drawing
     from vostool.first_mask.make import MaskJob, make_mask
     from vostool.inference.options import ModelOptions

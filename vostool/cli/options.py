@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from vostool.errors import InputError, UsageError
 from vostool.inference.cuts import OnCut
 from vostool.model.memory_designs import MEMORIES
 from vostool.progress import ProgressForm
+from vostool.threads import limit_threads
+
+if TYPE_CHECKING:
+    from vostool.media.inputs import Stream
 
 MASK_REMEDY = (
     "a PNG of the size of the video, black where there is no object, each object in a grey value "
@@ -127,14 +131,24 @@ Precision = Annotated[
         autocompletion=offer(defaults.AUTO, *defaults.PRECISIONS),
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of the network on a CPU, and at most so many of the decoder and of the "
+        "encoder each.",
+        rich_help_panel="Compute",
+        show_default="OMP_NUM_THREADS, else one for each core that is available and idle",
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option(
-        help="Frames to predict from: first, previous, first+previous, memory, or every (memory "
+        help="Frames to predict from: first, previous, first+previous, memory, or kept (memory "
         "without the previous frame).",
         rich_help_panel="Model",
         show_default=by_weights(defaults.REFERENCE),
-        autocompletion=offer("first", "previous", "first+previous", "memory", "every"),
+        autocompletion=offer("first", "previous", "first+previous", "memory", "kept"),
     ),
 ]
 GcEvery = Annotated[
@@ -282,9 +296,10 @@ Check = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Judge every Nth frame without truth: how well does the network find the given mask "
-        f"again from this frame alone? {defaults.CHECK_EVERY} unless given, 0: off. Scores go into "
-        "run.json and check.csv, and where --check is given to check.png.",
+        help="Judge every Nth frame without truth: by the mean probability of each object, and by "
+        "how well the network finds the given mask again from this frame alone. "
+        f"{defaults.CHECK_EVERY} unless given, 0: off. The scores go into run.json and check.csv, "
+        "and where --check is given into check.png.",
         rich_help_panel="Output",
         show_default=False,
     ),
@@ -359,12 +374,14 @@ def takes_model(
     `more` are further options of it that the command takes, `changes` defaults that differ.
     """
     options = {**MODEL, **more}
+    parameters = {**options, "threads": (Threads, None)}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_model(**arguments: Any) -> None:
             from vostool.inference.options import ModelOptions
 
+            limit_threads(arguments.pop("threads"))
             chosen = {name: arguments.pop(name) for name in options}
             command(model=ModelOptions().changed(chosen), **arguments)
 
@@ -377,7 +394,7 @@ def takes_model(
                 default=changes.get(name, default),
                 annotation=declared,
             )
-            for name, (declared, default) in options.items()
+            for name, (declared, default) in parameters.items()
         ]
         with_model.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         with_model.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
@@ -386,10 +403,10 @@ def takes_model(
     return decorate
 
 
-def require_mask(video: Path, mask: str | Sequence[str] | None) -> None:
+def require_mask(video: "Path | Stream", mask: str | Sequence[str] | None) -> None:
     """Raise UsageError for a video without a mask, InputError if the video is not there either."""
     if mask:
         return
-    if not video.exists():
+    if isinstance(video, Path) and not video.exists():
         raise InputError(f"{video}: no such file or folder")
     raise UsageError(f"{video}: expected --mask MASK.png, {MASK_REMEDY}")

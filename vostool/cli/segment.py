@@ -22,7 +22,8 @@ from vostool.cli.formats import (
     outputs_of,
     quiet_encoders,
 )
-from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
+from vostool.cli.inputs import AllowNetwork, Camera, Fps, Stride, given_video
+from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, ended_by_ctrl_c, way_on
 from vostool.cli.loading import load_model
 from vostool.cli.options import (
     BOXES,
@@ -37,6 +38,7 @@ from vostool.cli.options import (
     require_mask,
     takes_model,
 )
+from vostool.cli.piped import STDOUT, check_stdout, piped
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
 from vostool.inference.cuts import OnCut, describe_cuts
@@ -44,13 +46,15 @@ from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
+    from vostool.media.inputs import Stream
     from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
 
 # what --help shows
 NEEDED = (
-    *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "demo", "batch"),
+    *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "stride", "fps"),
+    *("camera", "allow_network", "demo", "batch"),
     *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
     *("check", "dry_run", "fail_on_warning", "progress"),
     *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
@@ -60,12 +64,17 @@ NEEDED = (
 @takes_model(BOXES)
 def segment(
     video: Annotated[
-        Path | None,
-        typer.Argument(help="A video, or a folder of frames.", show_default=False),
+        str | None,
+        typer.Argument(
+            help="A video, a folder of frames, or - for one on stdin (y4m, mpegts, mkv).",
+            show_default=False,
+        ),
     ] = None,
     mask: Annotated[
         list[str] | None,
         typer.Option(
+            "-m",
+            "--mask",
             help="MASK.png for the first frame; 120:LATE.png for frame 120, 0:04.8:LATE.png for "
             "that time; 2@DOG.png for object 2 alone; or a folder of masks named like the frames, "
             "00120.png for frame 120. Repeatable.",
@@ -112,6 +121,10 @@ def segment(
             show_default="to the end",
         ),
     ] = None,
+    stride: Stride = 1,
+    fps: Fps = None,
+    camera: Camera = None,
+    allow_network: AllowNetwork = False,
     demo: Annotated[
         bool,
         typer.Option("--demo", help="Segment a built-in demo clip.", rich_help_panel="Input"),
@@ -130,7 +143,8 @@ def segment(
         typer.Option(
             "-o",
             "--output",
-            help="Output folder; with --batch the parent of the videos' folders.",
+            help="Output folder; with --batch the parent of the videos' folders; - for the masks "
+            "on stdout, as Y4M in grey whose luma is the object.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -183,7 +197,7 @@ def segment(
         bool,
         typer.Option(
             "--state/--no-state",
-            help="Keep what --resume needs (.state/, 256 MB at most).",
+            help="Keep what --resume needs (.state/, 256 MB; with XMem more).",
             rich_help_panel="Output",
         ),
     ] = True,
@@ -208,22 +222,31 @@ def segment(
 
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json, or what --write says.
     """
+    from vostool.media.inputs import parse_rate
     from vostool.media.time_codes import parse_position
 
     outputs = outputs_of(write, {"masks": masks, "overlay": overlay, "cutouts": cutouts or None})
     first = parse_position("--start", start)
     last = None if end is None else parse_position("--end", end)
-    check_segment_input(video, mask, absent, demo, batch, bool(first or last))
+    source = given_video(video, camera, allow_network)
+    check_segment_input(source, mask, absent, demo, batch, bool(first or last))
+    if output == STDOUT:
+        flags = {"write": write, "masks": masks, "overlay": overlay, "cutouts": cutouts}
+        check_stdout(**flags, batch=batch, json=as_json, resume=resume, overwrite=overwrite)
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
-    if dry_run and (demo or batch):
-        raise UsageError("--dry-run: expected a VIDEO, no --demo and no --batch")
+    if dry_run and (batch or output == STDOUT or not isinstance(source, Path)):
+        raise UsageError(
+            "--dry-run: expected a VIDEO that can be read again; no --demo, --batch or -o -"
+        )
     if batch is None:
-        from vostool.files import default_output
+        from vostool.media.inputs import default_output
         from vostool.segment.output import check_free
 
-        output = output or (Path("vostool-demo") if video is None else default_output(video))
-        if not overwrite and not resume:  # before it takes seconds to load the model
+        output = output or (Path("vostool-demo") if source is None else default_output(source))
+        if (
+            not overwrite and not resume and output != STDOUT
+        ):  # before it takes seconds to load the model
             check_free(output)
 
     from vostool.segment.frame_range import with_range
@@ -231,8 +254,10 @@ def segment(
 
     template = with_range(
         Job(
-            video=Path(),
-            masks=(),
+            video=source or Path(),
+            masks=tuple(mask or ()),
+            stride=stride,
+            fps=None if fps is None else parse_rate(fps),
             output=output or Path(),
             outputs=outputs,
             overwrite=overwrite,
@@ -255,27 +280,23 @@ def segment(
         last,
     )
     quiet_encoders()
-    if dry_run and video is not None:
-        job = replace(template, video=video, masks=tuple(mask or ()))
-        preview(job, model, as_json, quiet, progress)
+    if dry_run:
+        preview(template, model, as_json, quiet, progress)
         return
     if batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
     else:
-        kept = states and "masks" in outputs
-        words, more = (GO_ON, "--resume") if kept else (BEGIN_AGAIN, "--overwrite")
+        again = (GO_ON, "--resume") if template.keeps_states else (BEGIN_AGAIN, "--overwrite")
+        words, more = again
         with way_on(words, more, without=("--overwrite", "--resume")):
-            reports = [
-                segment_one(video, mask, template, model, as_json, quiet, progress, bool(check))
-            ]
+            reports = [segment_one(source, template, model, as_json, quiet, progress, bool(check))]
     if fail_on_warning:
         refuse_warnings(reports)
 
 
 def segment_one(
-    video: Path | None,
-    mask: list[str] | None,
+    video: "Path | Stream | None",
     template: "Job",
     options: "ModelOptions",
     as_json: bool,
@@ -291,13 +312,16 @@ def segment_one(
     from vostool.segment.run import segment as run
 
     model = load_model(options, quiet)
-    if video is None:
-        video, mask = render_demo(template.output)
-    job = replace(template, video=video, masks=tuple(mask or ()))
-    with show_progress(f"{video.name} on {model.device}", quiet, form=form) as progress:
-        report = run(job, model, progress)
-    if plot:
-        plot_checks(job.output, report)
+    with piped(template) as (job, sink):
+        if video is None:
+            clip, masks = render_demo(job.output)
+            job = replace(job, video=clip, masks=tuple(masks))
+        title = f"{job.input.path.name} on {model.device}"
+        endless = None if video is None or isinstance(video, Path) else video.end
+        with show_progress(title, quiet, form=form) as progress, ended_by_ctrl_c(endless):
+            report = run(job, model, progress, sink=sink)
+        if plot:
+            plot_checks(job.output, report)
     print_summary(report, quiet)
     print_result(report, as_json, tuple(report.outputs))
     return report
@@ -331,7 +355,7 @@ def segment_batch(
                 if plot:
                     plot_checks(outcome.job.output, outcome.report)
                 print_message(
-                    f"{outcome.job.video.name}:{' already done' * outcome.already}", quiet
+                    f"{outcome.job.input.path.name}:{' already done' * outcome.already}", quiet
                 )
                 print_summary(outcome.report, quiet)
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
@@ -351,7 +375,7 @@ def plot_checks(folder: Path, report: "RunReport") -> None:
     """Draw the checks of a run, if it has any, as check.png in its folder."""
     if report.checks is not None and report.checks.objects:
         from vostool.analysis.checks import draw_checks
-        from vostool.analysis.figures import save_figure
+        from vostool.media.figures import save_figure
 
         save_figure(folder / "check.png", draw_checks(report.checks))
 
@@ -389,7 +413,7 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
 
 
 def check_segment_input(
-    video: Path | None,
+    video: "Path | Stream | None",
     mask: list[str] | None,
     absent: list[str] | None,
     demo: bool,
@@ -406,6 +430,6 @@ def check_segment_input(
     if demo and (video or mask or absent or ranged):
         raise UsageError("--demo brings its own video and mask: give neither, and no range")
     if not demo and video is None:
-        raise UsageError("expected a VIDEO, or --demo, or --batch")
+        raise UsageError("expected a VIDEO, or --camera, --demo or --batch")
     if not demo and video is not None:
         require_mask(video, mask)

@@ -67,5 +67,5 @@ def studio(
                 command = shlex.join(["vostool", "studio", str(opened.session.folder)])
                 stop.add_note(f"what was painted and followed is kept; {GO_ON}: {command}")
             raise
-        for path in opened.session.results:
+        for path in opened.session.results.paths:
             print(path)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vostool.cli.options import Device, Quiet
+from vostool.cli.options import Device, Quiet, Threads
+from vostool.threads import limit_threads
 
 
 def train(
@@ -43,6 +44,7 @@ def train(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network from a recipe, with or without the cyclic loss.
@@ -51,6 +53,7 @@ def train(
     tensorboard/, checkpoint.pt and weights.safetensors. To train in several processes: torchrun
     --nproc-per-node 2 -m vostool train RECIPE.
     """
+    limit_threads(threads)
     from vostool.device import choose_device, oom_as_device_error
     from vostool.progress import print_warnings, show_progress
     from vostool.train.distributed import own_device, processes

@@ -182,10 +182,11 @@ def draw_mask(segmentation: list[list[float]] | Runs, height: int, width: int) -
     """Return a checked mask, (H, W)."""
     if isinstance(segmentation, Runs):
         lengths = segmentation.lengths()
-        inside = np.arange(len(lengths)) % 2 == 1
-        return np.repeat(inside, lengths).reshape(width, height).T
-    runs = mask.merge(mask.frPyObjects(segmentation, height, width))
-    return np.asarray(mask.decode(runs)) > 0
+    else:
+        runs = mask.merge(mask.frPyObjects(segmentation, height, width))
+        lengths = decode_counts(runs["counts"].decode())
+    inside = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(inside, lengths).reshape(width, height).T
 
 
 def decode_counts(text: str) -> list[int]:

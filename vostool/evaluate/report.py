@@ -136,7 +136,6 @@ def _lowest(clip: ClipScores) -> tuple[float, str]:
 
 def _load(results: Results, clip: str, frame: str, j_and_f: float) -> WorstFrame:
     """Read a frame and its masks; raises InputError or MaskError."""
-    source = clip_source(results.root, clip)
     truth = read_mask(
         masks_root(results.root) / clip / f"{frame}.png", allow_empty=True, strict=False
     )
@@ -144,12 +143,22 @@ def _load(results: Results, clip: str, frame: str, j_and_f: float) -> WorstFrame
     predicted = read_mask(
         results.predictions / clip / f"{frame}.png", width, height, allow_empty=True, strict=False
     )
+    rgb = read_frame(clip_source(results.root, clip), frame, truth)
+    return WorstFrame(clip, frame, j_and_f, rgb, truth, predicted)
+
+
+def read_frame(source: Path, frame: str, labels: LabelMap) -> Rgb:
+    """Return a frame of a clip at the size of its masks, which may be smaller.
+
+    Raises InputError if the clip cannot be read or has no such frame.
+    """
     rgb = next((each.rgb for each in read_frames(source) if each.name == frame), None)
     if rgb is None:
         raise InputError(f"{source}: has no frame {frame}")
-    if rgb.shape[:2] != truth.shape:  # masks may be smaller than the video
-        rgb = np.array(Image.fromarray(rgb).resize((width, height)))
-    return WorstFrame(clip, frame, j_and_f, rgb, truth, predicted)
+    height, width = labels.shape
+    if rgb.shape[:2] == labels.shape:
+        return rgb
+    return np.array(Image.fromarray(rgb).resize((width, height)))
 
 
 def curve(scores: ObjectScores, frames: int) -> Curve:

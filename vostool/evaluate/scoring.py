@@ -26,6 +26,7 @@ from vostool.evaluate.protocols import BenchmarkClip
 from vostool.evaluate.results import ClipScores, ObjectScores
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import read_values
+from vostool.threads import available_cores
 
 PROCESSES = 2
 
@@ -38,13 +39,13 @@ class Scorer:
     """
 
     def __init__(self, processes: int | None = None) -> None:
-        """Have at most so many processes; by default one for each core but at least two."""
+        """Have at most so many processes; by default one for each core, but at least two."""
         self._others = set(multiprocessing.active_children())
         context = multiprocessing.get_context("spawn")  # a fork would copy locks of torch's threads
         # nothing is ever sent: workers wait for its end, which comes when this process is gone
         life, self._life = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
-            processes or max(PROCESSES, os.cpu_count() or 1),
+            processes or max(PROCESSES, available_cores()),
             mp_context=context,
             initializer=begin_work,
             initargs=(life,),

@@ -12,7 +12,7 @@ import numpy as np
 
 from vostool.errors import UsageError
 from vostool.first_mask.grabcut import cut_box
-from vostool.first_mask.outlines import fill_ellipse, fill_polygon
+from vostool.first_mask.outlines import check_within, fill_ellipse, fill_polygon
 from vostool.media.frame import Rgb
 from vostool.media.labels import MAX_OBJECTS, BoolMask, LabelMap
 
@@ -71,11 +71,7 @@ class Drawing:
 
     def check_within(self, width: int, height: int) -> None:
         """Raise UsageError for a shape that is not in a frame; x may be its width, as an edge."""
-        for x, y in self.corners:
-            if not (0 <= x <= width and 0 <= y <= height):
-                raise UsageError(
-                    f"{_shorten(str(self))}: {x:g},{y:g} lies out of the frame of {width}x{height}"
-                )
+        check_within(self.corners, (height, width), _shorten(str(self)))
 
     def draw(self, rgb: Rgb) -> BoolMask:
         """Return the shape's pixels, (H, W), of a box those of the object in it.
@@ -87,8 +83,9 @@ class Drawing:
         x, y, width, height = self.numbers
         if self.kind == "ellipse":
             return fill_ellipse((x, y, width, height), (rgb.shape[0], rgb.shape[1]))
-        left, top = round(x), round(y)
-        return cut_box(rgb, (left, top, round(x + width) - left, round(y + height) - top))
+        # halves up, as everywhere; a side is never rounded away
+        left, top, right, bottom = (math.floor(s + 0.5) for s in (x, y, x + width, y + height))
+        return cut_box(rgb, (left, top, max(1, right - left), max(1, bottom - top)))
 
 
 def paint(drawings: Iterable[Drawing], rgb: Rgb, labels: LabelMap, warnings: list[str]) -> LabelMap:

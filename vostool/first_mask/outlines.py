@@ -7,14 +7,23 @@ is cut off.
 Shapes: masks (H, W), bool.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
+from vostool.errors import UsageError
 from vostool.media.labels import BoolMask
 
 Box = tuple[float, float, float, float]  # x, y, width, height
+
+
+def check_within(points: Iterable[tuple[float, float]], shape: tuple[int, int], what: str) -> None:
+    """Raise UsageError for a point out of a frame of a shape (H, W), whose edges are in it."""
+    height, width = shape
+    for x, y in points:
+        if not (-0.5 <= x <= width and -0.5 <= y <= height):  # or where a pixel more would be
+            raise UsageError(f"{what}: {x:g},{y:g} lies out of the frame of {width}x{height}")
 
 
 def fill_polygon(points: Sequence[tuple[float, float]], shape: tuple[int, int]) -> BoolMask:
@@ -28,20 +37,6 @@ def fill_polygon(points: Sequence[tuple[float, float]], shape: tuple[int, int]) 
     if len(corners):
         cv2.fillPoly(canvas, [corners], 1)
     return canvas > 0
-
-
-def fill_box(box: Box, shape: tuple[int, int]) -> BoolMask:
-    """Return the pixels in a box x, y, width, height, (H, W); sides are rounded to pixels.
-
-    `shape` is (H, W).
-    """
-    x, y, width, height = box
-    left, top, right, bottom = (
-        max(0, int(np.floor(side + 0.5))) for side in (x, y, x + width, y + height)
-    )
-    mask = np.zeros(shape, bool)
-    mask[top:bottom, left:right] = True
-    return mask
 
 
 def fill_ellipse(box: Box, shape: tuple[int, int], degrees: float = 0) -> BoolMask:

@@ -41,11 +41,13 @@ def read_starting_mask(
         raise UsageError(f"--threshold {threshold:g}: {path} has outlines, expected a soft mask")
     pictures = read_pictures(path, kind)
     try:
-        picture = picture_of(frame, pictures)
+        doubts: list[str] = []
+        picture = picture_of(frame, pictures, doubts)
         found = draw_picture(picture, (height, width))
     except MaskError as error:
         words = str(error)
         raise MaskError(words if words.startswith(f"{path}:") else f"{path}: {words}") from error
+    warnings += [f"{path}: {doubt}" for doubt in doubts]
     if picture.skipped:
         left_out = ", ".join(picture.skipped)
         warnings.append(f"{path}: shapes without an area are left out: {left_out}")

@@ -55,13 +55,14 @@ class WayBack:
     folder: Path
     # the share of the way forward, so many frames after a mask of the object and before another
     between: Callable[[int, int], float] = lambda since, until: until / (since + until)
+    stride: int = 1  # from one frame to the next; masks are of such frames only
 
     _tracker: Tracker | None = None
 
     @cached_property
     def reader(self) -> BackwardReader:
         """The frames up to the last mask with an object, and a few more; raises InputError."""
-        return BackwardReader(self.video, self.given.last + 1 + AHEAD)
+        return BackwardReader(self.video, self.given.last + 1 + AHEAD * self.stride)
 
     @cached_property
     def turn(self) -> int | None:
@@ -76,7 +77,7 @@ class WayBack:
     @property
     def frames(self) -> int:
         """How many frames are followed backward."""
-        return 0 if self.turn is None else self.turn + 1 - self.start
+        return 0 if self.turn is None else len(self._numbers(self.turn))
 
     def follow(
         self, predictor: Predictor, watch: Stopwatch, keep: bool = False
@@ -90,7 +91,7 @@ class WayBack:
         if self.turn is None:
             return
         given = self.given.mirrored(self.turn)
-        states = States(self.folder, self.video, self.turn, given, backward=True)
+        states = States(self.folder, self.video, self.turn, given, self.stride, backward=True)
         tracker = self._tracker = Tracker(predictor=predictor)
         done = states.resume(tracker, self._written(self.turn))
         make_folder(self.folder)
@@ -109,17 +110,27 @@ class WayBack:
 
     def _frames(self, turn: int, done: int) -> Iterator[Frame]:
         """Yield the frames of the mirrored video, without the first ones, which are done."""
-        # scenes are found from the frames before
-        end = min(turn + 1 + AHEAD, self.reader.frames) if self._minds_cuts else turn + 1 - done
-        shown = self.reader.read(self.start, end) if end > self.start else ()
-        frames = (replace(frame, index=2 * turn - frame.index) for frame in shown)
+        numbers = self._numbers(turn)
+        end = turn + 1 - done * self.stride
+        if self._minds_cuts:  # scenes are found from the frames before
+            end = min(turn + 1 + AHEAD * self.stride, self.reader.frames)
+        shown = self.reader.read(self.start, end) if done < len(numbers) else ()
+        frames = (
+            replace(frame, index=2 * turn - frame.index)
+            for frame in shown
+            if (frame.index - self.start) % self.stride == 0
+        )
         marked = with_scenes(frames) if self._minds_cuts else frames
-        return (frame for frame in marked if frame.index >= turn + done)
+        return (frame for frame in marked if frame.index >= turn + done * self.stride)
 
     def _written(self, turn: int) -> int:
         """Return how many frames are there already, from the turning point on."""
-        numbers = range(turn, self.start - 1, -1)
-        return sum(1 for _ in takewhile(lambda frame: self._path(frame).exists(), numbers))
+        there = (self._path(frame).exists() for frame in self._numbers(turn))
+        return sum(1 for _ in takewhile(bool, there))
+
+    def _numbers(self, turn: int) -> range:
+        """Return the numbers of the frames that are followed, from the turning point on."""
+        return range(turn, self.start - 1, -self.stride)
 
     @property
     def groups(self) -> tuple[Group[Any, Any], ...]:

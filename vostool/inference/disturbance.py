@@ -114,13 +114,13 @@ def known_frames(
     device: torch.device,
     place: Placement,
 ) -> list[KnownFrame]:
-    """Return frames, each with its image if that was made ahead, as a disturbance takes them."""
+    """Return frames as a disturbance takes them, of which some may have been resized ahead."""
     return [
         KnownFrame(
-            image_at(frame.rgb, image, place, device),
+            image_at(frame.rgb, resized, place, device),
             None if known is None else known_annotation(known(frame), place, device),
         )
-        for frame, image in window
+        for frame, resized in window
     ]
 
 

@@ -1,14 +1,16 @@
 """Recovery from running out of memory: lower the limits and retry the frame that did not fit.
 
-First fewer objects at a time, which by itself changes no mask; then fewer frames in the memory
-bank; then smaller frames. A memory bank is tied to the limits it was made with, so that after each
-step the frames of the track's history, kept in RAM, are memorised again. A memory of all frames,
-such as gcm's mean or XMem's long-term memory, loses those that are not in the history, so that even
-fewer objects at a time change its masks; the state of a recurrent one is carried over.
+First fewer objects at a time, which changes no mask; then fewer frames in the memory bank; then
+smaller frames. A memory bank is tied to the limits it was made with, so that after each step the
+frames of the track's history, kept in RAM, are memorised again. What a memory holds of other
+frames, such as gcm's mean, or the state and the long-term memory of XMem, is carried over: as it is
+if only the objects are distributed anew, else as far as it fits (see `DivisibleMemory`). That of a
+plug-in model which cannot be divided is lost, and the log says so.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any, Self, TypeAlias
 
 import torch
@@ -19,7 +21,8 @@ from vostool.inference.prefetch import read_ahead
 from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
-from vostool.model.interface import RecurrentMemory
+from vostool.model.interface import DivisibleMemory, StoredMemory
+from vostool.model.object_chunks import parts_of
 from vostool.propagation.frame_loop import Group, Track, overwrite
 from vostool.propagation.frames import Annotation, MaskedFrame
 
@@ -72,31 +75,31 @@ class LimitChange:
         return {"frame": self.frame, **asdict(self.limits)}
 
 
-def images_ahead(
+def resized_ahead(
     frames: Iterable[Frame], place_of: Callable[[Rgb], Placement], device: torch.device
 ) -> Generator[tuple[Frame, Tensor | None], None, None]:
-    """Yield frames with the images that the network takes, made ahead in a thread.
+    """Yield frames as they are and resized for the network, made ahead in a thread.
 
-    `place_of` gives the placement of a frame, and may change on the way. The image is None where
-    there was no memory for it: it is made when its turn comes.
+    `place_of` gives the placement of a frame, and may change on the way. A frame is resized when
+    its turn comes, and None here, where there was no memory for it.
     """
 
     def make() -> Iterator[tuple[Frame, Tensor | None]]:
         for frame in frames:
             try:
-                image = place_of(frame.rgb).image(frame.rgb, device)
+                resized = place_of(frame.rgb).resized(frame.rgb, device)
             except torch.OutOfMemoryError:
                 yield frame, None  # raised here, it would end the thread
             else:
-                yield frame, image
+                yield frame, resized
 
     return read_ahead(make())
 
 
-def image_at(rgb: Rgb, image: Tensor | None, place: Placement, device: torch.device) -> Tensor:
-    """Return the image (1, 3, h, w) of a frame: the one made ahead if it has the right size."""
-    if image is not None and image.shape[2:] == place.size:
-        return image
+def image_at(rgb: Rgb, resized: Tensor | None, place: Placement, device: torch.device) -> Tensor:
+    """Return the image (1, 3, h, w) of a frame, which may have been resized, to any size."""
+    if resized is not None and resized.shape[2:] == place.frame:
+        return place.image_of(resized)
     return place.image(rgb, device)
 
 
@@ -112,30 +115,80 @@ def in_ram(frame: MaskedFrame) -> MaskedFrame:
     return replace(frame, image=image, masks=masks, staying=staying)
 
 
-States: TypeAlias = dict[tuple[int, ...], Tensor]  # of objects that entered together, by id
+Stored: TypeAlias = dict[str, Tensor]  # the tensors of a memory by name
+# by the ids of objects that entered together, of each of them
+Carried: TypeAlias = dict[tuple[int, ...], tuple[Stored, ...]]
 
 
-def states_of(track: Track[Any, Any]) -> States:
-    """Return the states of all objects, in RAM, where the memories are `RecurrentMemory`."""
+def carried_of(track: Track[Any, Any]) -> Carried:
+    """Return what the memories of all objects hold beside their latest frames, in RAM."""
     return {
-        group.ids: torch.cat([memory.state.detach().cpu() for memory in group.bank])
+        group.ids: tuple(
+            stored
+            for memory, count in zip(group.bank or (), chunk_sizes(group), strict=True)
+            for stored in of_each_object(memory, count)
+        )
         for group in track.groups
-        if group.bank and all(isinstance(memory, RecurrentMemory) for memory in group.bank)
+        if group.bank and all(object_axes(memory) is not None for memory in group.bank)
     }
 
 
-def with_states(track: Track[Any, Any], states: States) -> Track[Any, Any]:
-    """Return a track, just made again, whose memories go on from these states."""
+def with_carried(track: Track[Any, Any], carried: Carried) -> Track[Any, Any]:
+    """Return a track, just made again, whose memories take that up.
+
+    Raises ValueError if it is of other objects or of another network.
+    """
 
     def restored(group: Group[Any, Any]) -> Group[Any, Any]:
-        if group.bank is None or group.ids not in states:
-            return group
-        parts = states[group.ids].split([len(memory.state) for memory in group.bank])
-        pairs = zip(group.bank, parts, strict=True)
-        bank = tuple(memory.with_state(state) for memory, state in pairs)
-        return replace(group, bank=bank, recent=bank)
+        objects = iter(carried.get(group.ids, ()))
+        bank = tuple(
+            memory.with_tensors(joined(list(islice(objects, count)), object_axes(memory) or {}))
+            if group.ids in carried
+            else memory
+            for memory, count in zip(group.bank or (), chunk_sizes(group), strict=True)
+        )
+        return replace(group, bank=bank, recent=bank) if bank else group
 
     return replace(track, groups=tuple(map(restored, track.groups)))
+
+
+def forgets(track: Track[Any, Any]) -> bool:
+    """Return whether a memory holds more than its latest frames, and cannot be carried over."""
+    return any(
+        isinstance(memory, StoredMemory) and object_axes(memory) is None and memory.to_tensors()
+        for group in track.groups
+        for memory in group.bank or ()
+    )
+
+
+def object_axes(memory: object) -> Mapping[str, int] | None:
+    """Return where the objects of a memory lie, see `DivisibleMemory`; None: it has no such."""
+    return memory.object_axes if isinstance(memory, DivisibleMemory) else None
+
+
+def chunk_sizes(group: Group[Any, Any]) -> list[int]:
+    """Return how many objects each memory of a group is of."""
+    chunks = len(group.bank or ())
+    return [len(part) for part in parts_of(len(group.ids), chunks)] if chunks else []
+
+
+def of_each_object(memory: DivisibleMemory, count: int) -> Iterator[Stored]:
+    """Yield the tensors of each object of a memory, in RAM; what they share is not copied."""
+    axes = memory.object_axes or {}
+    tensors = {name: tensor.detach().cpu() for name, tensor in memory.to_tensors().items()}
+    parts = {name: tensors[name].chunk(count, axis) for name, axis in axes.items()}
+    for place in range(count):
+        yield {**tensors, **{name: own[place] for name, own in parts.items()}}
+
+
+def joined(objects: Sequence[Stored], axes: Mapping[str, int]) -> Stored:
+    """Return the tensors of several objects as those of one memory."""
+    own = {
+        name: torch.cat([stored[name] for stored in objects], dim=axis)
+        for name, axis in axes.items()
+        if len(objects) > 1
+    }
+    return {**objects[0], **own}
 
 
 def fit(

@@ -38,7 +38,7 @@ class ModelOptions(BaseModel):
     precision: str = defaults.AUTO
     # None: as the model says that suits it, by default as in `defaults`
     size: int | None = Field(default=None, ge=32)
-    reference: Literal["first", "previous", "first+previous", "memory", "every"] | None = None
+    reference: Literal["first", "previous", "first+previous", "memory", "kept"] | None = None
     memory_every: int | None = Field(default=None, ge=1)
     memory_frames: int | None = Field(default=None, ge=2)
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
@@ -83,7 +83,7 @@ class ModelOptions(BaseModel):
             if getattr(self, name) is not None and self.disturb not in kinds:
                 expected = " or ".join(kinds)
                 raise UsageError(f"{option_name(name)}: expected --disturb {expected} with it")
-        if self.disturb is not None and self.reference not in (None, defaults.REFERENCE, "every"):
+        if self.disturb is not None and self.reference not in (None, defaults.REFERENCE, "kept"):
             raise UsageError(
                 f"--disturb --reference {self.reference}: no predicted frame stays in memory; "
                 f"expected --reference {defaults.REFERENCE}"

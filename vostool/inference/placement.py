@@ -16,11 +16,12 @@ from torch.nn import functional
 from vostool.model.borders import NO_PADDING, Padding, pad_masks, pad_with_mean
 from vostool.preprocess import (
     Size,
-    image_tensor,
     object_tensor,
     place_objects,
     resize,
+    resized_frame,
     soft_masks,
+    unit_range,
 )
 from vostool.propagation.frames import Prediction
 
@@ -40,7 +41,18 @@ class Placement:
 
     def image(self, rgb: NDArray[np.uint8], device: torch.device) -> Tensor:
         """Turn a frame (H, W, 3) into the network's image, (1, 3, h, w) in [0, 1]."""
-        return pad_with_mean(image_tensor(rgb, self.frame, device), self.padding)
+        return self.image_of(self.resized(rgb, device))
+
+    def resized(self, rgb: NDArray[np.uint8], device: torch.device) -> Tensor:
+        """Return a frame (H, W, 3) at its size in the input, as `image_of` takes it.
+
+        This is what a thread beside the network's can do, see `resized_frame`.
+        """
+        return resized_frame(rgb, self.frame, device)
+
+    def image_of(self, resized: Tensor) -> Tensor:
+        """Turn a resized frame into the network's image."""
+        return pad_with_mean(unit_range(resized), self.padding)
 
     def objects(
         self, labels: NDArray[np.uint8], ids: Sequence[int], device: torch.device
@@ -49,10 +61,11 @@ class Placement:
         return functional.pad(object_tensor(labels, ids, self.frame, device), self.padding)
 
     def image_from(self, image: Tensor, before: "Placement | None" = None) -> Tensor:
-        """Return an image of another placement in this one.
+        """Return the network's image (1, 3, h', w') of placement `before` in this placement.
 
-        None: a placement of the same border if the size is the same, else without one. What is
-        placed so already is not changed.
+        Its border is cut off, what is inside resized, and this one's border added; an image of
+        this very placement is returned as it is. Where `before` is not known, an image of the same
+        size is taken for one of this placement, any other for one without a border.
         """
         if self._holds(image, before):
             return image

@@ -26,7 +26,7 @@ from vostool.inference.placement import Placement
 from vostool.inference.reports import Network
 from vostool.model.borders import NO_PADDING, Bordered, to_multiples
 from vostool.model.check import check_segmenter, random_frames
-from vostool.model.checkpoint import load_checkpoint, read_settings
+from vostool.model.checkpoint import load_checkpoint
 from vostool.model.interface import (
     AdvisedModel,
     LimitedMemory,
@@ -34,12 +34,10 @@ from vostool.model.interface import (
     Segmenter,
     memory_limit,
 )
-from vostool.model.memory_designs import memory_design
 from vostool.model.object_chunks import InChunks
 from vostool.model.plugin import load_plugin
 from vostool.model.policy import Border, Policy
 from vostool.model.published.kinds import licence_of
-from vostool.model.stm import StmSettings
 from vostool.model.weights import find_weights, sha256
 from vostool.preprocess import Size, size_in_box, working_size
 from vostool.propagation.correction import GradientCorrection
@@ -199,7 +197,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
     if options.model == OWN_MODEL or options.weights != defaults.WEIGHTS:
         path = find_weights(options.weights)
     network = load_segmenter(options, path)
-    policy = network.policy if isinstance(network, AdvisedModel) else Policy()
+    policy = policy_of(network)
     chosen = advised(options, policy)
     set_memory(network, options, chosen)
     precision = choose_precision(chosen.precision, device)
@@ -226,11 +224,32 @@ def load_predictor(options: ModelOptions) -> Predictor:
     )
 
 
+def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) -> Predictor:
+    """Return a network on a device, in float32, with frames of a size and else as it advises."""
+    policy = policy_of(network)
+    chosen = advised(ModelOptions(), policy)
+    return Predictor(
+        network=network,
+        weights=None,
+        device=device,
+        precision=torch.float32,
+        size=size,
+        references=references_of(chosen, network),
+        memory_frames=chosen.memory_frames,
+        border=policy.border,
+        box=policy.box,
+    )
+
+
+def policy_of(network: Segmenter[Any, Any]) -> Policy:
+    """Return how a network is best used, as far as it says so."""
+    return network.policy if isinstance(network, AdvisedModel) else Policy()
+
+
 def load_segmenter(options: ModelOptions, path: Path | None) -> Segmenter[Any, Any]:
     """Return a network of vostool's own, or a plug-in model; None: with its own weights."""
     changes = options.model_dump(include={"memory", "top_k", "kernel_sigma"}, exclude_none=True)
     if options.model == OWN_MODEL and path is not None:
-        check_memory(options.memory, path)
         return load_checkpoint(path, options.memory_frames, changes)
     if changes:
         given = " ".join(f"--{name}".replace("_", "-") for name in changes)
@@ -282,20 +301,6 @@ def set_memory(network: Segmenter[Any, Any], options: ModelOptions, chosen: Mode
         raise UsageError(
             f"--memory-frames {options.memory_frames}: --model {options.model} has no such limit; "
             "leave it out"
-        )
-
-
-def check_memory(design: str | None, weights: Path) -> None:
-    """Raise UsageError for a memory design that the weights cannot be used with."""
-    if design is None:
-        return
-    settings = read_settings(weights)
-    if not isinstance(settings, StmSettings):
-        return  # loading them refuses the option
-    trained = settings.memory
-    if memory_design(design).readout != memory_design(trained).readout:
-        raise UsageError(
-            f"--memory {design}: {weights} is trained for {trained}; expected weights of its own"
         )
 
 

@@ -14,12 +14,14 @@ from typing import Self, TypeVar
 Item = TypeVar("Item")
 
 _END = object()
+GRACE = 5.0  # seconds that the end waits for an item being made; a pipe may be silent for ever
 
 
 def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
     """Yield the items while a thread makes the next ones, at most `depth` ahead.
 
-    What the items raise is raised here, in its place. Closing the iterator ends the thread.
+    What the items raise is raised here, in its place. Closing the iterator ends the thread,
+    as soon as the item being made is there.
     """
     queue: Queue[object] = Queue(depth)
     closed = Event()
@@ -51,7 +53,7 @@ def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, N
             yield item  # type: ignore[misc]
     finally:
         closed.set()
-        thread.join()
+        thread.join(GRACE)
 
 
 class _Raised:

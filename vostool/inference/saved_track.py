@@ -82,17 +82,17 @@ class SavedTrack:
         return tuple(frame.index for frame in self.header.frames)
 
     def pictures_of(
-        self, video: Path, start: int, pass_over_damage: bool = False, backward: bool = False
+        self, video: Path, start: int, step: int = 1, pass_over_damage: bool = False
     ) -> dict[int, Rgb]:
         """Return the needed pictures of a video, whose frame `start` is the track's first.
 
-        Backward, the track's later frames are the video's earlier ones. Raises InputError if it
+        The next one is `step` frames on, or back if that is negative. Raises InputError if it
         cannot be read or has too few frames; also if some are missing before them, unless damage
         is passed over, as it was when the track was made.
         """
         if not self.numbers:
             return {}
-        wanted = {start - n if backward else start + n: n for n in self.numbers}
+        wanted = {start + step * n: n for n in self.numbers}
         read = read_frames if pass_over_damage else read_undamaged
         frames = read(video, min(wanted), max(wanted) + 1)
         found = {frame.index: frame.rgb for frame in frames if frame.index in wanted}
@@ -146,7 +146,7 @@ class SavedTrack:
         return fit_masks(frame, place, predictor.device, before=(saved.places or (None,))[-1])
 
     def _with_memory(self, number: int, group: Group[Any, Any]) -> Group[Any, Any]:
-        """Return a group with the memory that was written, if it was."""
+        """Return a group with the memory that was written, if it was; raises InputError."""
         bank = []
         for chunk, memory in enumerate(group.bank or ()):
             prefix = f"memory.{number}.{chunk}."
@@ -155,7 +155,10 @@ class SavedTrack:
                 for name, tensor in self.memories.items()
                 if name.startswith(prefix)
             }
-            bank.append(memory.with_tensors(own) if own else memory)
+            try:
+                bank.append(memory.with_tensors(own) if own else memory)
+            except ValueError as error:
+                raise InputError(f"{self.path}: the memory does not fit: {error}") from error
         return replace(group, bank=tuple(bank), recent=tuple(bank)) if bank else group
 
 
@@ -166,6 +169,11 @@ class Snapshot:
     frames: tuple[MaskedFrame, ...]
     memories: dict[str, Tensor]
     settings: dict[str, Any]
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much the memory that is not made of frames takes."""
+        return sum(tensor.nbytes for tensor in self.memories.values())
 
     def write(self, path: Path, notes: str = "") -> None:
         """Write a track's file, with any notes; atomic. Raises OutputError."""

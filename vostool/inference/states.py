@@ -3,9 +3,9 @@
 A state is a track in a file (see `vostool.inference.saved_track`) with its `Provenance`: what the
 masks up to there were made from. It is valid as long as that is the same, so that a run goes on
 after an interruption, and after a mask or an absent stretch was added, taken away or changed,
-from the frame on that this concerns. One is written every few seconds, and the last one stays; so
-does one every `SPACING` frames, of which every other is removed when all together take more than
-`BOUND` bytes.
+from the frame on that this concerns. One is written every few seconds, more rarely if it is large,
+and the last one stays; so does one every `SPACING` frames, of which every other is removed when all
+together take more than `BOUND` bytes, or than `FEWEST` of them.
 """
 
 import hashlib
@@ -47,7 +47,9 @@ from vostool.media.folder import list_images
 FOLDER, SUFFIX = ".state", ".safetensors"
 SPACING = 50  # frames between the states that stay, at first
 BOUND = 256 * 10**6  # bytes of all states together
+FEWEST = 8  # states that there is room for, however large: those of XMem take up to 265 MB each
 INTERVAL = 3.0  # seconds between two states, at most as long as frames come
+RATE = 20 * 10**6  # bytes per second: in addition, a state's own size is waited for at this rate
 PIECE = 2**20  # bytes at both ends of a video that are compared
 
 
@@ -104,11 +106,13 @@ class States:
     video: Path
     start: int
     given: GivenMasks
+    stride: int = 1  # from one frame to the next
     backward: bool = False  # the run's frames are those before `start`, the last one first
     ahead: bool = False  # the masks of later frames count too
     spacing: int = field(default_factory=lambda: SPACING)
     warnings: list[Caution] = field(default_factory=list)  # once: that no more are written
     _written: float = field(default_factory=time.monotonic)  # when a state was written last
+    _bytes: int = 0  # of the memory in that state
 
     @property
     def place(self) -> Path:
@@ -180,16 +184,16 @@ class States:
 
     def _end(self, frames: int) -> int:
         """Return before which frame lies all that the first frames depend on."""
-        return sys.maxsize if self.ahead else self.start + frames
+        return sys.maxsize if self.ahead else self.start + frames * self.stride
 
     def restore(self, tracker: Tracker, state: State) -> None:
         """Let a tracker go on from a state that is read; raises OutputError for other frames."""
         if state.track is None:
             raise ValueError("expected a state as `latest` returns it")
-        pictures = state.track.pictures_of(
-            self.video, self.start, pass_over_damage=True, backward=self.backward
-        )
-        masks = {number: self.given.get(self.start + number) for number in state.track.numbers}
+        step = -self.stride if self.backward else self.stride
+        pictures = state.track.pictures_of(self.video, self.start, step, pass_over_damage=True)
+        numbers = state.track.numbers
+        masks = {number: self.given.get(self.start + number * self.stride) for number in numbers}
         given = {number: mask for number, mask in masks.items() if mask is not None}
         try:
             tracker.resume(state.track, pictures, given)
@@ -216,7 +220,8 @@ class States:
 
     def due(self, frames: int) -> bool:
         """Return whether the state after so many frames is to be written."""
-        return frames % self.spacing == 0 or time.monotonic() - self._written > INTERVAL
+        interval = INTERVAL + self._bytes / RATE
+        return frames % self.spacing == 0 or time.monotonic() - self._written > interval
 
     def writing(
         self, tracker: Tracker, frames: int, checks: Sequence[Check] = (), cut: bool = True
@@ -244,6 +249,7 @@ class States:
             snapshot = tracker.snapshot()
         except UsageError:  # of a plug-in model, whose memory cannot be written
             return lambda: None
+        self._bytes = snapshot.memory_bytes
         return partial(self._write, snapshot, provenance)
 
     def _write(self, snapshot: Snapshot, provenance: Provenance) -> None:
@@ -261,7 +267,7 @@ class States:
         """Remove the states between those that stay, and every other of these if need be."""
         *older, _ = sorted(self._numbers()) or [0]
         self._remove(number for number in older if number % self.spacing)
-        while self.size > BOUND and any(number % self.spacing == 0 for number in older):
+        while self.size > self.bound and any(number % self.spacing == 0 for number in older):
             self.spacing *= 2
             self._remove(number for number in older if number % self.spacing)
             older = [number for number in older if number % self.spacing == 0]
@@ -286,6 +292,12 @@ class States:
     def size(self) -> int:
         """How many bytes the states take."""
         return sum(self._path(number).stat().st_size for number in self._numbers())
+
+    @property
+    def bound(self) -> int:
+        """How many bytes the states may take."""
+        largest = max((self._path(number).stat().st_size for number in self._numbers()), default=0)
+        return max(BOUND, FEWEST * largest)
 
     def _path(self, number: int) -> Path:
         return self.place / f"{number:05d}{SUFFIX}"

@@ -20,15 +20,16 @@ from torch import Tensor
 from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
 from vostool.errors import MaskError, UsageError
 from vostool.inference.oom import (
+    Carried,
     LimitChange,
     Limits,
-    States,
+    carried_of,
     fit,
+    forgets,
     image_at,
     in_ram,
     offload,
-    states_of,
-    with_states,
+    with_carried,
 )
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
@@ -65,7 +66,7 @@ class Tracker:
         self.lowered: list[LimitChange] = []
         self._track: Track[Any, Any] | None = Track(self.predictor.loop)
         self._frames: tuple[MaskedFrame, ...] = ()  # of the track, where that is to be made again
-        self._states: States = {}  # that it has then
+        self._carried: Carried = {}  # of its memory, beside those frames
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
         self._size: Size | None = None  # of the video's frames
 
@@ -127,7 +128,7 @@ class Tracker:
 
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
-        self._track, self._frames, self._states = track, (), {}
+        self._track, self._frames, self._carried = track, (), {}
         self._given = {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -201,21 +202,21 @@ class Tracker:
         self,
         rgb: Rgb,
         given: LabelMap | None = None,
-        image: Tensor | None = None,
+        resized: Tensor | None = None,
         number: int = 0,
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None = None,
         absent: Collection[int] = (),
     ) -> Prediction[Any]:
         """Return the network's prediction for the next frame, at its input size without a border.
 
-        As `step`, but unchecked: `given` is a label map, `image` the network's input, if it was
-        prefetched, and `number` the frame's number in messages. `window_at` returns the frame and
-        those to come, as they are placed, if it is disturbed. Raises PyTorch's error if even the
-        lowest limits run out of memory.
+        As `step`, but unchecked: `given` is a label map, `resized` the frame at its size in the
+        network's input, if it was prefetched, and `number` the frame's number in messages.
+        `window_at` returns the frame and those to come, as they are placed, if it is disturbed.
+        Raises PyTorch's error if even the lowest limits run out of memory.
         """
         while True:
             try:
-                return self._advance(rgb, given, image, window_at, absent)
+                return self._advance(rgb, given, resized, window_at, absent)
             except (RuntimeError, MemoryError) as error:
                 limits = self._lower_limits() if is_out_of_memory(error) else None
                 if limits is None:
@@ -227,12 +228,12 @@ class Tracker:
         self,
         rgb: Rgb,
         given: LabelMap | None,
-        image: Tensor | None,
+        resized: Tensor | None,
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None,
         absent: Collection[int],
     ) -> Prediction[Any]:
         device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
-        image = image_at(rgb, image, place, device)
+        image = image_at(rgb, resized, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(place) if disturbed and window_at is not None else ()
@@ -273,8 +274,8 @@ class Tracker:
         """Make the track again from its frames."""
         device, given = self.predictor.device, self._given.get
         frames = (fit(each, place, device, given(each.index)) for each in self._frames)
-        track = with_states(replay(self.predictor.loop, frames), self._states)
-        self._states = {}
+        track = with_carried(replay(self.predictor.loop, frames), self._carried)
+        self._carried = {}
         return track
 
     def _forget_memory(self) -> None:
@@ -291,10 +292,12 @@ class Tracker:
 
     def _go_on_within(self, limits: Limits, number: int) -> None:
         """Release the memory bank and continue with lower limits."""
-        if self._track is not None:
-            self._states = states_of(self._track)
-        self._forget_memory()
         device, words = self.predictor.device, limits.describe_change(self.predictor.limits)
+        if self._track is not None:
+            self._carried = carried_of(self._track)
+            if forgets(self._track):
+                words += "; its memory of all but the latest frames is lost"
+        self._forget_memory()
         release_memory(device)
         kind = " GPU" if device.type == "cuda" else ""
         log.warning("frame %d: out of%s memory: going on %s", number, kind, words)

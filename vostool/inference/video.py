@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from vostool.device import synchronize
 from vostool.inference.cuts import OnCut
 from vostool.inference.disturbance import KnownObjects, known_frames
-from vostool.inference.oom import images_ahead
+from vostool.inference.oom import resized_ahead
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.soft import SegmentedFrame, SoftMasks
 from vostool.inference.tracker import Tracker, labels_of
@@ -58,10 +58,10 @@ def predict(
     predictor, device = tracker.predictor, tracker.predictor.device
     if predictor.disturbance is not None and known is None:
         predictor.disturbance.check_without_truth()
-    ahead = images_ahead(frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), device)
+    ahead = resized_ahead(frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), device)
     with closing(ahead):
         for window in windows(ahead, predictor.loop.look_ahead):
-            frame, image = window[0]
+            frame, resized = window[0]
             window_at = partial(known_frames, window, known, predictor.device)
             watch.start()
             if given.cuts is OnCut.RESET and frame.begins_scene:
@@ -69,7 +69,7 @@ def predict(
             prediction = tracker.advance(
                 frame.rgb,
                 given.get(frame.index),
-                image,
+                resized,
                 frame.index,
                 window_at,
                 given.absent_on(frame),

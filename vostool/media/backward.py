@@ -27,10 +27,11 @@ from vostool.media.container import (
     open_media,
     with_stored_times,
 )
+from vostool.media.decoding import Decoding, all_pictures, decode_pictures
 from vostool.media.folder import list_images, read_folder
 from vostool.media.frame import Frame, frame_name
 from vostool.media.frame_conversion import Presenter
-from vostool.media.video import Decoding, all_pictures, clock_of, decode_pictures
+from vostool.media.video import clock_of
 
 BLOCK_BYTES = 200 * 10**6  # of the pictures of a block
 BLOCK_FRAMES = 64  # at most

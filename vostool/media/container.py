@@ -4,6 +4,7 @@ FFmpeg reads through a Python file and is allowed no protocol of its own, so tha
 make it open another file or the network, whatever it refers to.
 """
 
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from av.video.stream import VideoStream
 
 from vostool.errors import InputError
 from vostool.media.compat import OPEN_OPTIONS, as_fraction
+from vostool.threads import thread_count
 
 # what is described here lies elsewhere: in a list of other files, on the network, in a numbered
 # series of images
@@ -28,6 +30,8 @@ REFERRING_FORMATS = frozenset(
     {"hls", "concat", "dash", "imf", "sdp", "rtsp", "rtp", "sap", "image2", "alias_pix", "vobsub"}
 )
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat version", b"v=0", b"<MPD", b"[playlist]", b"[Reference]")
+START = 1024  # bytes that show what kind of file it is
+COMPLETE = "is the file complete?"
 TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg "plays" text files
 MAX_PIXELS = 16384 * 8192  # of a picture: more would take gigabytes, whatever the file's size
 MAX_RATE = 1000  # frames per second; files with more mistake another clock for it
@@ -53,12 +57,25 @@ def open_media(path: Path) -> Iterator[InputContainer]:
             container = av.open(file, options=OPTIONS, **OPEN_OPTIONS)
             stack.enter_context(container)
         except av.FFmpegError as error:
-            raise InputError(f"{path}: {_refusal(path, error)}") from error
+            with path.open("rb") as again:
+                start = again.read(START)
+            raise InputError(f"{path}: {refusal(start, error, COMPLETE)}") from error
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from error
-        if container.format.name in TEXT_FORMATS:
-            raise InputError(f"{path}: expected a video, found text")
+            hint = "; only segment reads a pipe, or from the network" if is_stream(path) else ""
+            raise InputError(f"{path}: {error.strerror}{hint}") from error
+        refuse_text(path, container)
         yield container
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path is what people give for a pipe, or an address on the network."""
+    return str(path) == "-" or re.match(r"[a-z][a-z0-9+.-]+:[/\\]", str(path)) is not None
+
+
+def refuse_text(path: Path, container: InputContainer) -> None:
+    """Raise InputError for text, which FFmpeg would play."""
+    if container.format.name in TEXT_FORMATS:
+        raise InputError(f"{path}: expected a video, found text")
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -70,18 +87,19 @@ def _open_regular(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _refusal(path: Path, error: av.FFmpegError) -> str:
-    with path.open("rb") as file:
-        start = file.read(1024)
+def refusal(start: bytes, error: av.FFmpegError, index_hint: str) -> str:
+    """Return why a file or pipe that begins so cannot be read as a video.
+
+    `index_hint` is for what says that it is an MP4 and lacks the index at its end.
+    """
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(PLAYLIST_STARTS):
         return "expected a video, found a playlist, which only refers to others; give one of those"
-    # a file that says it is an MP4 and lacks the index at its end
-    hint = " (is the file complete?)" if start[4:8] == b"ftyp" else ""
+    hint = f" ({index_hint})" if start[4:8] == b"ftyp" else ""
     return f"cannot be read as a video: {error.strerror}{hint}"
 
 
 def find_video(container: InputContainer, path: Path) -> VideoStream:
-    """Return the video stream flagged as default, else the first, set to decode on all cores.
+    """Return the video stream flagged as default, else the first, set to decode in several threads.
 
     Album covers and the like do not count. Raises InputError if there is no other.
     """
@@ -95,7 +113,7 @@ def find_video(container: InputContainer, path: Path) -> VideoStream:
                 f"{path}: pictures are {context.width}x{context.height}, "
                 f"expected at most {MAX_PIXELS} pixels"
             )
-        context.thread_type = "AUTO"
+        context.thread_type, context.thread_count = "AUTO", thread_count()
         context.options = {"max_pixels": str(MAX_PIXELS)}
         # else columns cropped on the left by the bitstream would be kept for alignment
         context.flags |= Flags.unaligned

@@ -1,4 +1,4 @@
-"""A folder of images read as a video: natural order, 25 frames per second.
+"""A folder of images read as a video: natural order, 25 frames per second unless told otherwise.
 
 Every image file directly in the folder counts, in natural order (frame2 before frame10);
 hidden files and other kinds of files are skipped, with a warning where these are pictures.
@@ -100,7 +100,7 @@ def folder_warnings(folder: Path) -> list[str]:
     return found
 
 
-def probe_folder(folder: Path) -> VideoInfo:
+def probe_folder(folder: Path, rate: Fraction = FOLDER_RATE) -> VideoInfo:
     """Return the facts of a folder of images; only its first image is opened."""
     images = list_images(folder)
     rgb = read_image(images[0])
@@ -109,8 +109,8 @@ def probe_folder(folder: Path) -> VideoInfo:
         width=rgb.shape[1],
         height=rgb.shape[0],
         frames=len(images),
-        rate=FOLDER_RATE,
-        seconds=float(len(images) / FOLDER_RATE),
+        rate=rate,
+        seconds=float(len(images) / rate),
         rotation=0,
         codec=images[0].suffix.lower().lstrip("."),
         pixel_format=stored_mode(images[0]),
@@ -120,19 +120,24 @@ def probe_folder(folder: Path) -> VideoInfo:
 
 
 def read_folder(
-    folder: Path, start: int = 0, end: int | None = None, backward: bool = False
+    folder: Path,
+    start: int = 0,
+    end: int | None = None,
+    backward: bool = False,
+    rate: Fraction = FOLDER_RATE,
+    stride: int = 1,
 ) -> Iterator[Frame]:
     """Yield the images from number `start` up to but not including `end`, one at a time.
 
-    Backward they come from the last to the first. The time of an image is its number / 25 seconds.
-    EXIF orientation is applied.
+    Backward they come from the last to the first; with a `stride` N only every Nth is read. The
+    time of an image is its number / `rate` seconds. EXIF orientation is applied.
     Raises InputError if an image cannot be read or differs in size from the first.
     """
     images = list_images(folder)
     if start >= len(images):
         raise InputError(f"{folder}: cannot start at frame {start}, it has {len(images)} frames")
     first = read_image(images[0])
-    numbers = range(len(images))[start:end]
+    numbers = range(len(images))[start:end:stride]
     for index in reversed(numbers) if backward else numbers:
         path = images[index]
         rgb = read_image(path) if index else first
@@ -140,7 +145,7 @@ def read_folder(
             raise InputError(
                 f"{path}: image is {_size(rgb)}, expected {_size(first)} like {images[0].name}"
             )
-        yield Frame(index, index / FOLDER_RATE, rgb, path.stem)
+        yield Frame(index, index / rate, rgb, path.stem)
 
 
 def _pictures_in(path: Path) -> int:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
 from vostool.errors import MaskError, UsageError
 from vostool.files import is_file
-from vostool.media.folder import IMAGE_SUFFIXES, list_files, natural_key
+from vostool.media.folder import FOLDER_RATE, IMAGE_SUFFIXES, list_files, natural_key
 from vostool.media.labels import MAX_OBJECTS
 from vostool.media.time_codes import (
     MOST_DIGITS,
@@ -77,11 +78,13 @@ def parse_object_masks(
     start: int = 0,
     frame_names: Sequence[str] | None = None,
     video: Path | None = None,
+    rate: Fraction = FOLDER_RATE,
 ) -> dict[int, MaskFiles]:
     """Return which mask files belong to which frame, in order of frames.
 
     - "MASK.png" belongs to frame `start`
     - "120:MASK.png" belongs to frame 120, "0:04.8:MASK.png" to the frame of `video` shown then
+      (`rate`: of a folder's frames per second)
     - "3@MASK.png", "120:3@MASK.png" shows object 3 alone; several may be of one frame
     - (a file of such a very name needs "./" before it)
     - "FOLDER" gives each of its images to the frame its name ends in: 00120.png to frame 120;
@@ -94,7 +97,7 @@ def parse_object_masks(
     """
     masks: dict[int, MaskFiles] = {}
     options = [MaskOption.parse(spec) for spec in specs]
-    numbers = _numbers(options, video)
+    numbers = _numbers(options, video, rate)
     for given in options:
         for option in _files_of(given, frame_names):
             position = start if option.frame is None else option.frame
@@ -113,12 +116,14 @@ def parse_object_masks(
     return dict(sorted(masks.items()))
 
 
-def _numbers(options: Sequence[MaskOption], video: Path | None) -> dict[TimeCode, int]:
+def _numbers(
+    options: Sequence[MaskOption], video: Path | None, rate: Fraction
+) -> dict[TimeCode, int]:
     """Return the numbers of the frames that are named by times."""
     codes = {option.frame for option in options if isinstance(option.frame, TimeCode)}
     if codes and video is None:
         raise UsageError(f"--mask {min(map(str, codes))}: expected the number of a frame here")
-    return frame_numbers(codes, video) if video else {}
+    return frame_numbers(codes, video, rate) if video else {}
 
 
 def _with_object(frame: int, masks: dict[int, Path], id_: int, path: Path) -> dict[int, Path]:

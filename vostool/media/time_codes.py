@@ -62,17 +62,19 @@ def parse_position(name: str, text: str) -> Position:
     return TimeCode(text)
 
 
-def frame_numbers(codes: Collection[TimeCode], video: Path) -> dict[TimeCode, int]:
+def frame_numbers(
+    codes: Collection[TimeCode], video: Path, rate: Fraction = FOLDER_RATE
+) -> dict[TimeCode, int]:
     """Return the number of the frame that is shown at each moment.
 
-    After the last frame that is the number of frames. The video is decoded up to the latest moment.
-    Raises InputError if it cannot be read.
+    After the last frame that is the number of frames. The video is decoded up to the latest moment;
+    `rate` is how many frames per second a folder has. Raises InputError if it cannot be read.
     """
     pending = deque(sorted(codes, key=lambda code: code.seconds))
     found: dict[TimeCode, int] = {}
     number = -1
     if pending:
-        with closing(_ends(read_times(video))) as ends:
+        with closing(_ends(read_times(video, rate))) as ends:
             for number, end in enumerate(ends):
                 while pending and pending[0].seconds + MILLISECOND <= end:
                     found[pending.popleft()] = number

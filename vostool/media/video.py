@@ -11,14 +11,13 @@ decodable until the end), those before it are delivered and then InputError is r
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -33,47 +32,36 @@ from vostool.media.container import (
     stated_rate,
     with_stored_times,
 )
+from vostool.media.decoding import Decoding, all_pictures, decode_pictures
 from vostool.media.folder import FOLDER_RATE, list_images, probe_folder, read_folder
 from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.media.frame_conversion import Presenter
 
-__all__ = ["Frame", "VideoInfo", "probe", "read_frames", "read_times", "read_undamaged"]
+__all__ = [
+    "Frame",
+    "OpenVideo",
+    "VideoInfo",
+    "probe",
+    "read_frames",
+    "read_times",
+    "read_undamaged",
+]
 
 FALLBACK_RATE = Fraction(25)  # for files with neither timestamps nor a frame rate
 MISSING_SECONDS = 1  # how much shorter than announced a video may be without a warning
 
 
-def probe(path: Path | str) -> VideoInfo:
+def probe(path: Path | str, rate: Fraction = FOLDER_RATE) -> VideoInfo:
     """Return the facts of a video or folder; decodes no more than its first picture.
 
+    `rate` is how many frames per second a folder has.
     Raises InputError if it cannot be read or shows no picture.
     """
     path = Path(path)
     if path.is_dir():
-        return probe_folder(path)
+        return probe_folder(path, rate)
     with open_media(path) as container:
-        stream = find_video(container, path)
-        presenter = Presenter(path, container_crop(container, stream))
-        picture = next(decode_pictures(container, stream, Decoding()), None)
-        if picture is None:
-            raise InputError(f"{path}: no frame can be decoded ({stream.codec_context.name})")
-        aspect = as_fraction(stream.sample_aspect_ratio) or Fraction(1)
-        width, height = presenter.shown_size(picture)
-        seconds, rate = _seconds(container, stream), frame_rate(stream)
-        estimate = round(seconds * rate) if seconds and rate else None
-        return VideoInfo(
-            path=path,
-            width=width,
-            height=height,
-            frames=stream.frames or estimate,
-            rate=rate,
-            seconds=seconds,
-            rotation=round(picture.rotation / 90) % 4 * 90,
-            codec=stream.codec_context.name,
-            pixel_format=picture.format.name,
-            pixel_aspect=1 / aspect if presenter.orientation(picture).transposed else aspect,
-            has_audio=bool(container.streams.audio),
-        )
+        return OpenVideo(path, container).info
 
 
 def read_frames(
@@ -81,9 +69,13 @@ def read_frames(
     start: int = 0,
     end: int | None = None,
     warnings: list[str] | None = None,
+    *,
+    stride: int = 1,
+    rate: Fraction = FOLDER_RATE,
 ) -> Iterator[Frame]:
     """Yield the frames numbered `start` up to but not including `end`, as they are decoded.
 
+    With a `stride` N only every Nth of them; `rate` is how many per second a folder has.
     Frames are counted as decoded, from 0 over the whole video, so what comes before `start` is
     decoded too. Times always rise; those that do not are put right as `Clock` says.
     Should the size change on the way, later pictures are scaled to the first one's.
@@ -93,7 +85,11 @@ def read_frames(
     be read, ends before `start`, or breaks off (after yielding the frames before the break).
     """
     warnings = [] if warnings is None else warnings
-    return _read(Path(path), start, end, damage=warnings, notes=warnings)
+    path = Path(path)
+    check_frames(start, end)
+    if path.is_dir():
+        return read_folder(path, start, end, rate=rate, stride=stride)
+    return _read_video(path, start, end, stride, damage=warnings, notes=warnings)
 
 
 def read_undamaged(
@@ -105,169 +101,131 @@ def read_undamaged(
     `notes` receives one line for each kind of thing that was put right, or only approximated.
     """
     damage: list[str] = []
-    yield from _read(path, start, end, damage, notes=[] if notes is None else notes)
+    check_frames(start, end)
+    if path.is_dir():
+        yield from read_folder(path, start, end)
+        return
+    yield from _read_video(path, start, end, 1, damage, notes=[] if notes is None else notes)
     if damage:
         raise InputError(damage[0])
 
 
-def read_times(path: Path) -> Iterator[Fraction]:
+def read_times(path: Path, rate: Fraction = FOLDER_RATE) -> Iterator[Fraction]:
     """Yield when each frame is shown, in seconds, as `read_frames` has it; makes no pictures.
 
-    Raises InputError if the input cannot be read or shows no picture.
+    `rate` is how many frames per second a folder has. Raises InputError if the input cannot be
+    read or shows no picture.
     """
     if path.is_dir():
-        yield from (index / FOLDER_RATE for index in range(len(list_images(path))))
+        yield from (index / rate for index in range(len(list_images(path))))
         return
-    progress = Decoding()
     with open_media(path) as container:
-        stream = find_video(container, path)
-        codec = stream.codec_context.name
-        pictures = all_pictures(path, container, stream, progress)
-        for _, time in clock_of(container, stream).read(
-            with_stored_times(pictures, container, stream)
-        ):
-            yield time
-    if not progress.frames:
-        raise InputError(f"{path}: no frame can be decoded ({codec})")
+        yield from OpenVideo(path, container).times()
 
 
-def _read(
-    path: Path, start: int, end: int | None, damage: list[str], notes: list[str]
-) -> Iterator[Frame]:
+def check_frames(start: int, end: int | None) -> None:
+    """Raise UsageError if a range of frames is empty."""
     if start < 0 or (end is not None and end <= start):
         raise UsageError(f"frames {start} to {end}: expected 0 <= start < end")
-    if path.is_dir():
-        return read_folder(path, start, end)
-    return _read_video(path, start, end, damage, notes)
 
 
 def _read_video(
-    path: Path, start: int, end: int | None, damage: list[str], notes: list[str]
+    path: Path, start: int, end: int | None, stride: int, damage: list[str], notes: list[str]
 ) -> Iterator[Frame]:
-    """Yield the frames of a file; adds to `damage` what is missing, to `notes` what is mended."""
-    progress = Decoding()
     with open_media(path) as container:
-        stream = find_video(container, path)
-        codec, seconds = stream.codec_context.name, _seconds(container, stream)
-        presenter = Presenter(path, container_crop(container, stream))
-        clock = clock_of(container, stream)
+        yield from OpenVideo(path, container).frames(start, end, stride, damage, notes)
+
+
+class OpenVideo:
+    """A video that is open: its facts, and its frames, which can be read once."""
+
+    def __init__(self, path: Path, container: InputContainer, once: bool = False) -> None:
+        """`path` is what messages call it; `once` says that it cannot be opened again.
+
+        Raises InputError if it has no video.
+        """
+        self._path, self._container = path, container
+        self._stream = stream = find_video(container, path)
+        self._codec = stream.codec_context.name
+        self._presenter = Presenter(path, container_crop(container, stream))
+        self._progress = Decoding()
+        if once:  # threads of whole frames would hold back the latest ones, and lose a damaged end
+            stream.codec_context.thread_type = "SLICE"
+            self._pictures = decode_pictures(container, stream, self._progress)
+        else:
+            self._pictures = all_pictures(path, container, stream, self._progress)
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """Its facts; decodes the first picture, and raises InputError if there is none."""
+        stream, presenter = self._stream, self._presenter
+        picture = next(self._pictures, None)
+        if picture is None:
+            raise self._nothing()
+        self._pictures = chain([picture], self._pictures)
+        aspect = as_fraction(stream.sample_aspect_ratio) or Fraction(1)
+        width, height = presenter.shown_size(picture)
+        seconds, rate = _seconds(self._container, stream), frame_rate(stream)
+        estimate = round(seconds * rate) if seconds and rate else None
+        return VideoInfo(
+            path=self._path,
+            width=width,
+            height=height,
+            frames=stream.frames or estimate,
+            rate=rate,
+            seconds=seconds,
+            rotation=round(picture.rotation / 90) % 4 * 90,
+            codec=self._codec,
+            pixel_format=picture.format.name,
+            pixel_aspect=1 / aspect if presenter.orientation(picture).transposed else aspect,
+            has_audio=bool(self._container.streams.audio),
+        )
+
+    def frames(
+        self, start: int, end: int | None, stride: int, damage: list[str], notes: list[str]
+    ) -> Iterator[Frame]:
+        """Yield frames as `read_frames`; `damage` receives what is missing, `notes` the rest."""
+        path, stream, progress = self._path, self._stream, self._progress
+        seconds, clock = _seconds(self._container, stream), clock_of(self._container, stream)
         if (stated := stated_rate(stream)) and stated != frame_rate(stream):
             notes.append(f"{path}: states {float(stated):g} frames per second, taken as 25")
-        pictures = islice(all_pictures(path, container, stream, progress), end)
-        timed = clock.read(with_stored_times(pictures, container, stream))
-        for index, (picture, time) in enumerate(timed):
-            if index >= start:
-                yield Frame(index, time, presenter.present(picture), frame_name(index))
-    last = progress.frames - 1
-    notes.extend(f"{path}: {line}" for line in (*clock.warnings(), *presenter.warnings))
-    damage.extend(f"{path}: {line}" for line in progress.passed_over())
-    if last < 0:
-        raise InputError(f"{path}: no frame can be decoded ({codec})")
-    if last < start:
-        raise InputError(f"{path}: cannot start at frame {start}, it has {last + 1} frames")
-    if last + 1 == end:
-        return
-    if progress.failure:
-        raise InputError(f"{path}: breaks off after frame {last}: {progress.failure}")
-    if seconds and seconds - clock.elapsed > MISSING_SECONDS and not any(clock.warnings()):
-        # no proof of damage: the last picture may be meant to stand for long
-        ends = f"ends after frame {last} at {float(clock.elapsed):.1f} s"
-        damage.append(f"{path}: {ends}, announced are {seconds:.1f} s: is the file complete?")
+        for index, (picture, time) in enumerate(self._timed(clock, end)):
+            if index >= start and (index - start) % stride == 0:
+                yield Frame(index, time, self._presenter.present(picture), frame_name(index))
+        last = progress.frames - 1
+        notes.extend(f"{path}: {line}" for line in (*clock.warnings(), *self._presenter.warnings))
+        damage.extend(f"{path}: {line}" for line in progress.passed_over())
+        if last < 0:
+            raise self._nothing()
+        if last < start:
+            raise InputError(f"{path}: cannot start at frame {start}, it has {last + 1} frames")
+        if last + 1 == end:
+            return
+        if progress.failure:
+            raise InputError(f"{path}: breaks off after frame {last}: {progress.failure}")
+        if seconds and seconds - clock.elapsed > MISSING_SECONDS and not any(clock.warnings()):
+            # no proof of damage: the last picture may be meant to stand for long
+            ends = f"ends after frame {last} at {float(clock.elapsed):.1f} s"
+            damage.append(f"{path}: {ends}, announced are {seconds:.1f} s: is the file complete?")
+
+    def times(self) -> Iterator[Fraction]:
+        """Yield when each frame is shown, as `read_times`."""
+        for _, time in self._timed(clock_of(self._container, self._stream)):
+            yield time
+        if not self._progress.frames:
+            raise self._nothing()
+
+    def _timed(self, clock: Clock, end: int | None = None) -> Iterator[tuple[VideoFrame, Fraction]]:
+        pictures = islice(self._pictures, end)
+        return clock.read(with_stored_times(pictures, self._container, self._stream))
+
+    def _nothing(self) -> InputError:
+        return InputError(f"{self._path}: no frame can be decoded ({self._codec})")
 
 
 def clock_of(container: InputContainer, stream: VideoStream) -> Clock:
     """Return the clock that gives the pictures of a stream their times."""
     return Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
-
-
-@dataclass
-class Decoding:
-    """How far decoding got, and what it had to pass over."""
-
-    packets: int = 0  # given to the decoder
-    frames: int = 0  # decoded so far
-    emptied: int = 0  # of these, how many came only after the last packet
-    skipped: int = 0  # packets that could not be decoded
-    skipped_at: int = 0  # frames decoded before the first of them
-    failure: str = ""  # why nothing more came after the latest frame
-
-    @property
-    def in_flight(self) -> int:
-        """How many packets have neither given a frame nor been passed over."""
-        return max(0, self.packets - self.frames - self.skipped)
-
-    def skip(self, error: av.FFmpegError) -> None:
-        """Note a packet that cannot be decoded."""
-        self.skipped_at = self.skipped_at if self.skipped else self.frames
-        self.skipped += 1
-        self.failure = error.strerror or "cannot be decoded"
-
-    def passed_over(self) -> Iterator[str]:
-        """Yield the warnings to give, if any."""
-        if self.skipped:
-            where = f"after frame {self.skipped_at - 1}" if self.skipped_at else "at the beginning"
-            yield f"skipped {self.skipped} damaged packet(s), the first {where}"
-
-
-def all_pictures(
-    path: Path, container: InputContainer, stream: VideoStream, progress: Decoding
-) -> Iterator[VideoFrame]:
-    """Yield every picture that can be decoded, in order of presentation."""
-    yield from decode_pictures(container, stream, progress)
-    context = stream.codec_context
-    # what threads hold at the end: PyAV stops at the first damaged packet, often without an error;
-    # a decoder that puts pictures in order holds others too
-    complete = progress.emptied >= context.thread_count - 1 and not context.has_b_frames
-    if progress.in_flight and context.thread_count > 1 and not complete:
-        yield from _end_again(path, progress)
-
-
-def _end_again(path: Path, progress: Decoding) -> Iterator[VideoFrame]:
-    """Yield what comes after the frames so far, from a decoder of one thread, which holds none."""
-    known, again = progress.frames, Decoding()
-    with open_media(path) as container:
-        stream = find_video(container, path)
-        stream.codec_context.thread_type = "NONE"
-        # from the beginning: not every format finds the place of a time
-        for picture in islice(decode_pictures(container, stream, again), known, None):
-            progress.frames += 1
-            yield picture
-    progress.skipped, progress.skipped_at = again.skipped, again.skipped_at
-    progress.failure = again.failure
-
-
-def decode_pictures(
-    container: InputContainer, stream: VideoStream, progress: Decoding
-) -> Iterator[VideoFrame]:
-    """Yield every picture, but with threads perhaps not those that a damaged end leaves."""
-    for packet in _packets(container, stream, progress):
-        progress.packets += packet is not None
-        try:
-            pictures = stream.decode(packet)
-        except av.FFmpegError as error:
-            progress.skip(error)
-            continue
-        for picture in pictures:
-            progress.frames += 1
-            progress.emptied += packet is None
-            progress.failure = progress.failure if packet is None else ""
-            yield picture
-
-
-def _packets(
-    container: InputContainer, stream: VideoStream, progress: Decoding
-) -> Iterator["Packet[VideoStream] | None"]:
-    """Yield the packets of the stream, then None, which empties the decoder."""
-    cut_off = ""
-    try:
-        for packet in container.demux(stream):
-            if packet.size:  # the last one is empty
-                cut_off = "the file is cut off" if packet.is_corrupt else ""
-                yield packet
-    except av.FFmpegError as error:
-        cut_off = error.strerror or "the file cannot be read on"
-    progress.failure = cut_off or progress.failure
-    yield None
 
 
 def _seconds(container: InputContainer, stream: VideoStream) -> float | None:

@@ -22,12 +22,8 @@ from vostool.errors import InputError, OutputError
 from vostool.files import atomic_write
 from vostool.media.audio import AudioTrack, describe
 from vostool.media.film_formats import FilmFormat, mp4
+from vostool.threads import thread_count
 
-# ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
-# so that their times are kept exactly, and others to a millionth of a second
-CLOCK = 720_000
-LONGEST = 1000 * CLOCK  # ticks; a picture shown for longer is repeated, an MP4 counts to 2**31
-FALLBACK_RATE = Fraction(25)  # frames per second, if not known
 # ticks per second: whole for the usual clocks (1/1000, 1/90000, 1001/24000, 1001/30000, ...),
 # so that their times are kept exactly, and others to a millionth of a second
 CLOCK = 720_000
@@ -249,7 +245,10 @@ class _Movie:
 
 
 def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
-    """Open a film with a stream for its pictures; colours are of BT.709, YUV of limited range."""
+    """Open a film with a stream for its pictures.
+
+    Colours are those of BT.709, YUV of limited range; grey is a matte, and of full range.
+    """
     film = format.film
     # "file:" keeps a colon in the name from being taken for a protocol
     output = av.open(f"file:{path}", "w", format=film.container, options=film.container_options)
@@ -264,6 +263,7 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     )
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
+    context.thread_count = thread_count()
     if film.tag is not None:
         context.codec_tag = film.tag
     context.flags |= Flags.frame_duration  # pictures know how long they last
@@ -273,6 +273,8 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
         context.colorspace = Colorspace.ITU709
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
+    elif film.stored.startswith("gray"):
+        context.color_range = ColorRange.JPEG
     return output, stream
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from vostool.errors import UsageError, WeightsError
 from vostool.files import atomic_write
 from vostool.files.documents import problem
+from vostool.model.memory_designs import memory_design
 from vostool.model.published.kinds import KINDS
 from vostool.model.published.layout import Layout, is_finite, is_plain
 from vostool.model.published.reading import is_pytorch, read_state, recognise
@@ -112,7 +113,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Settings:
     """Return the settings of the network of a weights file, with `changes`.
 
-    Raises WeightsError, and UsageError for a change of what the network does not have.
+    Raises WeightsError, and UsageError as `changed` does.
     """
     if is_pytorch(path):
         return changed(read_published(path)[0], changes, path)
@@ -130,12 +131,24 @@ def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Setti
 
 
 def changed(settings: SomeSettings, changes: Mapping[str, Any] | None, path: Path) -> SomeSettings:
-    """Return settings with changes; raises UsageError for one of what the network lacks."""
+    """Return settings with changes.
+
+    Raises UsageError for one of what the network lacks, and for a memory design that it is not
+    trained for.
+    """
     for name in changes or {}:
         if name not in type(settings).model_fields:
             option = f"--{name}".replace("_", "-")
             raise UsageError(f"{option}: {path} is of another network, which has no such option")
-    return type(settings).model_validate({**settings.model_dump(), **(changes or {})})
+    other = type(settings).model_validate({**settings.model_dump(), **(changes or {})})
+    if isinstance(settings, StmSettings) and isinstance(other, StmSettings):
+        readouts = [memory_design(each.memory).readout for each in (settings, other)]
+        if readouts[0] != readouts[1]:
+            raise UsageError(
+                f"--memory {other.memory}: {path} is trained for {settings.memory}; expected "
+                "weights of its own"
+            )
+    return other
 
 
 def read_published(path: Path) -> tuple[Settings, dict[str, Tensor]]:

@@ -98,9 +98,17 @@ def fold_batch_norm(module: nn.Module) -> None:
     previous: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and previous is not None:
-            # the bias that the fusion adds is trained too
-            folded = fuse_conv_bn_eval(previous[1], child).requires_grad_(True)
-            setattr(module, previous[0], folded)
+            setattr(module, previous[0], folded(previous[1], child))
             setattr(module, name, nn.Identity())
         fold_batch_norm(child)
         previous = (name, child) if isinstance(child, nn.Conv2d) else None
+
+
+def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """Return a convolution with the batch norm behind it folded in, which gives it a bias."""
+    if convolution.weight.is_meta:  # no values yet: computing without them takes a second
+        bias = torch.empty_like(norm.bias)
+        convolution.bias = nn.Parameter(bias)
+        return convolution
+    # the bias that the fusion adds is trained too
+    return fuse_conv_bn_eval(convolution, norm).requires_grad_(True)

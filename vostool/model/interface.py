@@ -81,22 +81,27 @@ class StoredMemory(Protocol):
         """Return its state as tensors by name."""
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """Return a memory like this one with these tensors, from any device, as its state."""
+        """Return a memory like this one with these tensors, from any device, as its state.
+
+        Raises ValueError for tensors that do not fit it.
+        """
 
 
 @runtime_checkable
-class RecurrentMemory(Protocol):
-    """A memory with a state of each object, which frames that are memorised again do not give.
+class DivisibleMemory(StoredMemory, Protocol):
+    """A stored memory whose objects can be distributed anew over the calls of the model.
 
-    Optional: the state is carried over when the device runs out of memory.
+    Optional: it is carried over when the device runs out of memory. `with_tensors` is then called
+    on a memory of the latest frames, made within lower limits: where frames are smaller or fewer
+    there, it takes what fits.
     """
 
     @property
-    def state(self) -> Tensor:
-        """Return the state of the objects, (B N, ., h, w)."""
+    def object_axes(self) -> Mapping[str, int] | None:
+        """Return the axis of a tensor along which the objects of a clip lie, in equal parts.
 
-    def with_state(self, state: Tensor) -> Self:
-        """Return this memory with another state of as many objects, of any h x w and device."""
+        Tensors without one are the same for all objects. None: it cannot be divided after all.
+        """
 
 
 @runtime_checkable

@@ -26,6 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vostool.model.attention import attend
+from vostool.model.stored import stored_tensor
+
 Similarity = Literal["dot", "l2"]
 
 
@@ -98,24 +101,33 @@ class StackedMemory:
         """Return the values, weighted by the softmax of the keys' similarity to the query.
 
         A frame alone, as in the cycle, is read whole unless `top_alone`: sorting would cost more
-        than it saves.
+        than it saves. Raises ValueError if nothing is remembered.
         """
-        keys, values = torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
+        if not self.keys:
+            raise ValueError("nothing is remembered")
+        clips, groups = self.keys[0].shape[:2]
         # half precision, which autocast would choose, is too coarse for similarities
         with torch.autocast(query.device.type, enabled=False):
-            affinity = self.similarities(keys, query)
-            several = len(self.keys) > 1 or self.options.top_alone
-            if several and 0 < self.options.top < affinity.shape[3]:
-                answer = best_of(affinity, values, self.options.top)
+            asked = comparable_query(query, self.options.similarity)
+            asked = asked.expand(-1, groups, -1, -1, -1).flatten(0, 1)
+            keys = [key.flatten(0, 1) for key in self.keys]
+            values = [value.flatten(0, 1) for value in self.values]
+            several = len(keys) > 1 or self.options.top_alone
+            length = sum(key.shape[1] for key in keys)
+            if several and 0 < self.options.top < length:
+                affinity = torch.cat([self.similarities(key, asked).mT for key in keys], dim=2)
+                answer = best_of(affinity, torch.cat(values, dim=1), self.options.top)
             else:
-                answer = affinity.softmax(dim=3).to(values.dtype) @ values
-        return answer.transpose(2, 3).unflatten(3, query.shape[3:])  # of (B, G, h w, D)
+                answer = attend(self.similarities, asked, keys, values)
+        return answer.mT.unflatten(0, (clips, groups)).unflatten(3, query.shape[3:])
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
-        """Return the attention logits of each query position over the memory positions,
-        (B, G, h w, T h w)."""
-        asked = comparable_query(positions(query), self.options.similarity)  # (B, ., h w, C')
-        return asked @ keys.transpose(2, 3)
+        """Return the attention logits of memory positions for each query position, (P, m, h w).
+
+        `keys` (P, m, C') of all or some positions of some pairs P of a clip and a group, `query`
+        (P, C', h, w), comparable. Each memory position is independent of the others.
+        """
+        return keys @ query.flatten(2)
 
 
 class KernelMemory(StackedMemory):
@@ -128,25 +140,22 @@ class KernelMemory(StackedMemory):
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
         """Return STM's similarities plus the logarithm of the kernel."""
-        affinity = super().similarities(keys, query)  # (B, G, h w, T h w)
-        height, width = query.shape[3:]
+        affinity = super().similarities(keys, query)  # (P, m, h w)
+        height, width = query.shape[2:]
         places = grid(height, width, affinity)  # (h w, 2)
-        best = self.best_match(affinity, places)  # (B, G, T h w, 2)
+        best = self.best_match(affinity, places)  # (P, m, 2)
         # -|place - best|^2 / 2 sigma^2, without the term that all memory positions share; as one
         # product, added in place: the tensors are large
         spread = self.options.sigma**2
         asked = torch.cat([places, torch.ones_like(places[:, :1])], dim=1) / spread
-        centres = torch.cat([best, best.square().sum(dim=3, keepdim=True) / -2], dim=3)
-        pairs = affinity.flatten(0, 1)
-        kernel = asked.expand(len(pairs), -1, -1), centres.flatten(0, 1).transpose(1, 2)
-        return torch.baddbmm(pairs, *kernel).view_as(affinity)
+        centres = torch.cat([best, best.square().sum(dim=2, keepdim=True) / -2], dim=2)
+        return affinity.baddbmm_(centres, asked.T.expand(len(centres), -1, -1))
 
     def best_match(self, affinity: Tensor, places: Tensor) -> Tensor:
         """Return the position in the query frame that each memory position is most similar to."""
         if self.options.temperature is None:
             return places[affinity.argmax(dim=2)]
-        weights = (affinity / self.options.temperature).softmax(dim=2)
-        return weights.transpose(2, 3) @ places
+        return (affinity / self.options.temperature).softmax(dim=2) @ places
 
 
 @dataclass(frozen=True)
@@ -187,20 +196,29 @@ class ContextMemory:
         return {**context, "frames": torch.tensor(self.frames)}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """See `StoredMemory.with_tensors`."""
-        context = tensors.get("context")
-        if context is not None and self.context is not None:
-            context = context.to(self.context.device)
-        return replace(self, context=context, frames=int(tensors["frames"]))
+        """See `StoredMemory.with_tensors`; it fits frames of any size."""
+        context = self.context
+        if context is not None:
+            context = stored_tensor(tensors, "context", context)
+        frames = int(stored_tensor(tensors, "frames", torch.tensor(self.frames)))
+        return replace(self, context=context, frames=frames)
+
+    @property
+    def object_axes(self) -> dict[str, int]:
+        """See `DivisibleMemory.object_axes`."""
+        if self.context is None:
+            return {}
+        return {"context": 1 if self.context.shape[1] > 1 else 3}
 
 
 def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:
-    """Return the values (B, G, M, D) of the `top` logits in each row, weighted by their softmax.
+    """Return the values (P, M, D) of the `top` logits in each row, weighted by their softmax.
 
-    `affinity` (B, G, Q, M); returns (B, G, Q, D).
+    `affinity` (P, Q, M); returns (P, Q, D).
     """
-    best, places = affinity.topk(top, dim=3, sorted=False)
-    return sum_of(values, places, best.softmax(dim=3))
+    best, places = affinity.topk(top, dim=2, sorted=False)
+    parts = (values, places, best.softmax(dim=2))
+    return sum_of(*(each.unsqueeze(1) for each in parts)).squeeze(1)
 
 
 def sum_of(values: Tensor, places: Tensor, weights: Tensor) -> Tensor:
@@ -241,9 +259,9 @@ def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
 
 
 def comparable_query(query: Tensor, similarity: Similarity) -> Tensor:
-    """Return queries for `comparable_key`, scaled by 1 / sqrt(C)."""
-    query, channels = query.float(), query.shape[3]
+    """Return queries (B, ., C', h, w) for `comparable_key`, scaled by 1 / sqrt(C)."""
+    query, channels = query.float(), query.shape[2]
     if similarity == "l2":
-        norm = query.square().sum(dim=3, keepdim=True)
-        query = torch.cat([query, torch.ones_like(norm), -norm], dim=3)
+        norm = query.square().sum(dim=2, keepdim=True)
+        query = torch.cat([query, torch.ones_like(norm), -norm], dim=2)
     return query / math.sqrt(channels)

@@ -8,6 +8,7 @@ Shapes as in `vostool.model.interface`.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
@@ -50,19 +51,17 @@ class InChunks:
             memorize = partial(memorize, keep=True)
         count = masks.shape[1] - 1
         chunks = -(-count // (self._most or count))
-        # of equal size where possible, which makes the largest as small as it can be
-        parts = torch.arange(1, count + 1).tensor_split(chunks)
         memories = (None,) * chunks if memory is None else memory
         return tuple(
             checkpointed(
                 chunks > 1,
                 memorize,
                 features,
-                masks if chunks == 1 else masks[:, [0, *part.tolist()]],
+                masks if chunks == 1 else masks[:, [0, *(1 + place for place in part)]],
                 remembered,
                 annotated,
             )
-            for part, remembered in zip(parts, memories, strict=True)
+            for part, remembered in zip(parts_of(count, chunks), memories, strict=True)
         )
 
     def segment(self, features: Any, memory: tuple[Any, ...]) -> Tensor:
@@ -72,6 +71,16 @@ class InChunks:
             checkpointed(several, self._segmenter.segment, features, chunk) for chunk in memory
         ]
         return torch.cat(logits, dim=1) if several else logits[0]
+
+
+def parts_of(count: int, chunks: int) -> list[range]:
+    """Return which of the objects, counted from 0, are in each chunk.
+
+    They are of equal size where possible, which makes the largest as small as it can be.
+    """
+    size, longer = divmod(count, chunks)
+    ends = [(number + 1) * size + min(number + 1, longer) for number in range(chunks)]
+    return [range(start, end) for start, end in pairwise([0, *ends])]
 
 
 def checkpointed(

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
-from vostool.model.interface import StoredMemory, others
+from vostool.model.interface import DivisibleMemory, StoredMemory, others
 from vostool.model.memory import FrameMemory, MemoryOptions, Similarity
 from vostool.model.memory_designs import known_design, memory_design
 from vostool.model.policy import Policy
@@ -129,6 +129,11 @@ class StmMemory:
         if not isinstance(self.frames, StoredMemory):
             return self
         return replace(self, frames=self.frames.with_tensors(tensors))
+
+    @property
+    def object_axes(self) -> Mapping[str, int] | None:
+        """See `DivisibleMemory.object_axes`."""
+        return self.frames.object_axes if isinstance(self.frames, DivisibleMemory) else None
 
 
 class Stm(nn.Module):

@@ -61,7 +61,7 @@ REFERENCE_SETS = {  # the rows of Table 3, and STCN's
     "previous": References(annotated=False, every=None),
     "first+previous": References(every=None),
     "memory": MEMORY,
-    "every": References(previous=False),
+    "kept": References(previous=False),
 }
 
 

@@ -17,6 +17,7 @@ from vostool.files import read_text
 from vostool.inference.absence import parse_absent
 from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
+from vostool.media.inputs import parse_input
 from vostool.media.mask_options import MaskOption
 from vostool.media.time_codes import Position, parse_position
 from vostool.progress import ProgressCallback, no_progress
@@ -54,10 +55,10 @@ def read_batch(path: Path, template: Job) -> list[Job]:
     places: dict[Path, Path] = {}
     for where, row in read_rows(path):
         job = read_row(where, path.parent, row, template)
-        other = places.setdefault(job.output.resolve(), job.video)
-        if other is not job.video:
+        other = places.setdefault(job.output.resolve(), job.input.path)
+        if other is not job.input.path:
             raise UsageError(
-                f"{where}: {other} and {job.video} would both write {job.output}; give them "
+                f"{where}: {other} and {job.input} would both write {job.output}; give them "
                 "folders of their own in a column output"
             )
         jobs.append(job)
@@ -109,6 +110,11 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
     for name in NEEDED:
         if name not in values:
             raise InputError(f"{where}: expected a {name}, found none")
+    if not isinstance(parse_input(values["video"], allow_network=True), Path):
+        raise InputError(
+            f"{where}: expected a file or a folder of frames, found {values['video']}; segment a "
+            "stream without --batch"
+        )
     video = folder / values["video"]
     specs = [spec for spec in values["mask"].split(BETWEEN) if spec.strip()]
     if not specs:
@@ -118,16 +124,16 @@ def read_row(where: str, folder: Path, values: dict[str, str], template: Job) ->
         parse_absent(absent := tuple(filter(None, values.get("absent", "").split(BETWEEN))))
     except UsageError as error:
         raise InputError(f"{where}: {error}") from error
-    job = replace(
-        template,
-        video=video,
-        absent=absent,
-        masks=tuple(in_folder(spec, folder) for spec in specs),
-        output=place_within(where, template.output, values.get("output") or name_of(video)),
-        outputs=read_outputs(where, values["write"]) if "write" in values else template.outputs,
-    )
+    changes: dict[str, Any] = {
+        "video": video,
+        "absent": absent,
+        "masks": tuple(in_folder(spec, folder) for spec in specs),
+        "output": place_within(where, template.output, values.get("output") or name_of(video)),
+    }
+    if "write" in values:
+        changes["outputs"] = read_outputs(where, values["write"])
     try:
-        return with_range(job, start, end)
+        return with_range(replace(template, **changes), start, end)
     except UsageError as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -189,7 +195,7 @@ def segment_all(
     """
     done = 0
     for number, job in enumerate(jobs, start=1):
-        words = f"{job.video.name}, {number} of {len(jobs)} videos"
+        words = f"{job.input.path.name}, {number} of {len(jobs)} videos"
 
         def report(done: int, total: int | None, _: str, words: str = words) -> None:
             progress(done, total, words)

@@ -34,7 +34,8 @@ def with_frame_numbers(job: Job) -> Job:
     codes = {name: time for name, time in times.items() if time is not None}
     if not codes:
         return job
-    found = frame_numbers(set(codes.values()), job.video)
+    video = job.input.again(", ".join(f"--{name} {time}" for name, time in codes.items()))
+    found = frame_numbers(set(codes.values()), video, job.input.rate)
     numbers: dict[str, Any] = {name: found[time] for name, time in codes.items()}
     job = replace(job, **numbers, start_time=None, end_time=None)
     check_range(job)

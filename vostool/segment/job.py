@@ -1,7 +1,9 @@
 """What `vostool segment` is to do: the video, the masks, and what to write where."""
 
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ from vostool.inference.absence import parse_absent
 from vostool.inference.cuts import OnCut
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.media.folder import list_images
 from vostool.media.frame import VideoInfo
-from vostool.media.mask_options import MaskFiles, parse_object_masks
+from vostool.media.inputs import Stored, VideoInput
+from vostool.media.mask_options import MaskFiles, MaskOption, parse_object_masks
 from vostool.media.time_codes import TimeCode
 from vostool.segment.finish import Finish
 from vostool.segment.output import frame_names
@@ -28,7 +30,7 @@ OUTPUT_FLAGS = {name: "save_masks" if name == "masks" else name for name in CLAS
 class Job:
     """What to segment, and where to write it."""
 
-    video: Path
+    video: Path | VideoInput
     masks: tuple[str, ...]  # as given to --mask
     output: Path
     outputs: tuple[str, ...] = DEFAULT  # what to write, see `writer_of`
@@ -36,6 +38,8 @@ class Job:
     end: int | None = None
     start_time: TimeCode | None = None  # by which start is found, see `with_frame_numbers`
     end_time: TimeCode | None = None
+    stride: int = 1  # frames from one that is taken to the next
+    fps: Fraction | None = None  # frames per second of a folder
     overwrite: bool = False
     threshold: float | None = None  # 0 to 1, if the masks are soft ones of one object
     resume: bool = False  # go on with the run that the output folder holds
@@ -54,10 +58,45 @@ class Job:
     check: int = 0  # judge the masks of every so many frames; 0: none
 
     def __post_init__(self) -> None:
-        """Raise UsageError for outputs that cannot be written, or what is no stretch."""
+        """Raise UsageError for outputs that cannot be written, or what is no stretch.
+
+        Also for what would read a stream a second time.
+        """
         parse_absent(self.absent)
-        check_outputs(self.outputs)
-        _ = self.settings
+        if self.stride < 1:
+            raise UsageError(f"stride: expected 1 or more, found {self.stride}")
+        for what in self._second_looks():
+            self.input.again(what)
+        if self.outputs:  # without any, masks may go elsewhere
+            check_outputs(self.outputs)
+        _ = self.settings, self.input
+
+    @property
+    def input(self) -> VideoInput:
+        """Where the frames come from; raises UsageError for a frame rate that is not for it."""
+        if isinstance(self.video, VideoInput):
+            if self.fps is not None:
+                raise UsageError(f"--fps: is for folders of frames, {self.video} has its own times")
+            return self.video
+        return Stored(self.video, self.fps)
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether states are written to resume from; masks must be there to go on from."""
+        return self.states and "masks" in self.outputs and self.input.repeatable
+
+    def _second_looks(self) -> Iterator[str]:
+        """Yield the options by which the video is read more than once."""
+        if self.backward:
+            yield "--backward"
+        if self.resume:
+            yield "--resume"
+        for name, time in (("--start", self.start_time), ("--end", self.end_time)):
+            if time is not None:
+                yield f"{name} {time}"
+        for spec in self.masks:
+            if isinstance(MaskOption.parse(spec).frame, TimeCode):
+                yield f"--mask {spec}"
 
     @property
     def settings(self) -> Settings:
@@ -80,29 +119,37 @@ def source_of(job: Job, info: VideoInfo, given: GivenMasks) -> Source:
     if isinstance(target, int) and target not in objects:  # it would show all that was to be hidden
         found = ", ".join(map(str, objects))
         raise UsageError(f"effect on object {target}: expected one that masks show: {found}")
-    paths = list_images(job.video) if job.video.is_dir() else None
+    files = job.input.files
     return Source(
-        job.video,
+        job.input.path if job.input.repeatable else None,
         info,
         job.start,
-        names=None if paths is None else tuple(path.stem for path in paths),
+        job.stride,
+        names=None if files is None else tuple(files),
         older=frame_names(job.output),
         objects=objects,
         settings=job.settings,
-        files={path.stem: path.name for path in paths or ()},
+        files=files or {},
     )
 
 
 def mask_paths(job: Job) -> dict[int, MaskFiles]:
-    """Return the job's masks by frame; raises UsageError for a frame out of its range."""
-    names = [path.stem for path in list_images(job.video)] if job.video.is_dir() else None
-    paths = parse_object_masks(job.masks, job.start, names, job.video)
+    """Return the job's masks by frame; raises UsageError for a frame that is not taken."""
+    files, video = job.input.files, job.input
+    names = None if files is None else list(files)
+    paths = parse_object_masks(job.masks, job.start, names, video.path, video.rate)
     for frame, path in paths.items():
         if frame < job.start or (job.end is not None and frame >= job.end):
             last = "the end" if job.end is None else f"{job.end - 1}"
             raise UsageError(
                 f"--mask: {file_names(path)} is for frame {frame}, outside of the range "
                 f"{job.start} to {last}"
+            )
+        if (frame - job.start) % job.stride:
+            near = frame - (frame - job.start) % job.stride
+            raise UsageError(
+                f"--mask: {file_names(path)} is for frame {frame}, which --stride {job.stride} "
+                f"leaves out; the nearest are {near} and {near + job.stride}"
             )
     return paths
 
@@ -115,12 +162,14 @@ def file_names(masks: MaskFiles) -> str:
 def expected_frames(job: Job, info: VideoInfo) -> int | None:
     """Return how many frames the job will take, as far as the container knows."""
     ends = [end for end in (job.end, info.frames) if end is not None]
-    return max(0, min(ends) - job.start) if ends else None
+    return len(range(job.start, min(ends), job.stride)) if ends else None
 
 
 def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     """Return all settings of a run but the network's, JSON-serialisable."""
-    options = {**asdict(job), "video": str(job.video), "output": str(job.output)}
+    options: dict[str, Any] = {each.name: getattr(job, each.name) for each in fields(job)}
+    options |= {"video": str(job.input), "output": str(job.output)}
+    options["fps"] = None if job.fps is None else str(job.fps)
     wanted = options.pop("outputs")
     for name in ("resume", "start_time", "end_time"):  # how it was made is not what was made
         options.pop(name)
@@ -139,9 +188,11 @@ OLDER: dict[str, Any] = {
     "absent": [],
     "backward": False,
     "cuts": OnCut.IGNORE,
+    "stride": 1,
+    "fps": None,
 }
 
 
 def length_of(job: Job) -> int:
     """Return how many frames the job takes at most."""
-    return sys.maxsize if job.end is None else job.end - job.start
+    return sys.maxsize if job.end is None else len(range(job.start, job.end, job.stride))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from vostool.allocator import release_free_memory
 from vostool.errors import Caution, OutputError
@@ -28,6 +28,7 @@ from vostool.segment.writers import (
     writer_of,
 )
 from vostool.segment.writers.pictures import Masks
+from vostool.segment.writers.pipe import LabelStream
 from vostool.segment.writers.soft_store import SoftStore
 
 RELEASE_EVERY = 25  # frames: some 1 % of the time for 1080p, against what they leave behind
@@ -49,11 +50,12 @@ class Output:
         source: Source,
         states: States,
         resumable: bool = True,
+        sink: BinaryIO | None = None,
     ) -> None:
         """Prepare to write the outputs of some names (see `WRITERS`) into a folder.
 
         Where soft masks are asked for, and `resumable` says that the run may be gone on with,
-        those are kept too.
+        those are kept too. Masks are also written to `sink`, see `LabelStream`.
         """
         self.folder, self.report, self.source = folder, folder / REPORT, source
         self.named = {name: writer_of(name, folder, source) for name in names}
@@ -61,7 +63,8 @@ class Output:
         self._store = SoftStore(folder, source)
         self.states = states
         kept = [self._store] if self.soft and resumable and "masks" in names else []
-        self._writers: list[Writer] = [*self.named.values(), *kept]
+        piped = [] if sink is None else [LabelStream(folder, source, sink)]
+        self._writers: list[Writer] = [*self.named.values(), *kept, *piped]
         self.frames = 0  # written so far
         self._done = [0] * len(self._writers)  # frames that those which are resumed have already
         self._claim: Claim | None = None

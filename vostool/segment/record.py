@@ -22,7 +22,6 @@ from vostool.inference.reports import LimitsReached, Video
 from vostool.inference.states import BOUND, State, States
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch
-from vostool.media.folder import folder_warnings
 from vostool.media.frame import Frame, VideoInfo
 from vostool.preprocess import is_capped
 from vostool.propagation.frames import Prediction
@@ -56,12 +55,12 @@ class RunRecord:
         self.followed = 0  # frames, in this run
         self.cuts: list[int] = []  # the first frame of each scene but the first
         job = self.job
-        self.judge = Judge(job.check, job.start)
+        self.judge = Judge(job.check * job.stride, job.start)
         if self.state is not None:
             self.tracker.start_within(self.state.lowered)
             self.judge.checks += self.state.provenance.checks
         self.way_back = (
-            WayBack(job.video, job.start, self.given, folder_of(job.output))
+            WayBack(job.input.path, job.start, self.given, folder_of(job.output), stride=job.stride)
             if job.backward
             else None
         )
@@ -85,7 +84,9 @@ class RunRecord:
             input=Video.of(self.output.source.info),
             objects=sorted(self.given.objects),
             frames=self.output.frames,
-            frame_names=None if names is None else list(names[self.job.start : self.job.end]),
+            frame_names=None
+            if names is None
+            else list(names[self.job.start : self.job.end : self.job.stride]),
             seconds=Seconds(
                 network=round(watch.network, 3), total=round(watch.total, 3), frames=followed
             ),
@@ -139,19 +140,18 @@ class RunRecord:
     @property
     def states(self) -> States | None:
         """The states of the run, if they are to be written: masks must be there to go on from."""
-        wanted = self.job.states and "masks" in self.job.outputs
-        return self.output.states if wanted else None
+        return self.output.states if self.job.keeps_states else None
 
 
 def input_cautions(
     job: Job, info: VideoInfo, given: GivenMasks, predictor: Predictor
 ) -> Iterator[Caution]:
     """Yield the warnings about a job that are known before its first frame."""
-    if job.video.is_dir():
-        yield from (Caution("frames", words) for words in folder_warnings(job.video))
+    yield from (Caution("frames", words) for words in job.input.warnings)
     yield from (Caution("mask", words) for words in given.warnings)
     # without those whose masks are empty
-    unknown = given.first - job.start - sum(frame < given.first for frame in given.ids)
+    unknown = len(range(job.start, given.first, job.stride))
+    unknown -= sum(frame < given.first for frame in given.ids)
     if unknown and not job.backward:
         yield Caution(
             "frames_before_mask",
@@ -177,7 +177,7 @@ def cautions(
     cuts: Sequence[int] = (),
 ) -> list[Caution]:
     """Return the warnings of a run: about its video, its masks, its outputs."""
-    end = job.start + output.frames if status == "done" else math.inf
+    end = job.start + output.frames * job.stride if status == "done" else math.inf
     late = [frame for frame in given.ids if frame >= end]
     return [
         *(Caution("video", warning) for warning in damage),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from vostool.device import oom_as_device_error
 from vostool.errors import OutputError
@@ -25,7 +26,6 @@ from vostool.inference.video import segmented
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import LabelMap
 from vostool.media.scene_cuts import with_scenes
-from vostool.media.video import probe, read_frames
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import (
@@ -41,7 +41,7 @@ from vostool.segment.job import (
 from vostool.segment.output import Output, results_in
 from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
-from vostool.segment.writers import file_of, is_output
+from vostool.segment.writers import check_outputs, file_of, is_output
 
 # called with the number of a frame in the video and its labels, once they are written
 WrittenCallback = Callable[[int, LabelMap], None]
@@ -52,22 +52,26 @@ def segment(
     predictor: Predictor,
     progress: ProgressCallback = no_progress,
     written: WrittenCallback | None = None,
+    sink: BinaryIO | None = None,
 ) -> RunReport:
     """Run a job and return its report, which is also written as run.json.
 
     `progress` is called with the number of frames done and, if known, of all; `written`, in
-    another thread, with each frame once its outputs are written.
+    another thread, with each frame once its outputs are written. Masks are also written to
+    `sink`, as Y4M in grey; then the job need not have outputs.
     Raises InputError, MaskError, OutputError, DeviceError or UsageError. On an
     error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
     the status; KeyboardInterrupt gets a note of it.
     """
-    prepared = prepare(job, predictor)
+    prepared = prepare(job, predictor, sink)
     job, report = prepared.job, prepared.report
     with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
         state = prepared.state(predictor)
         if report is not None and is_finished(report, state, job, prepared.output):
             return report
         record = RunRecord(job, predictor, prepared.given, prepared.output, state)
+        if is_followed(report, state, job):  # outputs are added, made from the masks that there are
+            record.way_back = None
         return follow_into(record, progress, written)
 
 
@@ -83,7 +87,7 @@ class Prepared:
     @property
     def inputs(self) -> set[Path]:
         """The files that are read."""
-        return {self.job.video, *self.given.files}
+        return {self.job.input.path, *self.given.files}
 
     def state(self, predictor: Predictor) -> State | None:
         """Return the state to go on from, None: from the beginning.
@@ -96,18 +100,21 @@ class Prepared:
         return self.output.states.latest(predictor, min(self.output.kept, length_of(self.job)))
 
 
-def prepare(job: Job, predictor: Predictor) -> Prepared:
+def prepare(job: Job, predictor: Predictor, sink: BinaryIO | None = None) -> Prepared:
     """Return a job with its inputs; raises InputError, MaskError or UsageError."""
     if predictor.disturbance is not None:
         predictor.disturbance.check_without_truth()
     predictor.check_cuts(job.cuts)
+    if sink is None:
+        check_outputs(job.outputs)
     job = with_frame_numbers(job)
     report = read_report(job.output) if job.resume else None
     job = keeping_outputs(job, report)
-    info = probe(job.video)
+    info = job.input.probe()
     given = given_masks(job, info)
-    states = States(job.output, job.video, job.start, given, ahead=job.backward)
-    output = Output(job.output, job.outputs, source_of(job, info, given), states, job.states)
+    states = States(job.output, job.input.path, job.start, given, job.stride, ahead=job.backward)
+    source = source_of(job, info, given)
+    output = Output(job.output, job.outputs, source, states, job.keeps_states, sink)
     return Prepared(job, report, given, output)
 
 
@@ -169,12 +176,20 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
 def is_finished(report: RunReport, state: State | None, job: Job, output: Output) -> bool:
     """Return whether a run that is to be resumed has all that is wanted, by the same masks."""
     return (
-        report.status == "done"
-        and report.options.get("end") == job.end
+        is_followed(report, state, job)
         and all(report.outputs.get(name) for name in job.outputs)
+        and output.is_complete(report.frames)
+    )
+
+
+def is_followed(report: RunReport | None, state: State | None, job: Job) -> bool:
+    """Return whether a run that is to be resumed has followed every frame, by the same masks."""
+    return (
+        report is not None
+        and report.status == "done"
+        and report.options.get("end") == job.end
         and state is not None
         and state.provenance.frames == report.frames
-        and output.is_complete(report.frames)
     )
 
 
@@ -208,9 +223,9 @@ def follow_into(
             record.keep_state(done, last=True)
     except KeyboardInterrupt as stop:
         status = "interrupted"
-        if output.frames:
+        if output.frames and output.named:
             stop.add_note(
-                f"the first {output.frames} frames of {job.video} are kept in {job.output}"
+                f"the first {output.frames} frames of {job.input} are kept in {job.output}"
             )
         raise
     except BaseException as error:
@@ -259,7 +274,7 @@ def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
     job, output, given = record.job, record.output, record.given
     if record.state is not None:  # before the first frame, and so before anything is replaced
         output.states.restore(record.tracker, record.state)
-    frames = with_scenes(read_frames(job.video, job.start, job.end, record.damage))
+    frames = with_scenes(job.input.frames(job.start, job.end, job.stride, record.damage))
     for frame in islice(frames, kept):
         yield output.segmented(frame, given)
     found = segmented(

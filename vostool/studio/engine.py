@@ -16,7 +16,6 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.states import States
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap
-from vostool.media.video import probe
 from vostool.progress import ProgressCallback
 from vostool.segment.job import Job, mask_paths
 from vostool.segment.output import results_in
@@ -45,16 +44,16 @@ class Engine:
         options: ModelOptions,
         progress: ProgressCallback,
         written: Callable[[int, LabelMap], None],
-        begins_anew: Callable[[], None],
+        begin_anew: Callable[[], None] | None,
     ) -> RunReport:
-        """Do what is left of a job; calls `begins_anew` where nothing made before can be kept.
+        """Do what is left of a job; calls `begin_anew` where nothing made before can be kept.
 
-        Raises as `segment`.
+        None: what was made before must be kept. Raises as `segment`, OutputError if it cannot be.
         """
         predictor = self.load(options)
         job = replace(job, resume=True)
-        if not is_resumable(job, predictor):
-            begins_anew()
+        if begin_anew is not None and not is_resumable(job, predictor):
+            begin_anew()
             job = replace(job, resume=False, overwrite=True)
         return segment(job, predictor, progress, written)
 
@@ -75,8 +74,8 @@ def is_resumable(job: Job, predictor: Predictor) -> bool:
             refuse_to_replace(results_in(job.output))
             return True
         refuse_other_run(job, predictor, report)
-        given = GivenMasks(mask_paths(job), probe(job.video), threshold=job.threshold)
-        states = States(job.output, job.video, job.start, given)
+        given = GivenMasks(mask_paths(job), job.input.probe(), threshold=job.threshold)
+        states = States(job.output, job.input.path, job.start, given, ahead=job.backward)
         states.latest(predictor, report.frames)
         return report.status != "done" or any(True for _ in states.found())
     except OutputError:

@@ -6,6 +6,7 @@ in a file without a name, which is gone with the process; in RAM there is only w
 """
 
 import io
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from vostool.media.video import read_frames
 LONGEST = 1920  # pixels of the long side of a picture; masks are at the video's own size
 QUALITY = 88
 
+log = logging.getLogger(__name__)
+
 
 class Frames:
     """The frames of a video; `count` is how many have been read so far.
@@ -30,7 +33,7 @@ class Frames:
 
     def __init__(self, video: Path, folder: Path, changed: Callable[[], None]) -> None:
         """Start to read a video, with a file of pictures in a folder; raises OutputError."""
-        self.video, self._changed = video, changed
+        self.video, self.folder, self._changed = video, folder, changed
         self.ended = False
         self.problem: str | None = None  # why reading broke off, if it did
         self._ends = [0]  # where each picture ends in the file
@@ -74,8 +77,13 @@ class Frames:
                     return
                 self._add(encode_jpeg(frame.rgb))
                 self._changed()
-        except (VostoolError, OSError) as error:
+        except VostoolError as error:
             self.problem = str(error)
+        except OSError as error:  # of the file of pictures
+            self.problem = f"{self.folder}: cannot be written: {error.strerror}"
+        except Exception as error:
+            self.problem = f"internal error: {type(error).__name__}: {error}"
+            log.exception("reading %s", self.video)
         self.ended = True
         self._changed()
 

@@ -77,7 +77,8 @@ class Guard:
 
     def _answer(self, scope: Scope, headers: Headers) -> Response | None:
         """Return the answer to a request that is not passed on."""
-        if scope["path"] == "/" and "token" in (query := parse_qs(scope["query_string"].decode())):
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if scope["path"] == "/" and "token" in query:
             return self._enter(query["token"][0], headers)
         refusal = self._refusal(headers, changes=scope["method"] not in SAFE)
         if refusal is not None:

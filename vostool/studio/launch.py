@@ -20,9 +20,10 @@ from vostool.files.claims import claimed
 from vostool.media.video import probe
 from vostool.model.weights import find_weights
 from vostool.studio.guard import MAX_BODY, Guard
+from vostool.studio.live import Live
 from vostool.studio.painted import FOLDER
 from vostool.studio.project import FILE, open_project
-from vostool.studio.server import Live, make_app
+from vostool.studio.server import make_app
 from vostool.studio.session import Session
 
 HOST = "127.0.0.1"
@@ -78,7 +79,7 @@ def opened_studio(
             yield studio_of(session, live, listener)
         finally:
             session.close()
-            if not session.painted.places and not session.followed:
+            if not session.painted.places and not session.following.frames:
                 remove(opened.folder / FILE)
     with suppress(OSError):  # something is in it
         opened.folder.rmdir()

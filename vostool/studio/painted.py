@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vostool.errors import UsageError
+from vostool.errors import OutputError, UsageError
 from vostool.files import make_folder, remove, write_bytes
 from vostool.media.labels import MAX_OBJECTS, BoolMask, LabelMap, ids_in
 from vostool.media.masks import encode_mask, read_mask
+from vostool.studio.names import FrameNames
 
 FOLDER, SUFFIX = "given", ".png"
 MAX_STEPS = 200  # that can be undone
@@ -43,18 +44,23 @@ class Painted:
     """The masks painted so far, by frame and object."""
 
     folder: Path
-    name_of: Callable[[int], str]  # of a frame
+    names: FrameNames
     changing: Callable[[int], None]  # called with the first frame of a change, before it is made
     places: set[Place] = field(default_factory=set)  # that have a file
     done: list[Step] = field(default_factory=list)
     undone: list[Step] = field(default_factory=list)
 
-    def find(self, frame_of: Callable[[str], int | None]) -> None:
-        """Take what lies in the folder; `frame_of` returns the number of a frame by its name."""
+    def find(self) -> None:
+        """Take what lies in the folder under names that `path` returns."""
+        ids = {str(id_): id_ for id_ in range(1, MAX_OBJECTS + 1)}
         for path in self.folder.glob(f"*/*{SUFFIX}"):
-            frame, id_ = frame_of(path.stem), path.parent.name
-            if frame is not None and id_.isdecimal() and 1 <= int(id_) <= MAX_OBJECTS:
-                self.places.add((frame, int(id_)))
+            frame, id_ = self.names.number(path.stem), ids.get(path.parent.name)
+            if frame is not None and id_ is not None:
+                self.places.add((frame, id_))
+
+    def bring(self, files: Mapping[Place, bytes]) -> None:
+        """Take masks that results were made from already: no step, and nothing changes by it."""
+        self._put(files)
 
     @property
     def frames(self) -> list[int]:
@@ -76,7 +82,7 @@ class Painted:
 
     def path(self, frame: int, id_: int) -> Path:
         """Return where the mask of an object on a frame lies."""
-        return self.folder / str(id_) / f"{self.name_of(frame)}{SUFFIX}"
+        return self.folder / str(id_) / f"{self.names.of(frame)}{SUFFIX}"
 
     def over(self, frame: int, result: LabelMap) -> LabelMap:
         """Return the labels of a frame: the objects as painted, the others as in a result."""
@@ -123,8 +129,9 @@ class Painted:
         """Take the last step back and return it; raises UsageError if there is none."""
         if not self.done:
             raise UsageError("there is nothing to undo")
-        step = self.done.pop()
+        step = self.done[-1]
         self._write(step.before)
+        self.done.pop()
         self.undone.append(step)
         return step
 
@@ -132,8 +139,9 @@ class Painted:
         """Do the step again that was taken back last and return it; raises UsageError."""
         if not self.undone:
             raise UsageError("there is nothing to redo")
-        step = self.undone.pop()
+        step = self.undone[-1]
         self._write(step.after)
+        self.undone.pop()
         self.done.append(step)
         return step
 
@@ -151,10 +159,19 @@ class Painted:
         return step
 
     def _content(self, place: Place) -> bytes | None:
-        return self.path(*place).read_bytes() if place in self.places else None
+        path = self.path(*place)
+        try:
+            return path.read_bytes() if place in self.places else None
+        except FileNotFoundError:  # somebody has removed it
+            return None
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
 
     def _write(self, files: Mapping[Place, bytes | None]) -> None:
         self.changing(min(frame for frame, _ in files))
+        self._put(files)
+
+    def _put(self, files: Mapping[Place, bytes | None]) -> None:
         for place, content in files.items():
             path = self.path(*place)
             if content is None:

@@ -35,6 +35,7 @@ class Run:
     kind: str  # "follow", "save", "snap", "cut" or "open"
     done: int = 0
     total: int | None = None
+    words: str = ""  # about the part of it that is being done
 
 
 class Runner:
@@ -123,7 +124,8 @@ class Runner:
         if self._stop.is_set():
             raise Stopped
         if self.run is not None:
-            self.run = replace(self.run, done=done, total=total)
+            self.run = replace(self.run, done=done, total=total, words=words)
+            self._changed()
 
     def stop(self) -> None:
         """Stop the run after the frame at hand."""
@@ -142,8 +144,9 @@ class Runner:
         self._changed()
 
     def _end(self) -> None:
-        self.run = None
-        self.revision += 1
+        with self.lock:
+            self.run = None
+            self.revision += 1
         self._changed()
 
     def _refuse_second(self) -> None:

@@ -5,24 +5,23 @@ an error is `{"error": message}`. Of what the page sends only frame numbers, ids
 used, never a path.
 """
 
-import asyncio
-import json
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
-from vostool.files.documents import problem
+from vostool.studio.live import Live
 from vostool.studio.painted import Step
+from vostool.studio.requests import Box, Name, Object, Options, Outputs, Polygon, read
 from vostool.studio.runner import Busy
 from vostool.studio.runs import decode_runs, encode_runs
 from vostool.studio.session import Session
@@ -36,112 +35,6 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 STATUS = ((Busy, 409), (UsageError, 400), (MaskError, 422), (InputError, 404), (OutputError, 507))
-PAUSE = 0.05  # seconds between two messages to a page
-
-Point = tuple[float, float]
-
-
-class Asked(BaseModel):
-    """What the page sends with a request."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-AskedType = TypeVar("AskedType", bound=Asked)
-
-
-class Polygon(Asked):
-    """The corners of an object, in pixels, (0, 0) the middle of the first one."""
-
-    id: int
-    points: list[Point] = Field(min_length=3, max_length=10_000)
-
-
-class Box(Asked):
-    """The surroundings of an object: x, y, width, height in pixels."""
-
-    id: int
-    box: tuple[int, int, int, int]
-
-
-class Object(Asked):
-    """One of the objects."""
-
-    id: int
-
-
-class Name(Asked):
-    """What to call an object."""
-
-    name: str
-
-
-class Outputs(Asked):
-    """What to save beside the masks."""
-
-    outputs: list[str]
-
-
-class Options(Asked):
-    """How to follow."""
-
-    size: Annotated[int, Field(ge=32, le=2160)] | None
-    gc_every: Annotated[int, Field(ge=1, le=1000)] | None
-    weights: str
-
-
-class Live:
-    """Wakes those who send a session's state to its pages."""
-
-    def __init__(self) -> None:
-        """Wake nobody, before there is a server."""
-        self._waiting: set[asyncio.Event] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def notify(self) -> None:
-        """Wake all; may be called by any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        for event in self._waiting:
-            event.set()
-
-    async def serve(self, socket: WebSocket, session: Session) -> None:
-        """Send the state to a page whenever it changes, and the labels of the latest frame.
-
-        Nothing is queued: a page that is slow is sent the state as it is by then, which has all
-        results that there are, and misses only labels in between, which it can ask for.
-        """
-        self._loop = asyncio.get_running_loop()
-        await socket.accept()
-        session.warm_up()  # now that the page is there: it takes the processor for seconds
-        event = asyncio.Event()
-        event.set()
-        self._waiting.add(event)
-        sending = asyncio.create_task(self._send(socket, session, event))
-        try:
-            while (await socket.receive())["type"] != "websocket.disconnect":
-                pass  # the page has nothing to say here
-        finally:
-            self._waiting.discard(event)
-            sending.cancel()
-
-    async def _send(self, socket: WebSocket, session: Session, event: asyncio.Event) -> None:
-        shown = None
-        while True:
-            await event.wait()
-            event.clear()
-            try:
-                await socket.send_text(json.dumps(state_of(session)))
-                latest = session.latest
-                if latest is not None and latest is not shown and session.run is not None:
-                    shown = latest
-                    runs = await run_in_threadpool(encode_runs, latest[1])
-                    await socket.send_bytes(latest[0].to_bytes(4, "little") + runs)
-            except WebSocketDisconnect:
-                return
-            await asyncio.sleep(PAUSE)
 
 
 def make_app(session: Session, live: Live, finish: Callable[[], None]) -> Starlette:
@@ -206,7 +99,9 @@ class Api:
 
     def picture(self, request: Request) -> Response:
         picture = self.session.frames.jpeg(request.path_params["frame"])
-        return Response(picture, media_type="image/jpeg")
+        # now that the page shows something: importing PyTorch takes the processor for seconds
+        warm_up = BackgroundTask(self.session.warm_up)
+        return Response(picture, media_type="image/jpeg", background=warm_up)
 
     def labels(self, request: Request) -> Response:
         labels = self.session.labels(request.path_params["frame"])
@@ -255,7 +150,7 @@ class Api:
 
     async def rename(self, request: Request) -> Response:
         asked = await read(request, Name)
-        self.session.rename(request.path_params["id"], asked.name)
+        await run_in_threadpool(self.session.rename, request.path_params["id"], asked.name)
         return self._done()
 
     def remove(self, request: Request) -> Response:
@@ -266,7 +161,7 @@ class Api:
         asked = await read(request, Options)
         if asked.weights not in choices_of(self.session)["weights"]:  # it might be a path
             raise UsageError(f"weights: expected a known name, found {asked.weights[:60]}")
-        self.session.choose(**asked.model_dump())
+        await run_in_threadpool(self.session.choose, **asked.model_dump())
         return self._done()
 
     def follow(self, request: Request) -> Response:
@@ -279,14 +174,14 @@ class Api:
 
     async def save(self, request: Request) -> Response:
         asked = await read(request, Outputs)
-        self.session.save(asked.outputs)
+        await run_in_threadpool(self.session.save, asked.outputs)
         return self._done()
 
     def end(self, request: Request) -> Response:
         if self.session.run is not None:
             raise Busy("something is being done: stop it first, or wait")
         self.finish()
-        return self._done(paths=self.session.results)
+        return self._done(paths=self.session.results.paths)
 
     def _stepped(self, step: Step | None) -> Response:
         return self._done(frame=None if step is None else step.first)
@@ -294,14 +189,6 @@ class Api:
     def _done(self, **more: Any) -> Response:
         """Answer with the state, which the page then need not wait for."""
         return JSONResponse({**more, "state": state_of(self.session)})
-
-
-async def read(request: Request, kind: type[AskedType]) -> AskedType:
-    """Return what a request asks for; raises UsageError for what does not fit."""
-    try:
-        return kind.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise UsageError(problem(error)) from error
 
 
 def page(request: Request) -> Response:

@@ -6,33 +6,28 @@ Whatever changes what is painted or runs the network is done by one at a time, s
 Shapes: labels (H, W), uint8.
 """
 
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vostool.errors import MaskError, UsageError
 from vostool.inference.options import ModelOptions
-from vostool.media.folder import list_images
-from vostool.media.frame import VideoInfo, frame_name
+from vostool.media.frame import VideoInfo
 from vostool.media.labels import MAX_OBJECTS, BoolMask, LabelMap
-from vostool.media.masks import read_mask
-from vostool.segment.report import read_report
+from vostool.studio.following import Following
 from vostool.studio.frames import Frames
+from vostool.studio.names import FrameNames
 from vostool.studio.painted import FOLDER, Painted, Step
-from vostool.studio.project import Opened, Project
+from vostool.studio.project import Opened, ProjectFile
+from vostool.studio.results import Results
 from vostool.studio.runner import Run, Runner
 
 if TYPE_CHECKING:
-    from vostool.segment.job import Job
     from vostool.studio.engine import Engine
 
 SAVABLE = ("overlay", "cutouts")  # outputs beside the masks, which are always written
 MAX_NAME = 60  # characters of an object's name
-PERSIST = 2.0  # seconds from one note of how far a run has come to the next
 
 
 class Session:
@@ -46,21 +41,27 @@ class Session:
         self.video, self.folder = opened.video, opened.folder
         self.info = info
         self.changed = changed
-        self.latest: tuple[int, LabelMap] | None = None  # the frame followed last
         self.saved: tuple[str, ...] = ()  # the paths of what was saved
         self.runner = Runner(lambda: self.changed())
-        self._project = opened.project
-        self._names = frame_names(self.video)
-        self._noted = 0.0
-        self.painted = Painted(self.folder / FOLDER, self.name_of, self._invalidate)
-        self.painted.find(self._frame_of)
-        report = read_report(self.folder)
-        self.followed = report.frames if report else 0
-        self._project = self._with_names_of(self.painted.ids)
-        self._project.write(self.folder)
-        self.frames = Frames(self.video, self.folder, changed)
-        if report is not None and report.status == "running":  # it was killed
-            self.runner.start(Run("open"), lambda engine: self._count_results())
+        names = FrameNames(self.video)
+        self._file = ProjectFile(opened.project, self.folder)
+        self.painted = Painted(self.folder / FOLDER, names, self._invalidate)
+        self.painted.find()
+        self.painted.bring(opened.given)
+        self.results = Results(self.folder, names, info)
+        self._take_as_found()
+        self.following = Following(
+            self.video, self._file, self.painted, self.results, lambda: self.changed()
+        )
+        self.frames = Frames(self.video, self.folder, lambda: self.changed())
+        if self.results.was_killed:
+            self.runner.start(Run("open"), lambda engine: self.following.count_whole())
+
+    def _take_as_found(self) -> None:
+        """Note what lies in the folder, whoever put it there or took it away."""
+        ids = sorted(self.painted.ids - self.names.keys())
+        names = {**self.names, **{id_: f"Object {id_}" for id_ in ids}}
+        self._file.change(names=names, valid=self.results.count(self.valid))
 
     # what there is
 
@@ -77,79 +78,73 @@ class Session:
     @property
     def valid(self) -> int:
         """How many frames, from the first on, have results that agree with what is painted."""
-        return self._project.valid
+        return self._file.project.valid
 
     @property
     def names(self) -> dict[int, str]:
         """The names of the objects by id."""
-        return self._project.names
+        return self._file.project.names
 
     @property
     def options(self) -> ModelOptions:
         """The options of the network."""
-        return self._project.options
+        return self._file.project.options
+
+    @property
+    def backward(self) -> bool:
+        """Whether objects are followed to the frames before a mask as well."""
+        return self._file.project.backward
 
     @property
     def is_complete(self) -> bool:
         """Whether every frame of the video has its result."""
         return self.frames.ended and self.valid == self.frames.count > 0
 
-    @property
-    def results(self) -> list[str]:
-        """The paths of what has been made."""
-        report = read_report(self.folder)
-        paths = () if report is None else report.outputs.values()
-        return [path for path in paths if path is not None]
-
-    def name_of(self, frame: int) -> str:
-        """Return the name of a frame, and of its masks."""
-        return frame_name(frame) if self._names is None else self._names[frame]
-
-    def _frame_of(self, name: str) -> int | None:
-        if self._names is not None:
-            return self._names.index(name) if name in self._names else None
-        return int(name) if name.isdecimal() else None
-
     def labels(self, frame: int) -> LabelMap:
         """Return the labels of a frame: as painted, else as followed, else empty."""
+        self._check(frame)
         with self.runner.lock:  # files come and go while something is painted
-            return self.painted.over(frame, self._result(frame))
+            return self.painted.over(frame, self.results.labels(frame))
 
-    def _result(self, frame: int) -> LabelMap:
-        path = self.folder / "masks" / f"{self.name_of(self._checked(frame))}.png"
-        with suppress(MaskError):  # there is none yet, or it has just been removed
-            return read_mask(path, self.info.width, self.info.height, True, strict=False)
-        return np.zeros(self.shape, np.uint8)
-
-    def _checked(self, frame: int) -> int:
-        """Return the number of a frame; raises UsageError if there is none."""
+    def _check(self, frame: int) -> None:
+        """Raise UsageError if there is no such frame."""
         if not 0 <= frame < self.frames.count:
             raise UsageError(f"frame {frame}: expected 0 to {self.frames.count - 1}")
-        return frame
 
     # what is painted
 
     def paint(self, frame: int, labels: LabelMap) -> Step | None:
         """Take the labels of a frame as painted; raises Busy, MaskError, OutputError."""
         with self.runner.painting():
-            unknown = {int(id_) for id_ in np.unique(labels)} - {0} - set(self.names)
-            if unknown:
-                raise MaskError(f"expected objects {sorted(self.names)}, found {sorted(unknown)}")
-            return self.painted.paint(frame, self._result(frame), labels)
+            return self._take(frame, labels)
+
+    def _take(self, frame: int, labels: LabelMap) -> Step | None:
+        self._check(frame)
+        self._check_objects({int(id_) for id_ in np.unique(labels)} - {0})
+        with self.runner.lock:
+            return self.painted.paint(frame, self.results.labels(frame), labels)
+
+    def _check_objects(self, ids: set[int]) -> None:
+        """Raise MaskError for an object that there is not."""
+        if unknown := ids - self.names.keys():
+            raise MaskError(f"expected objects {sorted(self.names)}, found {sorted(unknown)}")
 
     def fill(self, frame: int, id_: int, points: Sequence[tuple[float, float]]) -> Step | None:
         """Add a polygon to an object; raises as `paint`. (0, 0) is the middle of the first pixel.
 
         It covers what other objects have there.
         """
-        from vostool.first_mask.outlines import fill_polygon
+        from vostool.first_mask.outlines import check_within, fill_polygon
 
-        return self._add(frame, id_, fill_polygon(points, self.shape))
+        check_within(points, self.shape, "polygon")
+        with self.runner.painting():
+            return self._add(frame, id_, fill_polygon(points, self.shape))
 
     def _add(self, frame: int, id_: int, mask: BoolMask) -> Step | None:
+        self._check_objects({id_})
         labels = self.labels(frame)
         labels[mask] = id_
-        return self.paint(frame, labels)
+        return self._take(frame, labels)
 
     def cut(self, frame: int, id_: int, box: tuple[int, int, int, int]) -> Step | None:
         """Add to an object what its colours tell apart in a box x, y, width, height.
@@ -158,9 +153,10 @@ class Session:
         """
         from vostool.first_mask.grabcut import cut_box
 
+        self._check(frame)
         with self.runner.alone(Run("cut")):
-            mask = cut_box(self.frames.rgb(self._checked(frame), *self.shape[::-1]), box)
-        return self._add(frame, id_, mask)
+            rgb = self.frames.rgb(frame, *self.shape[::-1])
+            return self._add(frame, id_, cut_box(rgb, box))
 
     def snap(self, frame: int, id_: int) -> Step | None:
         """Redraw an object as the network sees it; raises MaskError, and as `paint`."""
@@ -169,14 +165,15 @@ class Session:
             alone = np.where(labels == id_, labels, np.uint8(0))
             rgb = self.frames.rgb(frame, *self.shape[::-1])
             snapped = self.runner.ask(lambda engine: engine.snap(self.options, rgb, alone))
-        labels[labels == id_] = 0
-        labels[(snapped == id_) & (labels == 0)] = id_  # the others stay as they are
-        return self.paint(frame, labels)
+            labels[labels == id_] = 0
+            labels[(snapped == id_) & (labels == 0)] = id_  # the others stay as they are
+            return self._take(frame, labels)
 
     def clear(self, frame: int) -> Step | None:
         """Forget what is painted on a frame; raises Busy, OutputError."""
+        self._check(frame)
         with self.runner.painting():
-            return self.painted.clear(self._checked(frame))
+            return self.painted.clear(frame)
 
     def undo(self) -> Step:
         """Take back the last step; raises UsageError if there is none, Busy, OutputError."""
@@ -190,8 +187,9 @@ class Session:
 
     def _invalidate(self, frame: int) -> None:
         """Note, before it happens, that what is painted on a frame will change."""
-        if frame < self.valid:
-            self._keep(valid=frame)
+        first = 0 if self.backward else frame  # what comes before it follows from it too
+        if first < self.valid:
+            self._file.change(valid=first)
 
     # objects and options
 
@@ -201,15 +199,16 @@ class Session:
             free = next((id_ for id_ in range(1, MAX_OBJECTS + 1) if id_ not in self.names), None)
             if free is None:
                 raise UsageError(f"expected at most {MAX_OBJECTS} objects")
-            self._keep(names={**self.names, free: f"Object {free}"})
+            self._file.change(names={**self.names, free: f"Object {free}"})
             return free
 
     def rename(self, id_: int, name: str) -> None:
         """Name an object; raises UsageError."""
         name = " ".join(name.split())
-        if id_ not in self.names or not 0 < len(name) <= MAX_NAME:
-            raise UsageError(f"object {id_}: expected a name of 1 to {MAX_NAME} characters")
-        self._keep(names={**self.names, id_: name})
+        with self.runner.lock:
+            if id_ not in self.names or not 0 < len(name) <= MAX_NAME:
+                raise UsageError(f"object {id_}: expected a name of 1 to {MAX_NAME} characters")
+            self._file.change(names={**self.names, id_: name})
         self.changed()
 
     def remove_object(self, id_: int) -> None:
@@ -220,24 +219,19 @@ class Session:
                 raise UsageError(f"object {id_}: expected one of several objects")
             self.painted.forget(id_)
             self.painted.drop_steps()  # which would bring the masks back, but not the object
-            self._keep(names=rest)
+            self._file.change(names=rest)
 
-    def choose(self, **changes: object) -> None:
-        """Change options of the network; all results are then out of date. Raises UsageError."""
+    def choose(self, backward: bool | None = None, **changes: object) -> None:
+        """Change how to follow; all results are then out of date. Raises UsageError, Busy.
+
+        `changes` are options of the network.
+        """
         with self.runner.painting():
             options = self.options.changed(changes)
-            if options != self.options:
-                self._keep(options=options, valid=0)
-
-    def _with_names_of(self, ids: set[int]) -> Project:
-        names = {**self.names, **{n: f"Object {n}" for n in sorted(ids) if n not in self.names}}
-        return self._project.model_copy(update={"names": names})
-
-    def _keep(self, **changes: object) -> None:
-        with self.runner.lock:
-            project = self._project.model_copy(update=changes)
-            project.write(self.folder)
-            self._project = project
+            backward = self.backward if backward is None else backward
+            if (options, backward) != (self.options, self.backward):
+                # whoever chooses otherwise wants results to be replaced
+                self._file.change(options=options, backward=backward, valid=0, adopted=False)
 
     # running
 
@@ -248,19 +242,30 @@ class Session:
         """
         if not self.painted.places:
             raise UsageError("paint an object first")
-        self.runner.start(Run("follow", total=self.info.frames), self._do)
+        self.saved = ()
+        progress = self.runner.progress
+        self.runner.start(
+            Run("follow", total=self.info.frames), lambda engine: self.following(engine, progress)
+        )
 
     def save(self, outputs: Sequence[str]) -> None:
-        """Start to write outputs of the frames that are followed; raises UsageError, Busy."""
+        """Start to write outputs of the frames that are followed; raises UsageError, Busy.
+
+        Frames followed backward depend on every mask: of them, all must be there.
+        """
         if unknown := set(outputs) - set(SAVABLE):
             raise UsageError(f"expected outputs among {', '.join(SAVABLE)}, found {unknown}")
         if not self.valid:
             raise UsageError("follow an object first")
-        end = None if self.is_complete else self.valid
+        if self.backward and not self.is_complete:
+            raise UsageError("followed backward too: expected every frame followed, go on first")
 
         def do(engine: "Engine") -> None:
-            self._do(engine, tuple(outputs), end)
-            self.saved = tuple(self.results)
+            end = None if self.is_complete else self.valid
+            self.following(engine, self.runner.progress, tuple(outputs), end)
+            self.saved = tuple(self.results.paths)
+
+        self.saved = ()
 
         self.runner.start(Run("save", total=self.valid), do)
 
@@ -276,49 +281,3 @@ class Session:
         """Stop what is running and keep what there is of it."""
         self.runner.close()
         self.frames.close()
-
-    def _do(self, engine: "Engine", outputs: tuple[str, ...] = (), end: int | None = None) -> None:
-        self.saved = ()
-        job, progress = self._job(outputs, end), self.runner.progress
-        try:
-            report = engine.run(job, self.options, progress, self._written, self._begin_anew)
-        except BaseException:
-            self._count_results()
-            raise
-        self.followed = report.frames
-        self._keep(valid=report.frames)
-
-    def _job(self, outputs: tuple[str, ...] = (), end: int | None = None) -> "Job":
-        from vostool.segment.job import Job
-
-        files = self.painted.files(end)
-        return Job(self.video, files, self.folder, ("masks", *outputs), end=end)
-
-    def _written(self, frame: int, labels: LabelMap) -> None:
-        self.followed = max(self.followed, frame + 1)
-        if frame >= self.valid:
-            self._project = self._project.model_copy(update={"valid": frame + 1})
-            if time.monotonic() - self._noted > PERSIST:
-                self._noted = time.monotonic()
-                self._keep()
-        self.latest = frame, labels  # last: a page that shows them knows that they are valid
-        self.changed()
-
-    def _begin_anew(self) -> None:
-        self.followed = 0
-        self._keep(valid=0)
-
-    def _count_results(self) -> None:
-        """Note how many results are left: those after the state gone on from were removed."""
-        from vostool.segment.writers import Source
-        from vostool.segment.writers.pictures import Masks
-
-        names = None if self._names is None else tuple(self._names)
-        masks = Masks(self.folder, Source(self.video, self.info, names=names))
-        self.followed = masks.whole(self.valid)
-        self._keep(valid=self.followed)
-
-
-def frame_names(video: Path) -> list[str] | None:
-    """Return the names of the pictures of a folder; None for a video, whose frames have numbers."""
-    return [path.stem for path in list_images(video)] if video.is_dir() else None

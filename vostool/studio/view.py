@@ -4,7 +4,9 @@ It is small and whole each time: a page that missed some is up to date with the 
 """
 
 import shlex
+import time
 from collections import defaultdict
+from dataclasses import asdict
 from typing import Any
 
 from vostool import defaults
@@ -19,8 +21,10 @@ SIZES = (240, 320, 400, 480, 600, 720)  # offered for --size
 
 def state_of(session: Session) -> dict[str, Any]:
     """Return what there is to show, JSON-serialisable."""
+    now = time.monotonic()  # first: a state with a later time has nothing older in it
     run, frames, info = session.run, session.frames, session.info
     return {
+        "time": now,
         "video": {
             "name": session.video.name,
             "width": info.width,
@@ -38,13 +42,17 @@ def state_of(session: Session) -> dict[str, Any]:
         "revision": session.runner.revision,
         "marks": marks_of(session),
         "valid": session.valid,
-        "followed": session.followed,
+        "followed": session.following.frames,
         "complete": session.is_complete,
-        "run": run and {"kind": run.kind, "done": run.done, "total": run.total},
+        "run": run and asdict(run),
         "problem": session.runner.problem,
         "undo": bool(session.painted.done),
         "redo": bool(session.painted.undone),
-        "options": session.options.model_dump(include={"size", "gc_every", "weights"}),
+        "options": {
+            **session.options.model_dump(include={"size", "gc_every", "weights"}),
+            "backward": session.backward,
+        },
+        "warnings": session.results.warnings,
         "folder": str(session.folder),
         "saved": list(session.saved),
         "command": command_of(session),
@@ -52,11 +60,21 @@ def state_of(session: Session) -> dict[str, Any]:
 
 
 def marks_of(session: Session) -> list[dict[str, Any]]:
-    """Return what the timeline marks, in order of frames."""
+    """Return what the timeline marks, of each kind in order of frames."""
     found: dict[int, list[int]] = defaultdict(list)
     for frame, id_ in sorted(session.painted.places):
         found[frame].append(id_)
-    return [{"frame": frame, "kind": "given", "ids": ids} for frame, ids in found.items()]
+    given = [{"frame": frame, "kind": "given", "ids": ids} for frame, ids in found.items()]
+    doubtful = [
+        {
+            "frame": frame,
+            "kind": "doubtful",
+            "ids": sorted(found),
+            "confidence": min(found.values()),
+        }
+        for frame, found in session.results.doubtful(session.valid).items()
+    ]
+    return [*given, *doubtful]
 
 
 def choices_of(session: Session) -> dict[str, Any]:
@@ -76,7 +94,8 @@ def command_of(session: Session) -> str | None:
         return None
     folder = session.folder
     words = ["vostool", "segment", str(session.video), "--mask", str(folder / FOLDER)]
-    words += ["-o", str(folder), "--resume", *option_words(session.options)]
+    words += ["-o", str(folder), "--resume", *["--backward"] * session.backward]
+    words += option_words(session.options)
     return shlex.join(words)
 
 

@@ -208,7 +208,8 @@ def run_with(network: Stm, recipe: Recipe, device: torch.device) -> Run[Stm]:
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
-    average.memory_frames = defaults.MEMORY_FRAMES  # it is validated as `eval` would
+    # it is validated as `eval` would
+    average.memory_frames = network.policy.memory_frames or defaults.MEMORY_FRAMES
     return Run(recipe, network, average, make_optimizer(network, network.pretrained, recipe))
 
 

@@ -9,9 +9,10 @@ import torch
 from vostool.datasets.sequences import InMemory
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
+from vostool.inference.predictor import Predictor, predictor_of
 from vostool.media.labels import ids_in
 from vostool.model.interface import Segmenter
-from vostool.preprocess import label_map, object_tensor, resize, working_size
+from vostool.preprocess import label_map
 from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
 
@@ -20,25 +21,26 @@ from vostool.propagation.frames import Annotation
 def validate(
     network: Segmenter[Any, Any], sequences: Sequence[InMemory], size: int, device: torch.device
 ) -> float:
-    """Return the mean J&F over the objects of whole clips, first and last frame left out."""
-    scores = [
-        score for sequence in sequences for score in score_sequence(network, sequence, size, device)
-    ]
+    """Return the mean J&F over the objects of whole clips, first and last frame left out.
+
+    Frames have a short side of `size`, and are otherwise used as the network advises.
+    """
+    predictor = predictor_of(network, size, device)
+    scores = [score for sequence in sequences for score in score_sequence(predictor, sequence)]
     return summary(scores)["J&F-Mean"] if scores else math.nan
 
 
-def score_sequence(
-    network: Segmenter[Any, Any], sequence: InMemory, size: int, device: torch.device
-) -> list[ObjectScores]:
+def score_sequence(predictor: Predictor, sequence: InMemory) -> list[ObjectScores]:
     """Score each object of the first frame on the annotated frames, as `vostool eval` does."""
-    truth = sequence.labels.numpy()
+    truth, device = sequence.labels.numpy(), predictor.device
     height, width = truth.shape[1:]
-    small = working_size(height, width, size, network.stride)
+    place = predictor.placement(height, width)
     ids = ids_in(truth[0])
-    given = {0: Annotation(ids, object_tensor(truth[0], ids, small, device))}
-    images = (resize(image[None], small).float().to(device) / 255 for image in sequence.images)
+    given = {0: Annotation(ids, place.objects(truth[0], ids, device))}
+    images = (place.image(image.permute(1, 2, 0).numpy(), device) for image in sequence.images)
     scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
-    for index, prediction in enumerate(propagate(images, given, network)):
+    predictions = propagate(images, given, predictor.segmenter, predictor.references)
+    for index, prediction in enumerate(map(place.crop, predictions)):
         if index in sequence.annotated and 0 < index < sequence.length - 1:
             labels = label_map(prediction.masks, prediction.ids, (height, width))
             scores.append(score_frame(truth[index], labels, ids))

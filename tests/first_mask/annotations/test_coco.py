@@ -12,9 +12,6 @@ from vostool.media.frame import Frame
 
 FRAME = Frame(7, Fraction(0), np.zeros((40, 60, 3), np.uint8), "00007")
 
-# of pycocotools
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def box(id_: int, x: int, y: int, w: int, h: int, image: int = 1, **more: Any) -> dict[str, Any]:
     corners = [x, y, x + w, y, x + w, y + h, x, y + h]

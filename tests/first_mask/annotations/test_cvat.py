@@ -37,8 +37,10 @@ def test_polygons_boxes_ellipses_and_masks_are_read(tmp_path: Path) -> None:
     )
     found = read(tmp_path, image(shapes))
     assert found.names == {1: "cat", 2: "dog", 3: "ball", 4: "hat"}
-    assert (found.labels[5:26, 10:31] == 1).all()
-    assert (found.labels[2:9, 40:51] == 2).all()
+    expected = np.zeros(RGB.shape[:2], np.uint8)  # from edge to edge, as CVAT has it
+    expected[5:25, 10:30] = 1
+    expected[2:8, 40:50] = 2
+    assert (np.where(found.labels < 3, found.labels, 0) == expected).all()
     assert np.count_nonzero(found.labels == 3) == pytest.approx(np.pi * 18, rel=0.1)
     assert (found.labels[30:32, 3:6] == [[0, 4, 4], [0, 0, 4]]).all()
 
@@ -66,6 +68,26 @@ def test_shapes_of_one_label_and_group_are_one_object(tmp_path: Path) -> None:
     assert labels[4, 3] == labels[4, 42] == 1
 
 
+def test_group_0_is_none(tmp_path: Path) -> None:
+    two = "".join(
+        f'<box label="dog" xtl="{x}" ytl="2" xbr="{x + 5}" ybr="8" group_id="0"/>' for x in (1, 40)
+    )
+    labels = read(tmp_path, image(two)).labels
+    assert (labels[4, 3], labels[4, 42]) == (1, 2)
+
+
+def test_the_only_picture_is_taken_with_a_warning_if_it_is_numbered_as_another_frame(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotations>{image(POLYGON.format(0), 'frame_000007.png')}</annotations>")
+    warnings: list[str] = []
+    read_starting_mask(path, frame(7, "00007"), None, warnings)
+    assert warnings == []
+    read_starting_mask(path, frame(), None, warnings)
+    assert warnings == [f"{path}: frame_000007.png is taken for frame 0; see --frame"]
+
+
 def test_of_several_pictures_the_frames_own_is_taken(tmp_path: Path) -> None:
     box = '<box label="dog" xtl="1" ytl="1" xbr="5" ybr="5"/>'
     images = [image(POLYGON.format(0)), image(box, "sub/frame_000007.png"), image("", "frame_8")]
@@ -78,6 +100,7 @@ def test_of_several_pictures_the_frames_own_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
+        ('<polygon label="cat" points="1,2;3,4"/>', "expected three points or more, found 2"),
         ('<polygon label="cat" points="1,2;3"/>', "expected points x,y;x,y;..., found '3'"),
         ('<box label="cat" xtl="1" ytl="1" xbr="x" ybr="5"/>', "expected a number as xbr"),
         ('<box label="cat" xtl="1" ytl="1" ybr="5"/>', "expected a number as xbr, found None"),

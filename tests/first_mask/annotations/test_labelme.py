@@ -71,6 +71,21 @@ def test_rectangles_circles_and_masks_are_read(tmp_path: Path) -> None:
     assert (found.labels[30:36, 50:58] == 3 * part).all()
 
 
+def test_rectangles_of_four_corners_are_read_turned_or_not(tmp_path: Path) -> None:
+    turned = [[45.0, 10.0], [50.0, 15.0], [45.0, 20.0], [40.0, 15.0]]
+    found = read(
+        tmp_path,
+        entry("a", SQUARE, shape_type="rectangle"),
+        entry("b", turned, shape_type="rotation"),
+    )
+    assert (found.labels[5:26, 10:31] == 1).all()
+    assert (found.labels[15, 45], found.labels[11, 41]) == (2, 0)
+
+
+def test_a_shape_without_a_kind_is_a_polygon_as_in_old_files(tmp_path: Path) -> None:
+    assert read(tmp_path, entry("a", SQUARE, shape_type=None)).labels[10, 20] == 1
+
+
 def test_shapes_without_an_area_are_left_out_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     shapes = [entry("cat", SQUARE), entry("tail", [[1.0, 1.0], [9.0, 9.0]], shape_type="line")]

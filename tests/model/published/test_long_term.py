@@ -75,7 +75,7 @@ def test_a_full_working_memory_keeps_its_first_and_its_newest_frames() -> None:
     full, memory = filled(3), filled(4)
     assert (full.working, full.prototypes) == (3 * POSITIONS, 0)
     assert (memory.working, memory.prototypes) == (2 * POSITIONS, 5)
-    kept = elements(memory).part(5, 5 + 2 * POSITIONS)
+    kept = elements(memory).span(5, 5 + 2 * POSITIONS)
     for place, seed in ((0, 0), (POSITIONS, 3)):
         expected = Elements.of_frame(*frame(seed))
         assert torch.equal(kept.key[:, place : place + POSITIONS], expected.key)
@@ -84,10 +84,10 @@ def test_a_full_working_memory_keeps_its_first_and_its_newest_frames() -> None:
 
 def test_prototypes_are_the_most_used_positions_with_the_mean_of_all_values() -> None:
     memory, before = filled(4), filled(3)
-    candidates = elements(before.read(frame(3)[0])[1]).part(POSITIONS, 3 * POSITIONS)
+    candidates = elements(before.read(frame(3)[0])[1]).span(POSITIONS, 3 * POSITIONS)
     places = candidates.usage.topk(5, dim=1).indices
-    chosen = candidates.at(places)
-    made = elements(memory).part(0, 5)
+    chosen = candidates.gather(places)
+    made = elements(memory).span(0, 5)
     assert torch.equal(made.key, chosen.key)
     weights = similarity(candidates, chosen.key, chosen.selection).softmax(dim=2)
     torch.testing.assert_close(made.value, weights @ candidates.value)
@@ -101,8 +101,8 @@ def test_the_least_used_prototypes_are_forgotten_first() -> None:
     sizes = [memory.prototypes for memory in memories]
     assert sizes == [0, 0, 0, 5, 5, 10, 10, 12, 12, 12, 12]
     before = memories[6].read(frame(7)[0])[1]
-    old = elements(before).part(0, 10)
-    kept = elements(memories[7]).part(0, 7)
+    old = elements(before).span(0, 10)
+    kept = elements(memories[7]).span(0, 7)
     for clip in range(2):
         expected = old.usage[clip].topk(7).indices.sort().values
         assert torch.equal(kept.key[clip], old.key[clip, expected])

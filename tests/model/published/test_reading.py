@@ -40,7 +40,7 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("kind", ["stm-training-code", "stm-cycle", "stcn", "xmem"])
-def test_the_kind_is_recognised_by_the_names_of_the_weights(
+def test_the_kind_of_published_weights_is_recognised_by_their_names(
     kind: str, states: dict[str, State]
 ) -> None:
     assert recognise(Path("w"), states[kind]) == kind
@@ -104,7 +104,7 @@ def test_a_training_checkpoint_with_numpy_numbers_asks_for_the_weights_alone(
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("share", [0.0001, 0.5, 0.99])
-def test_a_file_cut_short_is_refused(
+def test_a_checkpoint_cut_short_is_refused(
     zipped: bool, share: float, states: dict[str, State], tmp_path: Path
 ) -> None:
     path = tmp_path / "w.pth"
@@ -144,7 +144,7 @@ def test_a_file_that_only_begins_like_a_checkpoint_is_refused(start: bytes, tmp_
         ),
     ],
 )
-def test_what_is_no_known_network_is_refused_with_what_was_found(
+def test_a_checkpoint_of_no_known_network_is_refused_with_what_was_found(
     content: object, words: str, tmp_path: Path
 ) -> None:
     torch.save(content, tmp_path / "w.pth")
@@ -160,20 +160,20 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMES.items())
-class TestAWeight:
-    def test_that_is_missing_is_named(
+class TestWeight:
+    def test_a_missing_weight_is_named(
         self, kind: str, name: str, changed: Callable[..., Path]
     ) -> None:
         assert f"{name} is missing" in refusal(changed(kind, **{name: None}))
 
-    def test_of_another_shape_is_named_with_both_shapes(
+    def test_a_weight_of_another_shape_is_named_with_both_shapes(
         self, kind: str, name: str, changed: Callable[..., Path], states: dict[str, State]
     ) -> None:
         expected = tuple(states[kind][name].shape)
         message = refusal(changed(kind, **{name: torch.ones(3, 5)}))
         assert f"{name}: expected the shape {expected}, found (3, 5)" in message
 
-    def test_that_is_not_finite_is_named(
+    def test_a_weight_that_is_not_finite_is_named(
         self, kind: str, name: str, changed: Callable[..., Path], states: dict[str, State]
     ) -> None:
         value = states[kind][name].clone()
@@ -181,13 +181,13 @@ class TestAWeight:
         message = refusal(changed(kind, **{name: value}))
         assert f"{name} holds values that are not finite" in message
 
-    def test_of_whole_numbers_is_named(
+    def test_a_weight_of_whole_numbers_is_named(
         self, kind: str, name: str, changed: Callable[..., Path], states: dict[str, State]
     ) -> None:
         message = refusal(changed(kind, **{name: states[kind][name].int()}))
         assert f"{name}: expected plain floating-point numbers" in message
 
-    def test_that_is_unexpected_is_named(
+    def test_an_unexpected_weight_is_named(
         self, kind: str, name: str, changed: Callable[..., Path]
     ) -> None:
         assert "extra.weight is unexpected" in refusal(
@@ -220,7 +220,9 @@ def test_keys_and_values_of_no_width_or_kind_are_refused(
     refusal(changed(**{name: value}))
 
 
-def test_counts_of_batches_need_not_be_there(states: dict[str, State], tmp_path: Path) -> None:
+def test_a_checkpoint_without_counts_of_batches_is_read(
+    states: dict[str, State], tmp_path: Path
+) -> None:
     state = {name: value for name, value in states["stcn"].items() if "tracked" not in name}
     torch.save(state, tmp_path / "w.pth")
     read_published(tmp_path / "w.pth")

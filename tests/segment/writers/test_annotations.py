@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -169,6 +170,13 @@ def test_yolo_has_the_outlines_of_all_parts_and_the_names(
             outside, _ = cv2.findContours(expected, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             cv2.fillPoly(expected, outside, 1)  # outlines have no holes
             assert (drawn[kind] == expected).all()
+
+
+def test_yolo_has_names_that_yaml_reads_as_they_are(truth: list[Labels], tmp_path: Path) -> None:
+    source = replace(SOURCE, settings=Settings({1: "Pferd \U0001f40e", 7: 'a: "b" #c'}))
+    text = (write("yolo", tmp_path, truth, source) / "data.yaml").read_text(encoding="utf-8")
+    # YAML, unlike JSON, has no pairs of surrogates
+    assert '  0: "Pferd \U0001f40e"\n  1: "a: \\"b\\" #c"\n' in text
 
 
 def test_per_object_has_black_and_white_masks(truth: list[Labels], tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """CVAT for images 1.1: an XML file of pictures with polygons, boxes, ellipses and masks.
 
 Shapes of the same label and group number are one object; those of a higher z_order are in front.
+Outlines run along the edges of pixels: a box from 10 to 30 covers 20 columns, those from 10 to 29.
 """
 
 import math
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,15 +14,20 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from vostool.datasets.coco import MAX_OUTLINE
+from vostool.datasets.coco import draw_mask as draw_polygons
 from vostool.errors import MaskError
 from vostool.first_mask.annotations.pictures import (
     AnnotatedPicture,
     Draw,
     NamedShape,
+    Point,
+    Shape,
+    check_near,
     draw_mask,
     ellipse,
-    polygon,
 )
+from vostool.media.labels import BoolMask
 
 WITH_AREA = ("polygon", "box", "ellipse", "mask")
 WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton", "tag")
@@ -56,12 +63,17 @@ def read_picture(path: Path, image: Element) -> AnnotatedPicture | None:
     drawn = [each for each in image if each.tag in WITH_AREA]
     drawn.sort(key=lambda each: number(each, "z_order", where, 0))
     shapes = [
-        NamedShape(each.get("label", ""), draw_of(each, where), each.get("group_id") or None)
-        for each in drawn
+        NamedShape(each.get("label", ""), draw_of(each, where), group_of(each)) for each in drawn
     ]
     size = round(number(image, "height", where)), round(number(image, "width", where))
     others = sorted({each.tag for each in image} & set(WITHOUT_AREA))
     return AnnotatedPicture(name, tuple(shapes), size, tuple(others))
+
+
+def group_of(shape: Element) -> str | None:
+    """Return the group that a shape belongs to; None, as CVAT's group 0: to none."""
+    group = shape.get("group_id", "").strip()
+    return None if group in ("", "0") else group
 
 
 def draw_of(shape: Element, where: str) -> Draw:
@@ -69,7 +81,7 @@ def draw_of(shape: Element, where: str) -> Draw:
     where = f"{where}, a {shape.tag} {shape.get('label')!r}"
     degrees = number(shape, "rotation", where, 0)
     if shape.tag == "polygon":
-        return polygon(points_of(shape, where), where)
+        return partial(draw_outline, points_of(shape, where), where)
     if shape.tag == "ellipse":
         cx, cy, rx, ry = (number(shape, key, where) for key in ("cx", "cy", "rx", "ry"))
         return ellipse((cx, cy), (rx, ry), where, degrees)
@@ -78,12 +90,21 @@ def draw_of(shape: Element, where: str) -> Draw:
     left, top, right, bottom = (number(shape, key, where) for key in ("xtl", "ytl", "xbr", "ybr"))
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     middle, turn = ((left + right) / 2, (top + bottom) / 2), math.radians(degrees)
-    return polygon([turned(corner, middle, turn) for corner in corners], where)
+    return partial(draw_outline, [turned(corner, middle, turn) for corner in corners], where)
 
 
-def turned(
-    point: tuple[float, float], middle: tuple[float, float], turn: float
-) -> tuple[float, float]:
+def draw_outline(points: Sequence[Point], where: str, shape: Shape) -> BoolMask:
+    """Return the pixels whose middles are in a closed polygon; raises MaskError."""
+    if len(points) < 3:
+        raise MaskError(f"{where}: expected three points or more, found {len(points)}")
+    check_near(points, where, shape)
+    outline = sum(map(math.dist, points, [*points[1:], points[0]]))
+    if outline > MAX_OUTLINE:  # pycocotools takes memory for each pixel of it
+        raise MaskError(f"{where}: outline of {outline:.0f} pixels, expected {MAX_OUTLINE} at most")
+    return draw_polygons([[value for point in points for value in point]], *shape)
+
+
+def turned(point: Point, middle: Point, turn: float) -> Point:
     """Return a point turned about another one, clockwise, in radians."""
     x, y = point[0] - middle[0], point[1] - middle[1]
     return (
@@ -92,7 +113,7 @@ def turned(
     )
 
 
-def points_of(shape: Element, where: str) -> list[tuple[float, float]]:
+def points_of(shape: Element, where: str) -> list[Point]:
     """Return the points of a polygon, `x,y;x,y;...`; raises MaskError."""
     points = []
     for pair in shape.get("points", "").split(";"):

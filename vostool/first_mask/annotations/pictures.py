@@ -43,6 +43,17 @@ class AnnotatedPicture:
     size: Shape | None = None  # None: not stated
     skipped: tuple[str, ...] = ()  # kinds of shapes that have no area, which are left out
 
+    @property
+    def stem(self) -> str:
+        """Its name without folders, of whatever system, and without the suffix."""
+        return PurePath(self.name.replace("\\", "/")).stem
+
+    @property
+    def number(self) -> int | None:
+        """The number that its name ends in."""
+        digits = re.search(r"\d{1,18}$", self.stem)
+        return int(digits[0]) if digits else None
+
 
 @dataclass(frozen=True)
 class AnnotatedObjects:
@@ -88,22 +99,22 @@ def assign_ids(shapes: Sequence[NamedShape]) -> list[int]:
     return ids
 
 
-def picture_of(frame: Frame, pictures: Iterable[AnnotatedPicture]) -> AnnotatedPicture:
+def picture_of(
+    frame: Frame, pictures: Iterable[AnnotatedPicture], warnings: list[str]
+) -> AnnotatedPicture:
     """Return the picture that shows a frame: the only one, or the one that is named like it.
 
-    A name that ends in the frame's number counts where none is the frame's own. Raises MaskError.
+    A name that ends in the frame's number counts where none is the frame's own. `warnings` receives
+    a line if the only one has the number of another frame. Raises MaskError.
     """
     every = list(pictures)
+    same = [picture for picture in every if picture.stem == frame.name]
+    found = same or [picture for picture in every if picture.number == frame.index]
     if len(every) == 1:
-        return every[0]
-    stems = [PurePath(picture.name.replace("\\", "/")).stem for picture in every]
-    same = [picture for picture, stem in zip(every, stems, strict=True) if stem == frame.name]
-    numbered = [
-        picture
-        for picture, stem in zip(every, stems, strict=True)
-        if (digits := re.search(r"\d{1,18}$", stem)) and int(digits[0]) == frame.index
-    ]
-    found = same or numbered
+        (only,) = every
+        if not found and only.number is not None:
+            warnings.append(f"{only.name} is taken for frame {frame.index}; see --frame")
+        return only
     if len(found) != 1:
         what = f"{len(found)} such pictures" if found else f"{len(every)} pictures, none of it"
         shown = ", ".join(picture.name for picture in (found or every)[:3])

@@ -4,8 +4,9 @@
     reading     a checkpoint file to tensors by name, without running its code; which kind it is
     layout      tensors by published names: checked, batch norm folded
     stm         the STM family, which becomes `vostool.model.stm.Stm`
-    blocks      what STCN and XMem share
-    stcn, xmem  their networks
+    shared_keys what STCN and XMem have in common, made of the modules in `blocks`
+    stcn        the network of STCN
+    xmem        that of XMem, with its memories: `sensory` and `long_term`
 
 The facts are the layouts of the files; all code is vostool's own.
 """

@@ -1,7 +1,4 @@
-"""What the networks of STCN and XMem share (Cheng et al. 2021; Cheng and Schwing 2022).
-
-Keys come from a ResNet-50 of the image, once for all objects; values from a ResNet-18 of image and
-mask, fused with the features of the former; a decoder refines by the image's features.
+"""The modules that the networks of STCN and XMem are made of.
 
 Shapes: B clips, N objects, BN = B N; H x W pixels, h x w = H/16 x W/16 positions.
 """
@@ -13,9 +10,7 @@ from torch.nn import functional
 from vostool.model.decoder import ResidualBlock, enlarge
 from vostool.model.encoders import Pyramid, ResNetBody, resnet
 from vostool.model.interface import others
-from vostool.model.published.layout import Layout, renamed, within
 
-Weights = dict[str, Tensor]
 KEY_FEATURES, VALUE_FEATURES = 1024, 256  # channels at 1/16 of ResNet-50 and of ResNet-18
 WIDTH = 256  # of the decoder at 1/8 and 1/4
 
@@ -130,45 +125,3 @@ class Upsampling(nn.Module):
 def full_size(logits: Tensor) -> Tensor:
     """Return log-odds (BN, 1, h, w) at 1/4 enlarged to the image."""
     return enlarge(logits, (4 * logits.shape[2], 4 * logits.shape[3]))
-
-
-ATTENTION = {
-    "block1": "block1",
-    "attention.mlp.0": "attention.ChannelGate.mlp.1",
-    "attention.mlp.2": "attention.ChannelGate.mlp.3",
-    "attention.spatial": "attention.SpatialGate.spatial.conv",
-    "block2": "block2",
-}
-
-
-def convert_key_encoder(layout: Layout, module: KeyEncoder) -> Weights:
-    """Return the weights of a key encoder; raises WeightsError."""
-    names = {"layer1": "res2", "layer2": "layer2", "layer3": "layer3"}
-    stages = {ours: f"key_encoder.{theirs}" for ours, theirs in names.items()}
-    stem = layout.folded("key_encoder.conv1", "key_encoder.bn1", (64, 3, 7, 7))
-    return {
-        "stem.weight": stem[0],
-        "stem.bias": stem[1],
-        **within("body", layout.body(module.body, stages)),
-    }
-
-
-def convert_value_encoder(layout: Layout, module: ValueEncoder, *, biased: bool) -> Weights:
-    """Return the weights of a value encoder; `biased`: its convolutions have biases.
-
-    A file for one object lacks the fifth channel, that of the other objects. Raises WeightsError.
-    """
-    name = "value_encoder.conv1"
-    channels = 4 if layout.shape(f"{name}.weight")[1:2] == (4,) else 5
-    norm = "value_encoder.bn1"
-    weight, bias = layout.folded(name, norm, (64, channels, 7, 7), biased=biased)
-    weight = functional.pad(weight, (0, 0, 0, 0, 0, 5 - channels))
-    stages = {f"layer{number}": f"value_encoder.layer{number}" for number in (1, 2, 3)}
-    fuser = layout.layers(module.fuser, renamed(ATTENTION, "value_encoder.fuser."))
-    return {
-        "stem.weight": weight[:, :3].contiguous(),
-        "stem.bias": bias,
-        "mask_stem.weight": weight[:, 3:].contiguous(),
-        **within("body", layout.body(module.body, stages, biased=biased)),
-        **within("fuser", fuser),
-    }

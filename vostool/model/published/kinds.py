@@ -82,7 +82,7 @@ KINDS: dict[str, Kind] = {
         policy=Policy(
             short_side=480,
             border="mean",
-            reference="every",
+            reference="kept",
             memory_frames=ENOUGH_FRAMES,
             precision="fp32",
         ),

@@ -141,9 +141,9 @@ def is_finite(value: Tensor) -> bool:
 
 def is_plain(value: Tensor) -> bool:
     """Return whether a tensor is of `FLOATS` that are all there, on the CPU."""
-    plain = value.layout is torch.strided and value.device.type == "cpu"
     return (
-        plain
+        value.layout is torch.strided
+        and value.device.type == "cpu"
         and value.dtype in FLOATS
         and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vostool.model.memory import sum_of
+from vostool.model.stored import stored_tensor
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class Elements(NamedTuple):
     @classmethod
     def of_frame(cls, query: Query, value: Tensor) -> Self:
         """Return the positions of a frame with values (B, V, h, w)."""
-        key, shrinkage, selection = (listed(each) for each in query)
+        key, shrinkage, selection = (by_position(each) for each in query)
         new = torch.zeros_like(shrinkage)
-        return cls(key, shrinkage, selection, listed(value), new, new)
+        return cls(key, shrinkage, selection, by_position(value), new, new)
 
     @property
     def total(self) -> int:
@@ -69,13 +70,13 @@ class Elements(NamedTuple):
         """How much each was used in its life, (B, M)."""
         return (self.use / self.life.clamp(min=1e-7)).squeeze(2)
 
-    def part(self, start: int, end: int) -> Self:
-        """Return the elements from `start` up to but not including `end`."""
+    def span(self, start: int, end: int) -> Self:
+        """Return the elements from `start` up to but not including `end`, in order."""
         return type(self)(*(values[:, start:end] for values in self))
 
-    def at(self, places: Tensor) -> Self:
-        """Return the elements at places (B, K), other ones for each clip."""
-        index = places[..., None]
+    def gather(self, indices: Tensor) -> Self:
+        """Return the elements at indices (B, K), other ones for each clip."""
+        index = indices[..., None]
         return type(self)(
             *(values.gather(1, index.expand(-1, -1, values.shape[2])) for values in self)
         )
@@ -86,7 +87,7 @@ def joined(parts: Sequence[Elements]) -> Elements:
     return Elements(*(torch.cat(values, dim=1) for values in zip(*parts, strict=True)))
 
 
-def listed(grid: Tensor) -> Tensor:
+def by_position(grid: Tensor) -> Tensor:
     """Turn (B, C, h, w) into (B, h w, C)."""
     return grid.flatten(2).transpose(1, 2).contiguous()
 
@@ -104,10 +105,13 @@ class LongTermMemory:
         """Return this memory with one more frame, of values (B, V, h, w)."""
         new = Elements.of_frame(query, value)
         elements = new if self.elements is None else joined([self.elements, new])
-        longer = replace(self, elements=elements, positions=new.total)
+        return replace(self, elements=elements, positions=new.total).within_limit()
+
+    def within_limit(self) -> Self:
+        """Return this memory, consolidated if its working memory is full."""
         most = self.options.frames
-        full = most is not None and longer.working >= most * longer.positions
-        return longer.consolidated() if full else longer
+        full = most is not None and self.working >= most * self.positions
+        return self.consolidated() if full else self
 
     @property
     def working(self) -> int:
@@ -121,12 +125,14 @@ class LongTermMemory:
         elements, top = self.elements, self.options.top or self.elements.total
         # half precision, which autocast would choose, is too coarse for similarities
         with torch.autocast(query.key.device.type, enabled=False):
-            affinity = similarity(elements, listed(query.key), listed(query.selection))
+            affinity = similarity(elements, by_position(query.key), by_position(query.selection))
             best, places = affinity.topk(min(top, elements.total), dim=2, sorted=False)
             weights = best.softmax(dim=2)
             answer = sum_of(*(each.unsqueeze(1) for each in (elements.value, places, weights)))
-        used = torch.zeros_like(elements.use.squeeze(2))
-        used = used.scatter_add(1, places.flatten(1), weights.detach().flatten(1)).unsqueeze(2)
+            # one sum, in the same order each time, unlike scatter_add on a GPU: so the memories of
+            # all chunks of objects, and those of a resumed run, have the same use
+            read = affinity.detach().zero_().scatter_(2, places, weights.detach())
+            used = read.sum(dim=1).unsqueeze(2)
         counted = elements._replace(use=elements.use + used, life=elements.life + 1)
         answer = answer.squeeze(1).transpose(1, 2).unflatten(2, query.key.shape[2:])
         return answer, replace(self, elements=counted)
@@ -138,13 +144,13 @@ class LongTermMemory:
         elements, options = self.elements, self.options
         start = self.prototypes + self.positions
         end = elements.total - (options.kept - 1) * self.positions
-        old = elements.part(0, self.prototypes)
+        old = elements.span(0, self.prototypes)
         room = max(0, options.elements - options.prototypes)
         if old.total > room:
-            old = old.at(most_used(old, room).sort(dim=1).values)
-        new = summarised(elements.part(start, end), options.prototypes)
-        first = elements.part(self.prototypes, start)
-        parts = [old, new, first, elements.part(end, elements.total)]
+            old = old.gather(most_used(old, room).sort(dim=1).values)
+        new = summarised(elements.span(start, end), options.prototypes)
+        first = elements.span(self.prototypes, start)
+        parts = [old, new, first, elements.span(end, elements.total)]
         return replace(self, elements=joined(parts), prototypes=old.total + new.total)
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -153,13 +159,44 @@ class LongTermMemory:
         return {"counts": counts, **({} if self.elements is None else self.elements._asdict())}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """See `StoredMemory.with_tensors`."""
+        """See `StoredMemory.with_tensors`.
+
+        Of frames of another size only the prototypes are taken, which have no place in a frame. A
+        working memory beyond the limit is consolidated.
+        """
         if self.elements is None:
             return self
-        prototypes, positions = tensors["counts"].tolist()
-        device = self.elements.key.device
-        elements = Elements(**{name: tensors[name].to(device) for name in Elements._fields})
-        return replace(self, elements=elements, prototypes=prototypes, positions=positions)
+        stored, prototypes, positions = read_elements(tensors, self.elements)
+        if positions == self.positions:
+            return replace(self, elements=stored, prototypes=prototypes).within_limit()
+        if not prototypes:
+            return self
+        working = self.elements.span(self.prototypes, self.elements.total)
+        elements = joined([stored.span(0, prototypes), working])
+        return replace(self, elements=elements, prototypes=prototypes)
+
+
+def read_elements(tensors: Mapping[str, Tensor], like: Elements) -> tuple[Elements, int, int]:
+    """Return stored elements, how many are prototypes, and how many positions a frame has.
+
+    Raises ValueError for those of another network, or that are no prototypes and whole frames.
+    """
+    counts = stored_tensor(tensors, "counts", torch.tensor([0, 0]))
+    prototypes, positions = counts.tolist()
+    elements = Elements(
+        *(
+            stored_tensor(tensors, name, values, free=(1,)).contiguous()
+            for name, values in like._asdict().items()
+        )
+    )
+    totals = {values.shape[1] for values in elements}
+    working = elements.total - prototypes
+    if len(totals) > 1 or prototypes < 0 or positions < 1 or working < 1 or working % positions:
+        raise ValueError(
+            f"counts: {prototypes} prototypes and frames of {positions} positions, found "
+            f"{', '.join(map(str, sorted(totals)))} elements"
+        )
+    return elements, prototypes, positions
 
 
 def similarity(elements: Elements, key: Tensor, selection: Tensor) -> Tensor:
@@ -183,7 +220,7 @@ def most_used(elements: Elements, count: int) -> Tensor:
 
 def summarised(elements: Elements, count: int) -> Elements:
     """Return prototypes: the elements used most, with the mean values and shrinkage of all."""
-    chosen = elements.at(most_used(elements, count))
+    chosen = elements.gather(most_used(elements, count))
     weights = similarity(elements, chosen.key, chosen.selection).softmax(dim=2)  # (B, K, M)
     return chosen._replace(
         shrinkage=weights @ elements.shrinkage,

@@ -50,7 +50,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         )
     state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if not state or not all(isinstance(name, str) for name in state):
-        raise WeightsError(f"{path}: expected weights by name, found {shown(found)}")
+        raise WeightsError(f"{path}: expected weights by name, found {first_names(found)}")
     while all(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): value for name, value in state.items()}
     return state
@@ -112,7 +112,7 @@ def recognise(path: Path, state: Mapping[str, Tensor]) -> str:
     for kind, is_it in RECOGNISED.items():
         if is_it(has, state):
             return kind
-    raise WeightsError(f"{path}: weights of an unknown network ({shown(state)}); {REMEDY}")
+    raise WeightsError(f"{path}: weights of an unknown network ({first_names(state)}); {REMEDY}")
 
 
 def is_resnest(has: Has, state: Mapping[str, Tensor]) -> bool:
@@ -121,9 +121,9 @@ def is_resnest(has: Has, state: Mapping[str, Tensor]) -> bool:
     return has("Encoder_M.") and (has("aspp.") or (stem is not None and stem.shape[:1] != (64,)))
 
 
-def is_bottleneck(has: Has) -> bool:
+def has_bottlenecks(state: Mapping[str, Tensor]) -> bool:
     """Return whether the encoders of STM are ResNet-50 or -101."""
-    return has("Encoder_Q.res2.0.conv3.weight")
+    return "Encoder_Q.res2.0.conv3.weight" in state
 
 
 REMEDY = "`vostool weights list` shows which files it reads"
@@ -138,14 +138,14 @@ REFUSED: dict[str, Callable[[Has, Mapping[str, Tensor]], bool]] = {
 }
 RECOGNISED: dict[str, Callable[[Has, Mapping[str, Tensor]], bool]] = {
     "stm-cycle": lambda has, _: has("Encoder_M.conv1_bg.weight"),
-    "stm-official": lambda has, _: has("Encoder_M.conv1_o.weight") and is_bottleneck(has),
+    "stm-official": lambda has, state: has("Encoder_M.conv1_o.weight") and has_bottlenecks(state),
     "stm-training-code": lambda has, _: has("Encoder_M.conv1_o.weight"),
     "stcn": lambda has, _: has("key_comp.weight") and has("value_encoder.conv1.weight"),
     "xmem": lambda has, _: has("key_proj.d_proj.weight") and has("value_encoder.conv1.weight"),
 }
 
 
-def shown(table: Mapping[Any, Any]) -> str:
+def first_names(table: Mapping[Any, Any]) -> str:
     """Return the first names in a table, and how many there are."""
     names = [str(name)[:60] for name in table][:3]
     return f"{len(table)} names: {', '.join(names)}{', …' if len(table) > 3 else ''}"

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from vostool.errors import WeightsError
 from vostool.model.published.kinds import KINDS
 from vostool.model.published.layout import Layout, renamed, within
+from vostool.model.published.reading import has_bottlenecks
 from vostool.model.stm import Stm, StmSettings
 
 Weights = dict[str, Tensor]
 STAGES = {"layer1": "res2", "layer2": "res3", "layer3": "res4"}
 DECODER_WIDTH = 256
-BACKBONES = {  # by whether the blocks have three convolutions, and how many blocks res4 has
+BACKBONES = {  # by whether they have bottlenecks, and how many blocks res4 has
     (False, 2): "resnet18",
     (False, 6): "resnet34",
     (True, 6): "resnet50",
@@ -42,8 +43,7 @@ def convert_stm_cycle(layout: Layout) -> tuple[StmSettings, Weights]:
 
 def convert_stm_official(layout: Layout) -> tuple[StmSettings, Weights]:
     """Return the same of a file of STM or Training-Code-of-STM; raises WeightsError."""
-    three = "Encoder_Q.res2.0.conv3.weight" in layout
-    kind = "stm-official" if three else "stm-training-code"
+    kind = "stm-official" if has_bottlenecks(layout.state) else "stm-training-code"
     return convert(layout, kind, "others", "conv1_o")
 
 
@@ -83,7 +83,7 @@ def convert(
 def backbone_of(layout: Layout) -> str:
     """Return the encoders' network, by its blocks; raises WeightsError for an unknown one."""
     blocks = {name.split(".")[2] for name in layout.state if name.startswith("Encoder_Q.res4.")}
-    form = "Encoder_Q.res2.0.conv3.weight" in layout, len(blocks)
+    form = has_bottlenecks(layout.state), len(blocks)
     if form not in BACKBONES:
         raise WeightsError(
             f"{layout.path}: Encoder_Q.res4: expected the blocks of ResNet-18, -34, -50 or -101, "

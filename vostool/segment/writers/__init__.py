@@ -11,7 +11,7 @@ from vostool.segment.writers.documents import Coco, Cvat, YoutubeVis
 from vostool.segment.writers.film import EffectFilm, Overlay
 from vostool.segment.writers.interface import Source, Writer
 from vostool.segment.writers.labels import Labelme, PerObject, Yolo
-from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte
+from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte, Trimap
 from vostool.segment.writers.pictures import Masks
 from vostool.segment.writers.previews import Preview, Sheet, SideBySide
 from vostool.segment.writers.texts import Mot, Table
@@ -38,6 +38,7 @@ WRITERS: dict[str, type[Writer]] = {
     "cutouts": Cutouts,
     "alpha": AlphaFilm,
     "matte": Matte,
+    "trimap": Trimap,
     "effect": EffectFilm,
     "coco": Coco,
     "ytvis": YoutubeVis,

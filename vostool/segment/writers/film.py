@@ -37,7 +37,10 @@ class Film(Writer):
     @property
     def warnings(self) -> list[str]:
         """What had to be left out of it."""
-        return self._video.warnings if self._video is not None else []
+        info, found = self.source.info, []
+        if self.has_sound and info.has_audio and self.source.video is None:
+            found.append(f"{info.path}: its sound is left out: it can be read only once")
+        return found + (self._video.warnings if self._video is not None else [])
 
     @property
     def format(self) -> FilmFormat:
@@ -61,7 +64,7 @@ class Film(Writer):
             self.path,
             width=width,
             height=height,
-            rate=info.rate,
+            rate=self.source.rate,
             pixel_aspect=info.pixel_aspect,
             audio_from=self.source.video if info.has_audio and self.has_sound else None,
             film=self.format,

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -17,14 +18,20 @@ from vostool.segment.settings import Settings
 class Source:
     """The video that an output is made from."""
 
-    video: Path
+    video: Path | None  # None: it cannot be read again, for its sound
     info: VideoInfo
     start: int = 0  # number of the first frame to take
+    stride: int = 1  # from one frame to the next
     names: tuple[str, ...] | None = None  # of all frames of a folder; None: numbers
     older: frozenset[str] = frozenset()  # of frames of the run before
     objects: tuple[int, ...] = ()  # the ids of all objects that will be followed
     settings: Settings = field(default_factory=Settings)
     files: Mapping[str, str] = field(default_factory=dict)  # of a folder's frames by name
+
+    @property
+    def rate(self) -> Fraction | None:
+        """How many frames per second are taken, in the mean; None if that is unknown."""
+        return None if self.info.rate is None else self.info.rate / self.stride
 
     def name_of(self, number: int) -> str:
         """Return the name of a frame, and of the files made from it."""
@@ -34,10 +41,11 @@ class Source:
         """Return the name of the file that a frame comes from; of a video what it would be."""
         return self.files.get(name, f"{name}.png")
 
-    def end(self, frames: int) -> int:
-        """Return the number after the last of so many frames, as far as there are names."""
-        return (
-            self.start + frames if self.names is None else min(self.start + frames, len(self.names))
+    def numbers(self, frames: int) -> range:
+        """Return the numbers of so many frames, as far as there are names."""
+        end = self.start + frames * self.stride
+        return range(
+            self.start, end if self.names is None else min(end, len(self.names)), self.stride
         )
 
     def is_frame(self, name: str) -> bool:

@@ -145,5 +145,8 @@ class Yolo(Pictures):
     def finish(self) -> None:
         """Write the names of the classes."""
         names = self.source.settings.categories(self.source.objects)
-        lines = [f"  {number - 1}: {json.dumps(name)}\n" for name, number in names.items()]
+        lines = [
+            f"  {number - 1}: {json.dumps(name, ensure_ascii=False)}\n"
+            for name, number in names.items()
+        ]
         write_text(self._names, f"path: .\ntrain: images\nval: images\nnames:\n{''.join(lines)}")

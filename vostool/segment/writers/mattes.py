@@ -6,6 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from vostool.files import write_bytes
@@ -23,6 +25,7 @@ from vostool.media.overlay import write_cutout
 from vostool.media.writer import Pixels
 from vostool.segment.writers.film import Film
 from vostool.segment.writers.interface import Source, Writer
+from vostool.segment.writers.labels import encode_png
 from vostool.segment.writers.pictures import Pictures
 from vostool.segment.writers.several import Several
 
@@ -95,6 +98,26 @@ class MattePictures(Pictures):
         matte = Image.fromarray(in_bits(soft_mask(segmented, self.id), self.bits))
         matte.save(buffer, "PNG", compress_level=1)
         write_bytes(path, buffer.getvalue(), sync=False)
+
+
+class Trimap(Pictures):
+    """trimap/00000.png: white where objects are for sure, black where none is, else grey."""
+
+    help = "what is object (white), background (black) or neither for sure (grey), PNG for matting"
+    file = "trimap"
+    needs_soft = True
+    sure: ClassVar[float] = 0.95  # probability
+    band: ClassVar[int] = 120  # the shorter side of a frame is so many times what is added around
+
+    def write(self, path: Path, segmented: SegmentedFrame) -> None:
+        """Write a trimap: the soft edge and a band on both sides of it are unknown."""
+        soft = soft_mask(segmented)
+        radius = max(1, round(min(soft.shape) / self.band))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+        trimap = np.full(soft.shape, 128, np.uint8)
+        for value, sure in ((0, soft <= 1 - self.sure), (255, soft >= self.sure)):
+            trimap[cv2.erode(sure.astype(np.uint8), disc) > 0] = value
+        write_bytes(path, encode_png(trimap), sync=False)
 
 
 class MatteFilm(Film):

@@ -42,7 +42,7 @@ class Pictures(Writer):
         """Keep the pictures that are whole."""
         self.begin()
         kept = self.whole(frames)
-        names = {self.source.name_of(self.source.start + number) for number in range(kept)}
+        names = set(map(self.source.name_of, self.source.numbers(kept)))
         for path in self.replaced():
             if path.name.removesuffix(self.suffix) not in names:
                 remove(path)
@@ -54,9 +54,10 @@ class Pictures(Writer):
 
     def whole(self, most: int) -> int:
         """Return how many pictures are whole, from that of the first frame on, up to so many."""
-        numbers = range(self.source.start, self.source.end(most))
         # after a power cut a file may be there with nothing in it
-        return sum(1 for _ in takewhile(self.is_whole, map(self.place_of, numbers)))
+        return sum(
+            1 for _ in takewhile(self.is_whole, map(self.place_of, self.source.numbers(most)))
+        )
 
     def is_whole(self, path: Path) -> bool:
         """Return whether a file is there to its very end, and a PNG undamaged by its checksums."""

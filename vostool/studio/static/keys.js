@@ -17,6 +17,7 @@ export function listenToKeys(studio) {
   const plain = {
     n: () => studio.snap(),
     m: () => studio.toggleMasks(),
+    d: () => studio.goToDoubt(),
     "?": () => studio.help(),
     "[": () => studio.resizeBrush(1 / 1.2),
     "]": () => studio.resizeBrush(1.2),
@@ -27,7 +28,7 @@ export function listenToKeys(studio) {
     Home: () => studio.go(0),
     End: () => studio.go(studio.lastFollowed),
     " ": () => studio.toggleFollowing(),
-    Enter: () => studio.enter(),
+    Enter: () => studio.crosshair.enter(),
     Escape: () => studio.cancel(),
   };
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -50,7 +51,7 @@ export function listenToKeys(studio) {
     const arrow = arrows[key];
     if (arrow && altKey) {
       const step = shiftKey ? 1 : KEYBOARD_STEP;
-      return () => studio.movePointer(arrow[0] * step, arrow[1] * step);
+      return () => studio.crosshair.move(arrow[0] * step, arrow[1] * step);
     }
     if (altKey) return null;
     if (arrow && arrow[0]) return () => studio.go(studio.frame + arrow[0] * (shiftKey ? 10 : 1));

@@ -98,6 +98,8 @@ export function showSettings(options, isIdle) {
     $(id).value = JSON.stringify(options[name]);
     $(id).disabled = !isIdle;
   }
+  $("backward").checked = options.backward;
+  $("backward").disabled = !isIdle;
 }
 
 export function chosenSettings() {
@@ -106,17 +108,18 @@ export function chosenSettings() {
     size: value("size-choice"),
     gc_every: value("gc-choice"),
     weights: value("weights-choice"),
+    backward: $("backward").checked,
   };
 }
 
 /** Show what is being done, or what there is to do next. */
 export function showRun(state, speed) {
-  const { run, video, marks, valid, complete, problem } = state;
+  const { run, video, valid, complete, problem } = state;
   const follow = $("follow");
   const stoppable = run && (run.kind === "follow" || run.kind === "save");
   $("stop").hidden = !stoppable;
   follow.hidden = Boolean(stoppable);
-  follow.disabled = Boolean(run) || complete || !marks.length;
+  follow.disabled = Boolean(run) || complete || !marksOf(state, "given").length;
   follow.querySelector("span").textContent = complete
     ? "Followed"
     : valid
@@ -127,34 +130,53 @@ export function showRun(state, speed) {
   status.textContent = run ? describeRun(run, speed) : problem || describeRest(state, video);
 }
 
-function describeRun({ kind, done, total }, speed) {
+function describeRun({ kind, done, total, words }, speed) {
   const of = total ? ` of ${total}` : "";
   const pace = speed ? ` · ${speed.toFixed(1)} frames/s` : "";
-  return done ? `${DOING[kind]}: ${done}${of} frames${pace}` : `${DOING[kind]} …`;
+  const doing = words ? `${DOING[kind]} ${words}` : DOING[kind];
+  return done ? `${doing}: ${done}${of} frames${pace}` : `${doing} …`;
 }
 
-function describeRest({ marks, valid, followed, complete }, video) {
+function describeRest(state, video) {
+  const { valid, followed, complete, options } = state;
+  const given = marksOf(state, "given");
   if (video.problem) return video.problem;
   if (!video.ended) return `Reading the video: ${video.read} frames`;
-  if (!marks.length) return "Draw an object to begin.";
+  if (!given.length) return "Draw an object to begin.";
   if (complete) return "Every frame is followed. Go through them, repair where needed, and save.";
   if (valid && followed > valid) return `Frames from ${valid} on are from before the repair.`;
   if (valid) return `Followed up to frame ${valid - 1}.`;
+  if (given[0].frame && !options.backward) {
+    const before = given[0].frame > 1 ? `Frames 0 to ${given[0].frame - 1} stay` : "Frame 0 stays";
+    return `${before} empty unless followed backward too.`;
+  }
   return "Ready to follow.";
+}
+
+/** The marks of a kind, in order of frames: "given" or "doubtful". */
+export function marksOf({ marks }, kind) {
+  return marks.filter((mark) => mark.kind === kind);
 }
 
 /** Show what is known of the frame on the stage. */
 export function showFrame(state, frame, isIdle) {
-  const mark = state.marks.find((each) => each.frame === frame);
   const names = new Map(state.objects.map(({ id, name }) => [id, name]));
-  const painted = mark && mark.ids.map((id) => names.get(id)).join(", ");
-  $("frame-state").textContent = mark
-    ? `Painted: ${painted}.`
+  const named = ({ ids }) => ids.map((id) => names.get(id)).join(", ");
+  const of = (kind) => marksOf(state, kind).find((each) => each.frame === frame);
+  const [mark, doubt] = [of("given"), of("doubtful")];
+  const words = mark
+    ? `Painted: ${named(mark)}.`
     : frame < state.valid
       ? "Followed. Paint over it to repair it."
       : frame < state.followed
         ? "From before the repair."
         : "Nothing yet.";
+  const doubtful = doubt ? `Doubtful: ${named(doubt)} (mean probability ${doubt.confidence.toFixed(2)}). ` : "";
+  fill($("frame-state"), [element("span", { className: "doubt", textContent: doubtful }), words]);
+  const count = marksOf(state, "doubtful").length;
+  $("next-doubt").hidden = !count;
+  $("next-doubt").querySelector("span").textContent =
+    count === 1 ? "Go to the doubtful frame" : `Next of ${count} doubtful frames`;
   $("clear").hidden = !mark;
   $("clear").disabled = !isIdle;
   $("frame").value = frame;
@@ -173,9 +195,15 @@ export function showSaved(state) {
   fill($("saved"), state.saved.map((path) => element("li", { textContent: nameOf(path), title: path })));
   $("saved-in").hidden = !state.saved.length;
   $("saved-in").textContent = `Saved in ${state.folder}`;
-  $("save").disabled = Boolean(state.run) || !state.valid;
   const some = state.valid && !state.complete;
+  // frames followed backward depend on all masks
+  $("save").disabled = Boolean(state.run) || !state.valid || (some && state.options.backward);
   $("save").textContent = some ? `Save frames 0 to ${state.valid - 1}` : "Save";
+}
+
+export function showWarnings({ warnings }) {
+  $("warnings-section").hidden = !warnings.length;
+  fill($("warnings"), warnings.map((words) => element("li", { textContent: words })));
 }
 
 /** Show the command line, wrapped between its words. */

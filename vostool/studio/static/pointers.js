@@ -13,7 +13,7 @@ export function listenToPointers(studio) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
-    studio.pointer = null;
+    studio.crosshair.hide();
     const at = view.onStage(event);
     if (event.button === 1) {
       panned = at;

@@ -3,6 +3,8 @@
 // The server has the truth. Each change is sent there at once, one after another, and the answer
 // brings the new state; the page keeps no history of its own.
 
+import { stayConnected } from "./connection.js";
+import { Crosshair } from "./crosshair.js";
 import { decodeRuns, encodeRuns } from "./labels.js";
 import { listenToKeys } from "./keys.js";
 import * as panel from "./panel.js";
@@ -14,7 +16,8 @@ import { Box, Brush, Hand, Polygon } from "./tools.js";
 import { View } from "./view.js";
 import { wire } from "./wiring.js";
 
-const CACHED = 48; // pictures
+const CACHED = 2 ** 26; // pixels of pictures
+const FEWEST = 8; // pictures
 const NOTICE = 6000; // milliseconds that a message is shown
 const MOST_BRUSH = 200;
 
@@ -30,6 +33,7 @@ class Studio {
     this.pictures = new Map();
     this.changes = Promise.resolve(); // the last one sent
     this.pending = 0; // changes on their way
+    this.shaping = 0; // of these, those whose labels the server makes
     this.seen = -1; // the revision whose labels are shown
     this.pace = { time: 0, done: 0, speed: 0 };
     this.view = new View($("canvas"), state.video.width, state.video.height);
@@ -41,6 +45,7 @@ class Studio {
       eraser: new Brush(this, true),
       hand: new Hand(this),
     };
+    this.crosshair = new Crosshair(this);
     this.timeline = new Timeline($("slider"), $("strip"), (frame) => this.go(frame));
     this.objects = new panel.Objects($("objects"), {
       choose: (id) => this.choose(id),
@@ -55,17 +60,22 @@ class Studio {
 
   /** Show a state; the promise is kept once its labels are shown too. */
   async take(state) {
+    if (state.time >= this.state.time) this.turnToState(state); // else it was overtaken
+    const { revision, run, video } = this.state;
+    const isStale = revision !== this.seen && !this.pending && !this.tool.isPainting;
+    if (isStale && !run && video.read > this.frame) await this.show(this.frame);
+  }
+
+  turnToState(state) {
     const wasRunning = this.state.run;
     this.state = state;
     if (!state.objects.some(({ id }) => id === this.object)) this.object = state.objects[0].id;
     if (wasRunning && !state.run && this.live) {
       this.live = false;
-      this.frame = wasRunning.kind === "follow" ? this.lastFollowed : this.frame;
+      if (wasRunning.kind === "follow") this.turnTo(this.lastFollowed);
     }
     this.measurePace(state.run);
     this.refresh();
-    const isStale = state.revision !== this.seen && !this.pending && !this.tool.isBusy;
-    if (isStale && !state.run && state.video.read > this.frame) await this.show(this.frame);
   }
 
   get isIdle() {
@@ -86,6 +96,7 @@ class Studio {
     panel.showRun(state, this.pace.speed);
     panel.showFrame(state, frame, isIdle);
     panel.showSaved(state);
+    panel.showWarnings(state);
     panel.showSettings(state.options, isIdle);
     panel.showCommand(state.command);
     $("finish").disabled = $("add-object").disabled = $("snap").disabled = !isIdle;
@@ -112,13 +123,24 @@ class Studio {
     this.show(Math.min(Math.max(0, frame), Math.max(0, this.state.video.read - 1)));
   }
 
+  /** Go to the next frame that looks doubtful, after the last one to the first. */
+  goToDoubt() {
+    const frames = panel.marksOf(this.state, "doubtful").map(({ frame }) => frame);
+    const next = frames.find((frame) => frame > this.frame) ?? frames[0];
+    if (next !== undefined) this.go(next);
+  }
+
+  /** Make another frame the one on the stage, whose labels are not known yet. */
+  turnTo(frame) {
+    if (frame === this.frame) return;
+    this.frame = frame;
+    this.labels = null;
+    this.view.setLabels(null);
+  }
+
   /** Show a frame, with labels that are known already or else those that the server has. */
   async show(frame, known = null) {
-    if (frame !== this.frame) {
-      this.labels = null;
-      this.view.setLabels(null);
-    }
-    this.frame = frame;
+    this.turnTo(frame);
     this.seen = this.state.revision;
     const wanted = (this.wanted = {}); // until another frame is, or this one changes
     this.refresh();
@@ -149,7 +171,8 @@ class Studio {
     const picture = known || server.getPicture(frame);
     this.pictures.set(frame, picture);
     picture.catch(() => this.pictures.delete(frame));
-    if (this.pictures.size > CACHED) this.pictures.delete(this.pictures.keys().next().value);
+    const most = Math.max(FEWEST, CACHED / (this.view.width * this.view.height));
+    if (this.pictures.size > most) this.pictures.delete(this.pictures.keys().next().value);
     return picture;
   }
 
@@ -183,8 +206,23 @@ class Studio {
 
   took(answer) {
     this.pending -= 1;
-    if (answer.frame !== undefined && answer.frame !== null) this.frame = answer.frame;
     return this.take(answer.state);
+  }
+
+  /** Send a change of labels that the server makes. */
+  async shape(call) {
+    this.shaping += 1;
+    try {
+      return await this.change(call);
+    } finally {
+      this.shaping -= 1;
+    }
+  }
+
+  /** Send a change of labels on some frame, and go there. */
+  async step(call) {
+    const answer = await this.shape(call);
+    if (answer && answer.frame !== null && answer.frame !== this.frame) this.go(answer.frame);
   }
 
   /** Show no labels that are on their way: they are older than what is being painted. */
@@ -202,27 +240,32 @@ class Studio {
     const { frame, object } = this;
     // the server has (0, 0) in the middle of the first pixel
     const corners = points.map(({ x, y }) => [x - 0.5, y - 0.5]);
-    return this.change(() => server.fillPolygon(frame, object, corners));
+    return this.shape(() => server.fillPolygon(frame, object, corners));
   }
 
   commitBox(box) {
     const { frame, object } = this;
-    return this.change(() => server.cutBox(frame, object, box));
+    return this.shape(() => server.cutBox(frame, object, box));
   }
 
   snap() {
     const { frame, object } = this;
-    if (this.isIdle) this.change(() => server.snap(frame, object));
+    if (this.isIdle) this.shape(() => server.snap(frame, object));
   }
 
   undo() {
     if (this.tool instanceof Polygon && this.tool.undo()) return;
     this.tool.cancel();
-    if (this.isIdle && (this.state.undo || this.pending)) this.change(server.undo);
+    if (this.isIdle && (this.state.undo || this.pending)) this.step(server.undo);
   }
 
   redo() {
-    if (this.isIdle && (this.state.redo || this.pending)) this.change(server.redo);
+    if (this.isIdle && (this.state.redo || this.pending)) this.step(server.redo);
+  }
+
+  clear() {
+    const { frame } = this;
+    this.shape(() => server.clearFrame(frame));
   }
 
   async addObject() {
@@ -321,40 +364,10 @@ class Studio {
     return this.isIdle || this.tool instanceof Hand;
   }
 
-  /** Move the pointer by the keyboard, in screen pixels. */
-  movePointer(dx, dy) {
-    const { view } = this;
-    const middle = { x: view.canvas.clientWidth / 2, y: view.canvas.clientHeight / 2 };
-    const before = this.pointer ? view.toStage(this.pointer) : middle;
-    this.pointer = this.clamped(view.toPicture({ x: before.x + dx, y: before.y + dy }));
-    this.tool.move(this.pointer, {});
-    view.redraw();
-  }
-
-  /** Click where the keyboard's pointer is, or without one confirm what the tool has begun. */
-  enter() {
-    if (!this.pointer || !this.mayDraw) return this.tool.confirm();
-    const { tool } = this;
-    if (tool instanceof Box && !tool.isBusy) return tool.down(this.pointer, {});
-    if (!(tool instanceof Box)) tool.down(this.pointer, {});
-    return tool.up(this.pointer, {});
-  }
-
   drawTool(context) {
     $("zoom-value").textContent = `${Math.round(this.view.scale * 100)}%`;
     if (this.mayDraw) this.tool.draw(context);
-    if (!this.pointer) return;
-    const { x, y } = this.view.toStage(this.pointer);
-    for (const [colour, width] of [["rgb(0 0 0 / 0.7)", 3], ["white", 1.25]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = width;
-      context.beginPath();
-      context.moveTo(x - 9, y);
-      context.lineTo(x + 9, y);
-      context.moveTo(x, y - 9);
-      context.lineTo(x, y + 9);
-      context.stroke();
-    }
+    this.crosshair.draw(context);
   }
 
   complain(error) {
@@ -366,13 +379,6 @@ class Studio {
     this.noticed = setTimeout(() => (notice.hidden = true), NOTICE);
     if (!(error instanceof server.Refusal)) console.error(error);
   }
-
-  end() {
-    if (this.ended) return;
-    this.ended = true;
-    const words = "It was stopped where it was started. What was painted and followed is kept.";
-    panel.showEnd("The studio has ended", words);
-  }
 }
 
 async function start() {
@@ -382,11 +388,7 @@ async function start() {
   wire(studio);
   listenToKeys(studio);
   listenToPointers(studio);
-  server.listen({
-    onState: (news) => studio.take(news),
-    onLabels: (frame, buffer) => studio.takeLabels(frame, buffer),
-    onEnd: () => studio.end(),
-  });
+  stayConnected(studio);
   await studio.take(state);
 }
 

@@ -1,6 +1,10 @@
 // The timeline: a slider over a strip that shows what is followed and what is marked.
 
-const MARKS = { given: "--mark" }; // a colour of the stylesheet for each kind of mark
+// Of each kind of mark a colour of the stylesheet, and whether it is above the bar or below.
+const MARKS = {
+  given: { colour: "--mark", isAbove: true },
+  doubtful: { colour: "--doubt", isAbove: false },
+};
 
 export class Timeline {
   constructor(slider, strip, onFrame) {
@@ -25,7 +29,9 @@ export class Timeline {
   describe() {
     const { valid, followed, marks } = this.state;
     const words = [`frame ${this.frame}`];
-    if (marks.some((mark) => mark.frame === this.frame)) words.push("painted");
+    for (const [kind, word] of [["given", "painted"], ["doubtful", "doubtful"]]) {
+      if (marks.some((mark) => mark.kind === kind && mark.frame === this.frame)) words.push(word);
+    }
     if (this.frame < valid) words.push("followed");
     else if (this.frame < followed) words.push("to be followed again");
     return words.join(", ");
@@ -56,11 +62,14 @@ export class Timeline {
     bar(0, state.followed, top, tall, colour("--track-stale"));
     bar(0, state.valid, top, tall, colour("--track-done"));
     for (const { frame, kind } of state.marks) {
-      context.fillStyle = colour(MARKS[kind]);
+      const mark = MARKS[kind];
+      const x = at(frame + 0.5);
+      context.fillStyle = colour(mark.colour);
       context.beginPath();
-      context.arc(at(frame + 0.5), top / 2, 3, 0, 2 * Math.PI);
+      if (mark.isAbove) context.arc(x, top / 2, 3, 0, 2 * Math.PI);
+      else for (const [dx, dy] of [[0, -7], [5, 0], [-5, 0]]) context.lineTo(x + dx, height + dy);
       context.fill();
-      context.fillRect(at(frame + 0.5) - 0.75, top, 1.5, tall);
+      context.fillRect(x - 0.75, top, 1.5, tall);
     }
     context.fillStyle = colour("--text");
     context.fillRect(at(this.frame + 0.5) - 1, 4, 2, height - 8);

@@ -25,6 +25,11 @@ class Tool {
   get isBusy() {
     return false;
   }
+
+  /** Whether it changes the labels that are shown, before the server knows. */
+  get isPainting() {
+    return false;
+  }
 }
 
 /** Moves the picture. */
@@ -60,7 +65,7 @@ export class Brush extends Tool {
   }
 
   down(point) {
-    if (!this.studio.labels) return;
+    if (!this.studio.labels || this.studio.shaping) return; // what is shown is about to change
     this.studio.holdLabels();
     this.labels = this.studio.labels.slice();
     this.last = point;
@@ -94,6 +99,10 @@ export class Brush extends Tool {
 
   get isBusy() {
     return Boolean(this.labels);
+  }
+
+  get isPainting() {
+    return this.isBusy;
   }
 
   draw(context) {

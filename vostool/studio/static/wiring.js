@@ -14,7 +14,8 @@ export function wire(studio) {
   click("zoom-fit", () => studio.view.fit());
   click("masks", () => studio.toggleMasks());
   click("add-object", () => studio.addObject());
-  click("clear", () => studio.change(() => server.clearFrame(studio.frame)));
+  click("clear", () => studio.clear());
+  click("next-doubt", () => studio.goToDoubt());
   click("follow", () => studio.follow());
   click("stop", () => studio.stop());
   click("save", () => studio.save());
@@ -31,7 +32,7 @@ export function wire(studio) {
     studio.brush = Number($("brush-size").value);
     studio.resizeBrush(1);
   });
-  for (const id of ["size-choice", "gc-choice", "weights-choice"]) {
+  for (const id of ["size-choice", "gc-choice", "weights-choice", "backward"]) {
     $(id).addEventListener("change", () =>
       studio.change(() => server.setOptions(chosenSettings())),
     );

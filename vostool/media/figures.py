@@ -61,11 +61,8 @@ def top_of_scale(values: Iterable[Values]) -> float:
     return float(np.quantile(every, TOP)) or float(every.max())
 
 
-def draw_panels(rows: Sequence[Sequence[Panel]], highest: float, label: str) -> "Figure":
-    """Return a figure of rows of pictures, with one colour bar from 0 to `highest`."""
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+def draw_panels(rows: Sequence[Sequence[Panel]]) -> "Figure":
+    """Return a figure of rows of pictures."""
     from matplotlib.figure import Figure
 
     height, width = rows[0][0].rgb.shape[:2]
@@ -79,8 +76,17 @@ def draw_panels(rows: Sequence[Sequence[Panel]], highest: float, label: str) -> 
         for place, panel in zip(places, row, strict=False):
             place.imshow(panel.rgb)
             place.set_title(panel.title, fontsize=8, parse_math=False)
+    return figure
+
+
+def with_colour_bar(figure: "Figure", highest: float, label: str) -> "Figure":
+    """Return a figure with one colour bar beside its pictures, from 0 to `highest`."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     bar = ScalarMappable(Normalize(0, highest or 1), colormaps[COLOURS])
-    figure.colorbar(bar, ax=axes, label=label, fraction=0.05, pad=0.01, extend="max")
+    figure.colorbar(bar, ax=figure.axes, label=label, fraction=0.05, pad=0.01, extend="max")
     return figure
 
 
