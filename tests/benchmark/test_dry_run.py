@@ -5,32 +5,24 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ARRIVAL, FRAMES, HEIGHT, WIDTH, Footage, film
-from tests.segment.test_resume import interrupted, mask_at, states_of_every_frame
+from tests.segment.conftest import predictor, states_of_every_frame
+from tests.segment.test_resume import interrupted, mask_at
 from vostool.benchmark.dry_run import SETTLED, TRIED, DryRun, dry_run
 from vostool.cli.dry_run import lines
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.inference.cuts import OnCut
 from vostool.inference.predictor import Predictor
-from vostool.model.stm import Stm
 from vostool.propagation.frame_loop import REFERENCE_SETS
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 
-__all__ = ["states_of_every_frame"]
+__all__ = ["predictor", "states_of_every_frame"]
+pytestmark = pytest.mark.usefixtures("states_of_every_frame")
 
 
 @pytest.fixture
 def footage(tmp_path: Path) -> Footage:
     return film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
-
-
-@pytest.fixture
-def predictor(network: Stm, weights: Path) -> Predictor:
-    import torch
-
-    return Predictor(
-        network.requires_grad_(False), weights, torch.device("cpu"), torch.float32, size=HEIGHT
-    )
 
 
 @pytest.fixture

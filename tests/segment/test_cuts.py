@@ -4,16 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import vostool
-from tests.conftest import DARK, HEIGHT, ORANGE, SIDE, WIDTH, ColourNetwork, Footage
+from tests.conftest import DARK, HEIGHT, ORANGE, SIDE, WIDTH, Footage
 from tests.segment.test_resume import (
     assert_alike,
     interrupted,
     mask_at,
     resumed,
-    states_of_every_frame,
 )
 from vostool.cli.segment import print_summary
 from vostool.errors import UsageError
@@ -25,14 +23,12 @@ from vostool.media.frame import Frame
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.media.writer import VideoWriter
-from vostool.model.stm import Stm
-from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import REFERENCE_SETS, References
 from vostool.segment.batch import read_batch, segment_all
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 
-__all__ = ["states_of_every_frame"]  # a fixture of all tests here, too
+pytestmark = pytest.mark.usefixtures("states_of_every_frame")
 CUT, BACK, END = 5, 11, 16  # the scenes: a square, another place with a ghost, the square
 RUSTY, SKY = (200, 130, 70), (90, 140, 200)
 
@@ -64,26 +60,6 @@ def footage(tmp_path: Path) -> Footage:
 @pytest.fixture
 def job(footage: Footage, tmp_path: Path) -> Job:
     return Job(footage.path, (str(footage.mask),), tmp_path / "out", ("masks", "overlay"))
-
-
-@pytest.fixture
-def by_colour(weights: Path) -> Predictor:
-    device = torch.device("cpu")
-    return Predictor(ColourNetwork().eval(), weights, device, torch.float32, size=HEIGHT)
-
-
-@pytest.fixture
-def predictor(network: Stm, weights: Path) -> Predictor:
-    return Predictor(
-        network.requires_grad_(False),
-        weights,
-        torch.device("cpu"),
-        torch.float32,
-        size=HEIGHT,
-        references=References(every=2),
-        memory_frames=3,
-        correction=GradientCorrection(3, steps=1, length=0.05),
-    )
 
 
 def masks_in(folder: Path) -> list[np.ndarray]:

@@ -46,7 +46,7 @@ def browser_page(url: str, may_fail: str | None = None, **context: Any) -> Itera
         yield page
         heard = tuple(noise)  # closing cancels the requests that are under way
         browser.close()
-    assert heard == ()
+    assert heard == (), heard
     assert [each for each in asked if not each.startswith(hosts)] == []
 
 

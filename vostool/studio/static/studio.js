@@ -301,9 +301,10 @@ class Studio {
   }
 
   async finish() {
+    this.ended = true; // the connection may end before the answer is there
     const answer = await this.change(server.finish);
+    this.ended = Boolean(answer);
     if (!answer) return;
-    this.ended = true;
     const words = "Everything is on disk; this window can be closed.";
     panel.showEnd("Finished", words, answer.paths);
   }
