@@ -189,7 +189,7 @@ class Tracker:
     def forget(self) -> None:
         """Forget all that was predicted, as at a scene cut; the masks that were given stay."""
         frames = self.track.annotated_frames
-        self._track, self._frames, self._states = None, tuple(map(in_ram, frames)), {}
+        self._track, self._frames, self._carried = None, tuple(map(in_ram, frames)), {}
 
     @property
     def frames(self) -> int:
