@@ -1,12 +1,13 @@
 """Kill segment, batch and eval at random moments; is what remains whole, and soon made complete?
 
     python -m tests.bench.kills --kills 40 --seed 1
-    python -m tests.bench.kills --kills 20 --seed 1 --only segment --frames 60
+    python -m tests.bench.kills --kills 20 --seed 1 --only segment --frames 60 [--move]
 
 Each run gets SIGINT, SIGTERM or SIGKILL after a random part of the time that an undisturbed one
 takes. Lost: a file that is not whole under its final name, or differs from the undisturbed run's.
 Unfinished: the same command (for segment with --resume) does not then end with code 0 and the
-very files of the undisturbed run. Left behind: a process that lives on. Needs fork.
+very files of the undisturbed run; with --move, after what is left was moved to another folder.
+Left behind: a process that lives on. Needs fork.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -41,7 +42,7 @@ from vostool.model.stm import Stm
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 CODES = {signal.SIGINT: (0, 130), signal.SIGTERM: (0, 143, -15), signal.SIGKILL: (0, -9)}
 STATUS = ("running", "interrupted", "done")
-PATIENCE = 60.0  # seconds for a run to end, on a busy machine
+PATIENCE = 600.0  # seconds for a run to end, on a busy machine
 # with the times that a run took, or what is drawn from them
 TIMED = ("run.json", "results.json", "report.html")
 
@@ -208,8 +209,8 @@ def undisturbed(case: Case) -> Case:
     return Case(case.name, case.arguments, case.again, case.folder, seconds, whole)
 
 
-def kill(case: Case, number: signal.Signals, delay: float) -> Verdict:
-    """Kill a run, look at what remains, and do it again."""
+def kill(case: Case, number: signal.Signals, delay: float, move: bool = False) -> Verdict:
+    """Kill a run, look at what remains, move it perhaps, and do it again."""
     log = case.folder.with_suffix(".log")
     shutil.rmtree(case.folder, ignore_errors=True)
     process = begin(case.arguments, log)
@@ -224,10 +225,22 @@ def kill(case: Case, number: signal.Signals, delay: float) -> Verdict:
     if case.name == "eval" and is_done(case.folder):  # as it would say, with code 7
         (case.folder / CLAIM).unlink(missing_ok=True)  # void, of no other meaning
         return Verdict(tuple(lost), tuple(differences(case.folder, case.whole)), tuple(left))
+    case = moved(case) if move else case
     code = wait(begin((*case.arguments, *case.again), log))
     unfinished = [] if code == 0 else [f"exit {code}: {log.read_text()[-500:]}"]
     unfinished += differences(case.folder, case.whole)
     return Verdict(tuple(lost), tuple(unfinished), tuple(left))
+
+
+def moved(case: Case) -> Case:
+    """Move a case's folder, if it is there; return the case with the new one."""
+    folder = case.folder.with_name(f"{case.folder.name}-moved")
+    shutil.rmtree(folder, ignore_errors=True)
+    if case.folder.exists():
+        case.folder.rename(folder)
+    places = {str(case.folder): str(folder)}
+    arguments = tuple(places.get(each, each) for each in case.arguments)
+    return replace(case, arguments=arguments, folder=folder)
 
 
 def make_inputs(folder: Path, frames: int) -> list[str]:
@@ -269,6 +282,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=8, help="of the clips")
     parser.add_argument("--only", help="one of the cases")
+    parser.add_argument("--move", action="store_true", help="what is left, before it is done again")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     states.INTERVAL, states.SPACING = 0.0, 4  # these clips take no time
@@ -282,7 +296,7 @@ def main() -> int:
             case = ready[count % len(ready)]
             number = SIGNALS[(count // len(ready) + count) % len(SIGNALS)]
             delay = chance.uniform(0, case.seconds)
-            verdict = kill(case, number, delay)
+            verdict = kill(case, number, delay, arguments.move)
             found = {name: list(getattr(verdict, name)) for name in totals}
             for name, faults in found.items():
                 totals[name] += bool(faults)

@@ -1,14 +1,15 @@
 """Follow a video that never ends, and tell whether its frames get slower or take more.
 
     python -m tests.bench.length VIDEO --mask MASK.png --frames 10000 --size 96 [--weights FILE]
-        [--memory-every N] [--memory-frames N]
+        [--memory-every N] [--memory-frames N] [--backward]
 
 The video is repeated, packet by packet, until it has so many frames, and goes through
 `vostool segment` from the first to the last, masks, overlay and all, in a temporary folder.
 Printed are the milliseconds per frame and the memory over the first and the last frames, and
 memory (the mean), threads and open files (the fewest, between two pictures that are written)
 around one frame near the beginning and one near the end. On a machine that does other things too,
-CPU time is the one to go by.
+CPU time is the one to go by. With --backward the mask is that of the last frame, and its objects
+are followed to the first one before: compare the peaks of a short and a long video.
 """
 
 import argparse
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--weights", default=WEIGHTS)
     parser.add_argument("--memory-every", type=int)
     parser.add_argument("--memory-frames", type=int)
+    parser.add_argument("--backward", action="store_true")
     arguments = parser.parse_args()
     bound_arenas()
     options = ModelOptions(
@@ -136,9 +138,10 @@ def main() -> None:
         repeat(arguments.video, video, arguments.frames)
         outputs = ("masks",) if arguments.no_overlay else DEFAULT
         output = Path(folder) / "out"
-        job = Job(video, (arguments.mask,), output, outputs, end=arguments.frames)
-        report = segment(job, model, record)
-    frames = report.frames
+        backward, end = arguments.backward, arguments.frames
+        mask = f"{end - 1}:{arguments.mask}" if backward else arguments.mask
+        segment(Job(video, (mask,), output, outputs, end=end, backward=backward), model, record)
+    frames = len(record.wall)  # both ways
     part = min(PART, (frames - 1) // 2)
     first = record.tell("first", 0, part)
     last = record.tell(" last", frames - 1 - part, frames - 1)

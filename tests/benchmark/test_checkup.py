@@ -1,5 +1,6 @@
 import json
 import shutil
+import tomllib
 from collections import namedtuple
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def test_a_sound_installation_has_no_problem() -> None:
     names = [check.name for check in found.checks]
     assert names[0] == "vostool"
     assert {"torch", "cpu", "reads", "writes", "weights", "disk, here", "self-test"} <= set(names)
+
+
+def test_every_package_that_vostool_depends_on_is_looked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = {words.split(">=")[0] for words in project["dependencies"]}
+    assert set(checkup.PACKAGES) - set(checkup.OPTIONAL) == needed
 
 
 def test_each_problem_is_told_with_its_remedy_and_the_first_gives_the_exit_code(

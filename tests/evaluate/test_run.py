@@ -26,6 +26,7 @@ from vostool.evaluate.results import read_results, summary
 from vostool.evaluate.results_writer import score
 from vostool.evaluate.run import evaluate, holds
 from vostool.files.claims import claimed
+from vostool.inference import states
 from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 
@@ -37,6 +38,12 @@ def colour_model(weights: Path, network: ColourNetwork) -> Predictor:
 @pytest.fixture
 def predictor(weights: Path) -> Predictor:
     return colour_model(weights, ColourNetwork())
+
+
+def masks_of(folder: Path) -> dict[str, bytes]:
+    """Return all that lies among the masks of a run."""
+    found = [path for path in (folder / "masks").rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -202,6 +209,53 @@ class TestAnInterruptedRun:
         assert resumed.clips == whole.clips
         assert resumed.speed is not None
         assert resumed.speed.frames == 2 * COUNT
+
+    @pytest.mark.parametrize("frame", [2, COUNT - 1, COUNT + 1])
+    def test_goes_on_within_a_clip_to_the_same_bytes(
+        self,
+        davis16: Benchmark,
+        weights: Path,
+        tmp_path: Path,
+        frame: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(states, "INTERVAL", -1.0)
+        out = tmp_path / "out"
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(davis16, colour_model(weights, ColourNetwork(frame, interrupt)), out)
+        counting = ColourNetwork(10**6)
+        resumed = evaluate(davis16, colour_model(weights, counting), out)
+        # a clip's first frame is not segmented, and the one at hand is begun again
+        assert 10**6 - counting.left == 2 * (COUNT - 1) - (frame - 1)
+        whole = evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "whole")
+        assert resumed.clips == whole.clips
+        assert masks_of(out) == masks_of(tmp_path / "whole")
+        assert resumed.speed is not None
+        assert whole.speed is not None
+        assert whole.speed.frames - resumed.speed.frames == (frame - 1) % (COUNT - 1) + 1
+
+    def test_begins_a_clip_again_whose_masks_are_damaged(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(states, "INTERVAL", -1.0)
+        out = tmp_path / "out"
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(davis16, colour_model(weights, ColourNetwork(4, interrupt)), out)
+        (out / "masks" / "a" / "00000.png").write_bytes(b"")
+        counting = ColourNetwork(10**6)
+        evaluate(davis16, colour_model(weights, counting), out)
+        assert 10**6 - counting.left == 2 * (COUNT - 1)
+
+    def test_that_is_overwritten_goes_on_with_nothing(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(states, "INTERVAL", -1.0)
+        out = tmp_path / "out"
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(davis16, colour_model(weights, ColourNetwork(4, interrupt)), out)
+        counting = ColourNetwork(10**6)
+        evaluate(davis16, colour_model(weights, counting), out, overwrite=True)
+        assert 10**6 - counting.left == 2 * (COUNT - 1)
 
     def test_does_not_count_a_clip_that_was_cut_short(
         self, davis16: Benchmark, weights: Path, tmp_path: Path

@@ -3,17 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import vostool
-from tests.conftest import FRAMES, HEIGHT, ColourNetwork, Footage, film
+from tests.conftest import FRAMES, Footage
 from tests.segment.test_resume import (
     assert_alike,
     interrupted,
     mask_at,
     pictures,
     resumed,
-    states_of_every_frame,
 )
 from vostool.errors import OutputError
 from vostool.inference.backward import WayBack
@@ -21,39 +19,11 @@ from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
 from vostool.media.masks import read_mask
 from vostool.media.video import probe
-from vostool.model.stm import Stm
-from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import References
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 
-__all__ = ["states_of_every_frame"]  # a fixture of all tests here, too
+pytestmark = pytest.mark.usefixtures("states_of_every_frame")
 LATE = 5
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> Footage:
-    return film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
-
-
-@pytest.fixture
-def predictor(network: Stm, weights: Path) -> Predictor:
-    return Predictor(
-        network.requires_grad_(False),
-        weights,
-        torch.device("cpu"),
-        torch.float32,
-        size=HEIGHT,
-        references=References(every=2),
-        memory_frames=3,
-        correction=GradientCorrection(3, steps=1, length=0.05),
-    )
-
-
-@pytest.fixture
-def by_colour(weights: Path) -> Predictor:
-    device = torch.device("cpu")
-    return Predictor(ColourNetwork().eval(), weights, device, torch.float32, size=HEIGHT)
 
 
 @pytest.fixture

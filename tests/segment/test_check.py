@@ -4,15 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from tests.conftest import ARRIVAL, HEIGHT, WIDTH, ColourNetwork, Footage, film
+from tests.conftest import ARRIVAL, HEIGHT, WIDTH, Footage
 from tests.segment.test_resume import (
     assert_alike,
     interrupted,
     mask_at,
     resumed,
-    states_of_every_frame,
 )
 from vostool.errors import OutputError
 from vostool.inference.predictor import Predictor
@@ -21,18 +19,12 @@ from vostool.segment.job import Job
 from vostool.segment.report import RunReport
 from vostool.segment.run import segment
 
-__all__ = ["states_of_every_frame"]  # a fixture of all tests here, too
+pytestmark = pytest.mark.usefixtures("states_of_every_frame")
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Footage:
-    return film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
-
-
-@pytest.fixture
-def predictor(weights: Path) -> Predictor:
-    device = torch.device("cpu")
-    return Predictor(ColourNetwork().eval(), weights, device, torch.float32, size=HEIGHT)
+def predictor(by_colour: Predictor) -> Predictor:
+    return by_colour
 
 
 @pytest.fixture

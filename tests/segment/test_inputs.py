@@ -17,7 +17,7 @@ from PIL import Image
 from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, Picture, draw
 from tests.media.making import hear_clicks, make_video
 from tests.media.streaming import stdin_of
-from tests.segment.test_resume import interrupted, mask_at, pictures, predictor, two
+from tests.segment.test_resume import interrupted, mask_at, pictures
 from vostool.errors import InputError, OutputError, UsageError
 from vostool.inference import states
 from vostool.inference.predictor import Predictor
@@ -29,8 +29,6 @@ from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
 from vostool.segment.job import Job
 from vostool.segment.run import segment
-
-__all__ = ["predictor", "two"]  # fixtures
 
 STDIN = parse_input("-")
 

@@ -26,9 +26,6 @@ from vostool.inference.tracker import Tracker
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
-from vostool.model.stm import Stm
-from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import References
 from vostool.segment.batch import Outcome, segment_all
 from vostool.segment.job import Job
 from vostool.segment.output import Output
@@ -36,31 +33,7 @@ from vostool.segment.report import RunReport
 from vostool.segment.run import segment
 
 TIMES = ("seconds", "fps")
-
-
-@pytest.fixture(autouse=True)
-def states_of_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "INTERVAL", -1.0)
-    monkeypatch.setattr(states, "SPACING", 2)
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> Footage:
-    return film(tmp_path / "two.mp4", tmp_path / "two.png", two=True)
-
-
-@pytest.fixture
-def predictor(network: Stm, weights: Path) -> Predictor:
-    return Predictor(
-        network.requires_grad_(False),
-        weights,
-        torch.device("cpu"),
-        torch.float32,
-        size=HEIGHT,
-        references=References(every=2),
-        memory_frames=3,
-        correction=GradientCorrection(3, steps=1, length=0.05),
-    )
+pytestmark = pytest.mark.usefixtures("states_of_every_frame")
 
 
 def mask_at(frame: int, footage: Footage) -> str:

@@ -9,7 +9,6 @@ from tests.conftest import ARRIVAL, FRAMES, Footage, film
 from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, export, small, write
 from tests.segment.test_resume import ShortOfMemory, assert_alike, interrupted, mask_at, resumed
 from vostool.errors import OutputError
-from vostool.inference import states
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.tracker import Tracker
@@ -19,13 +18,8 @@ from vostool.segment.job import Job
 from vostool.segment.run import segment
 
 KINDS: dict[str, Any] = {"stm": STM, "stm-cycle": STM_CYCLE, "stcn": STCN, "xmem": XMEM}
+pytestmark = pytest.mark.usefixtures("states_of_every_frame")
 SIZE = 37  # its frames need a border to be of multiples of 16
-
-
-@pytest.fixture(autouse=True)
-def states_of_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "INTERVAL", -1.0)
-    monkeypatch.setattr(states, "SPACING", 2)
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,7 @@ for benchmark, default_split, words in (
         benchmark,
         short_help=words,
         help=f"{words} Predict and score it, or score given masks. Writes masks/, results.json, "
-        "CSV tables and report.html; an interrupted run is resumed at the next clip.",
+        "CSV tables and report.html; an interrupted run goes on where it stopped.",
     )(evaluate_on(benchmark, default_split))
 
 

@@ -11,6 +11,7 @@ import typer
 
 from vostool import defaults
 from vostool.errors import InputError, UsageError
+from vostool.inference.cuts import OnCut
 from vostool.model.memory_designs import MEMORIES
 from vostool.progress import ProgressForm
 from vostool.threads import limit_threads
@@ -282,6 +283,14 @@ Absent = Annotated[
         show_default=False,
     ),
 ]
+Cuts = Annotated[
+    OnCut,
+    typer.Option(
+        help="At a scene cut, stop: objects are empty from there until a mask shows them again; "
+        "reset: they are sought by the given masks alone; ignore: they are followed on.",
+        rich_help_panel="Input",
+    ),
+]
 Check = Annotated[
     int | None,
     typer.Option(
@@ -293,6 +302,15 @@ Check = Annotated[
         "and where --check is given into check.png.",
         rich_help_panel="Output",
         show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing: say what would be read and written, and measure on a few frames how "
+        "long it would take and how much memory.",
+        rich_help_panel="Output",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

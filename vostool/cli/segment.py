@@ -9,6 +9,7 @@ import typer
 
 from vostool import defaults
 from vostool.cli.brief import HelpAll
+from vostool.cli.dry_run import preview
 from vostool.cli.formats import (
     Codec,
     Crf,
@@ -40,6 +41,8 @@ from vostool.cli.options import (
     Absent,
     AsJson,
     Check,
+    Cuts,
+    DryRun,
     Overwrite,
     Progress,
     Quiet,
@@ -48,6 +51,7 @@ from vostool.cli.options import (
 from vostool.cli.piped import STDOUT, check_stdout, piped
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
+from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
@@ -59,10 +63,10 @@ if TYPE_CHECKING:
 
 # what --help shows
 NEEDED = (
-    *("video", "mask", "absent", "backward", "threshold", "start", "end", "stride", "fps"),
+    *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "stride", "fps"),
     *("camera", "allow_network", "demo", "batch"),
     *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
-    *("check", "fail_on_warning", "progress"),
+    *("check", "dry_run", "fail_on_warning", "progress"),
     *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
 )
 
@@ -98,6 +102,7 @@ def segment(
             rich_help_panel="Input",
         ),
     ] = False,
+    cuts: Cuts = OnCut.IGNORE,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -181,6 +186,7 @@ def segment(
         ),
     ] = True,
     check: Check = None,
+    dry_run: DryRun = False,
     fail_on_warning: Annotated[
         bool,
         typer.Option(
@@ -213,6 +219,10 @@ def segment(
         check_stdout(**flags, batch=batch, json=as_json, resume=resume, overwrite=overwrite)
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
+    if dry_run and (batch or output == STDOUT or not isinstance(source, Path)):
+        raise UsageError(
+            "--dry-run: expected a VIDEO that can be read again; no --demo, --batch or -o -"
+        )
     if batch is None:
         from vostool.media.inputs import default_output
         from vostool.segment.output import check_free
@@ -239,6 +249,7 @@ def segment(
             states=states,
             absent=tuple(absent or ()),
             backward=backward,
+            cuts=cuts,
             check=defaults.CHECK_EVERY if check is None else check,
             names=names,
             finish=finish,
@@ -252,6 +263,9 @@ def segment(
         last,
     )
     quiet_encoders()
+    if dry_run:
+        preview(template, model, as_json, quiet, progress)
+        return
     if batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
@@ -370,6 +384,9 @@ def print_summary(report: "RunReport", quiet: bool) -> None:
     """Print the warnings and the speed of a run."""
     for warning in report.warnings:
         print_message(f"warning: {warning.message}", quiet)
+    acted = OnCut(report.options.get("cuts", OnCut.IGNORE))
+    if report.cuts and acted is not OnCut.IGNORE:
+        print_message(describe_cuts(report.cuts, acted), quiet)
     for line in report.checks.lines() if report.checks else ():
         print_message(line, quiet)
     print_message(

@@ -1,8 +1,9 @@
 """`vostool eval`: segment every clip of a benchmark, and score the masks.
 
 The network runs on the next clip while the masks of the last one are scored. Each finished clip
-is recorded in the folder's run.json; an interrupted run is resumed from there, only if all
-options are the same: results of different runs are never mixed.
+is recorded in the folder's run.json, and the clip at hand has states like those of `segment`; an
+interrupted run is resumed from there, only if all options are the same: results of different runs
+are never mixed.
 """
 
 import shutil
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from itertools import count, islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +31,12 @@ from vostool.files.claims import claimed
 from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.states import States
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.folder import list_images
+from vostool.media.frame import frame_name
+from vostool.media.image import is_whole_png
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_undamaged
@@ -137,11 +142,12 @@ def predict(
     folder: Path,
     report: Callable[[int], None] = lambda _: None,
 ) -> ClipDone:
-    """Write a mask for every frame of a clip; return its frames, seconds and limits."""
+    """Write a mask for every frame of a clip; return its frames, seconds and limits.
+
+    What the folder holds of the same clip, begun before, is not done again.
+    """
     if clip.source is None:
         raise VostoolError(f"{clip.name}: has no frames")
-    shutil.rmtree(folder, ignore_errors=True)
-    make_folder(folder)
     info = probe(clip.source)
     numbers = frame_numbers(clip)
     given = GivenMasks(
@@ -153,25 +159,45 @@ def predict(
     disturbance = predictor.disturbance
     known = None if disturbance is None else known_objects(clip, disturbance)
     watch, tracker = Stopwatch(), Tracker(predictor=predictor)
+    states = States(folder, clip.source, 0, given)
+    # a disturbed frame's other masks are in no state
+    kept = 0 if disturbance else states.resume(tracker, whole_masks(folder, clip.source))
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
     warnings: list[str] = []
-    frames, started = 0, time.perf_counter()
+    started = time.perf_counter()
 
     def write(name: str, labels: LabelMap) -> None:
         write_mask(folder / f"{name}.png", labels * np.uint8(VOID) if clip.white else labels)
 
     with oom_as_device_error(predictor.device), WriteBehind() as behind:
         pictures = read_undamaged(clip.source, notes=warnings)
+        frames = sum(1 for _ in islice(pictures, kept))
         for frame, labels in follow(pictures, given, tracker, watch, known):
             behind.submit(partial(write, frame.name, labels))
             frames += 1
             report(frames)
+            if disturbance is None and states.due(frames):
+                behind.submit(states.writing(tracker, frames))
+    states.forget(after=0)
     return ClipDone(
         frames=frames,
+        timed=frames - kept,
         network=watch.network,
         total=time.perf_counter() - started,
         lowered=[step.report for step in tracker.lowered],
         warnings=warnings,
     )
+
+
+def whole_masks(folder: Path, source: Path) -> int:
+    """Return how many masks of a clip are there and whole, from that of the first frame on."""
+    names = (
+        (path.stem for path in list_images(source)) if source.is_dir() else map(frame_name, count())
+    )
+    paths = (folder / f"{name}.png" for name in names)
+    return sum(1 for _ in takewhile(is_whole_png, paths))
 
 
 def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
@@ -189,7 +215,7 @@ def frame_numbers(clip: BenchmarkClip) -> dict[str, int]:
 def total_speed(done: dict[str, ClipDone], predictor: Predictor) -> Speed:
     """Add up the clips of a run."""
     return Speed(
-        frames=sum(entry.frames for entry in done.values()),
+        frames=sum(entry.timed_frames for entry in done.values()),
         network_seconds=sum(entry.network for entry in done.values()),
         total_seconds=sum(entry.total for entry in done.values()),
         device=device_name(predictor.device),

@@ -14,6 +14,7 @@ from vostool.evaluate.results_writer import MASKS, STATE
 from vostool.files import make_folder, read_text, write_text
 from vostool.files.claims import Claim, refuse_to_replace
 from vostool.files.documents import Document, problem
+from vostool.inference.states import FOLDER
 
 Status = Literal["running", "interrupted", "done"]
 
@@ -26,6 +27,12 @@ class ClipDone(Document):
     total: float = Field(ge=0)
     lowered: list[dict[str, int | None]]
     warnings: list[str] = Field(default_factory=list)
+    timed: int | None = None  # the frames that took these seconds; None: all
+
+    @property
+    def timed_frames(self) -> int:
+        """How many frames took the seconds: without those of a run that was interrupted."""
+        return self.frames if self.timed is None else self.timed
 
 
 class Description(Document):
@@ -117,14 +124,15 @@ class RunFolder:
 
     def begin(self, overwrite: bool) -> None:
         """Begin the run or go on with it; raises OutputError."""
-        if (self.folder / STATE).exists() and not overwrite:
+        resumes = (self.folder / STATE).exists() and not overwrite
+        if resumes:
             self.done = self.unfinished()
         else:
             if not (self.folder / STATE).exists():
                 refuse_to_replace((self.folder / FILE, self.folder / MASKS), "choose another -o")
             self.write("running")  # first: from here on an older run does not count as complete
         make_folder(self.folder / MASKS)
-        self.clear()
+        self.clear(keep_begun=resumes)
 
     def unfinished(self) -> dict[str, ClipDone]:
         """Return the clips that are done of the run in the folder; raises OutputError.
@@ -161,11 +169,12 @@ class RunFolder:
         state = State(description=self.description, status=status, done=self.done)
         write_text(self.folder / STATE, state.model_dump_json(indent=1) + "\n")
 
-    def clear(self) -> None:
-        """Remove all files of a run but its finished clips."""
+    def clear(self, keep_begun: bool) -> None:
+        """Remove all files of a run but its finished clips, and those with states if asked for."""
         try:
             for clip in (self.folder / MASKS).iterdir():
-                if clip.is_dir() and clip.name not in self.done:
+                begun = keep_begun and (clip / FOLDER).is_dir()
+                if clip.is_dir() and clip.name not in self.done and not begun:
                     shutil.rmtree(clip)
             tables = self.folder.glob("*_results-*.csv")
             for path in (self.folder / FILE, self.folder / "report.html", *tables):

@@ -14,11 +14,13 @@ from vostool.errors import UsageError
 from vostool.inference import video
 from vostool.inference.absence import Absence, Stretch
 from vostool.inference.backward import WayBack
+from vostool.inference.cuts import OnCut, read_on_cut
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks, Mask
 from vostool.inference.tracker import Tracker, choose_predictor
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
+from vostool.media.scene_cuts import with_scenes
 from vostool.media.video import probe, read_frames
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ def follow(
     end: int | None = None,
     absent: Mapping[int, Sequence[Stretch]] = MappingProxyType({}),
     backward: bool = False,
+    cuts: str = OnCut.IGNORE,
     predictor: Predictor | None = None,
     **options: Any,
 ) -> Followed:
@@ -46,7 +49,9 @@ def follow(
     for the background. `absent` are stretches by object, each its first and its last frame (None:
     to the end), on which the object is not there: it gets no pixel, and nothing is remembered of
     it. With `backward`, the objects of a mask are followed to the frames before it as well, before
-    the first frame is yielded; their masks lie in a temporary folder. `predictor` and `options` as
+    the first frame is yielded; their masks lie in a temporary folder. At scene `cuts` objects
+    "stop": they are empty until a mask shows them again; are sought by the given masks alone
+    ("reset"); or are followed on ("ignore"). `predictor` and `options` as
     for `Tracker`.
 
     Raises UsageError, InputError, MaskError, WeightsError or DeviceError at once, and during
@@ -60,10 +65,14 @@ def follow(
     if not masks:
         raise UsageError("masks: expected one or more, by frame, found none")
     path = Path(source)
-    given = GivenMasks(masks, probe(path), absence=Absence.of(absent))
+    on_cut = read_on_cut(cuts)
+    given = GivenMasks(masks, probe(path), absence=Absence.of(absent), cuts=on_cut)
     warnings: list[str] = []
-    frames = read_frames(path, start, end, warnings)
+    frames: Iterable[Frame] = read_frames(path, start, end, warnings)
+    if on_cut is not OnCut.IGNORE:
+        frames = with_scenes(frames)
     chosen = choose_predictor(predictor, options)
+    chosen.check_cuts(on_cut)
     if chosen.disturbance is not None:
         chosen.disturbance.check_without_truth()
     if not backward:

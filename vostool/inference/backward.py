@@ -4,15 +4,17 @@ The frames from the last given mask down to the first are followed as if they we
 their own, mirrored in time at that mask: frame n of the video is number 2 T - n of the mirrored
 one, which begins with T, the turning point. The soft masks of the way back lie on disk, one file
 a frame; while the video is then followed forward, `merge` puts them in where they are nearer to
-a given mask of their object.
+a given mask of their object, or where that is in the same scene, if scene cuts count.
 """
 
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +26,7 @@ from vostool.device import oom_as_device_error
 from vostool.errors import OutputError
 from vostool.files import atomic_write, make_folder
 from vostool.files.claims import OVERWRITE
+from vostool.inference.cuts import OnCut
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.states import FOLDER, States
@@ -31,12 +34,14 @@ from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
 from vostool.media.backward import BackwardReader
 from vostool.media.frame import Frame
+from vostool.media.scene_cuts import AHEAD, with_scenes
 from vostool.preprocess import resize
 from vostool.propagation.correction import admissible, with_background
 from vostool.propagation.frame_loop import Group
 from vostool.propagation.frames import Prediction
 
-SoftMasks: TypeAlias = tuple[tuple[int, ...], Tensor]  # ids, and (1, N, h, w) in [0, 1]
+# ids, masks (1, N, h, w) in [0, 1], and the last frame of the scene as far as it is known
+SoftMasks: TypeAlias = tuple[tuple[int, ...], Tensor, int]
 STEPS = 255  # in which a probability is written
 
 
@@ -56,14 +61,18 @@ class WayBack:
 
     @cached_property
     def reader(self) -> BackwardReader:
-        """The frames up to the last mask with an object; raises InputError."""
-        return BackwardReader(self.video, self.given.last + 1)
+        """The frames up to the last mask with an object, and a few more; raises InputError."""
+        return BackwardReader(self.video, self.given.last + 1 + AHEAD * self.stride)
 
     @cached_property
     def turn(self) -> int | None:
         """The turning point: the last frame with a mask that the video has; None if it is first."""
         shown = [frame for frame in self.given.frames if self.start < frame < self.reader.frames]
         return max(shown, default=None)
+
+    @property
+    def _minds_cuts(self) -> bool:
+        return self.given.cuts is not OnCut.IGNORE
 
     @property
     def frames(self) -> int:
@@ -84,42 +93,40 @@ class WayBack:
         given = self.given.mirrored(self.turn)
         states = States(self.folder, self.video, self.turn, given, self.stride, backward=True)
         tracker = self._tracker = Tracker(predictor=predictor)
-        done = self._resume(states, tracker, predictor)
-        states.forget(done)
+        done = states.resume(tracker, self._written(self.turn))
         make_folder(self.folder)
         yield done, tracker
-        numbers = self._numbers(self.turn)[done:]
-        frames = (
-            replace(frame, index=2 * self.turn - frame.index)
-            for frame in self.reader.read(self.start, numbers[0] + 1 if numbers else self.start)
-            if frame.index in numbers
-        )
+        frames = self._frames(self.turn, done)
         with (
             oom_as_device_error(predictor.device),
             closing(predict(frames, given, tracker, watch)) as found,
         ):
             for frame, prediction in found:
-                self._write(2 * self.turn - frame.index, prediction)
+                self._write(2 * self.turn - frame.index, prediction, frame.scene)
                 done += 1
                 if keep and (states.due(done) or done == self.frames):
                     states.writing(tracker, done)()
                 yield done, tracker
 
-    def _resume(self, states: States, tracker: Tracker, predictor: Predictor) -> int:
-        """Let a tracker go on from the latest state; return after how many frames that is."""
-        if self.turn is None:
-            return 0
-        numbers = self._numbers(self.turn)
-        missing = (n for n, frame in enumerate(numbers) if not self._path(frame).exists())
-        try:
-            state = states.latest(predictor, next(missing, len(numbers)))
-        except OutputError:  # of another run
-            return 0
-        if state is None:
-            return 0
-        tracker.start_within(state.lowered)
-        states.restore(tracker, state)
-        return state.provenance.frames
+    def _frames(self, turn: int, done: int) -> Iterator[Frame]:
+        """Yield the frames of the mirrored video, without the first ones, which are done."""
+        numbers = self._numbers(turn)
+        end = turn + 1 - done * self.stride
+        if self._minds_cuts:  # scenes are found from the frames before
+            end = min(turn + 1 + AHEAD * self.stride, self.reader.frames)
+        shown = self.reader.read(self.start, end) if done < len(numbers) else ()
+        frames = (
+            replace(frame, index=2 * turn - frame.index)
+            for frame in shown
+            if (frame.index - self.start) % self.stride == 0
+        )
+        marked = with_scenes(frames) if self._minds_cuts else frames
+        return (frame for frame in marked if frame.index >= turn + done * self.stride)
+
+    def _written(self, turn: int) -> int:
+        """Return how many frames are there already, from the turning point on."""
+        there = (self._path(frame).exists() for frame in self._numbers(turn))
+        return sum(1 for _ in takewhile(bool, there))
 
     def _numbers(self, turn: int) -> range:
         """Return the numbers of the frames that are followed, from the turning point on."""
@@ -135,7 +142,10 @@ class WayBack:
         shares = {id_: self.share(id_, frame.index) for id_ in sorted(self.given.objects)}
         if all(share == 1 for share in shares.values()):
             return prediction
-        ids, objects = self._read(frame.index, prediction.masks)
+        ids, objects, last = self._read(frame.index, prediction.masks)
+        if self._minds_cuts:
+            scene = frame.scene, last
+            shares = {id_: self.share(id_, frame.index, *scene) for id_ in shares}
         forward = dict(zip(prediction.ids, prediction.masks[:, 1:].unbind(dim=1), strict=True))
         backward = dict(zip(ids, objects.unbind(dim=1), strict=True))
         nothing = torch.zeros_like(prediction.masks[:, 0])
@@ -149,8 +159,11 @@ class WayBack:
         stacked = admissible(torch.stack(list(merged.values()), dim=1))
         return replace(prediction, ids=tuple(merged), masks=with_background(stacked))
 
-    def share(self, id_: int, frame: int) -> float:
-        """Return how much of an object's mask on a frame comes from the way forward, 0 to 1."""
+    def share(self, id_: int, frame: int, first: int = 0, last: int = sys.maxsize) -> float:
+        """Return how much of an object's mask on a frame comes from the way forward, 0 to 1.
+
+        Of two masks around it, one in its scene, from `first` to `last`, counts alone.
+        """
         shown = self.given.shows(id_)
         before = max((each for each in shown if each <= frame), default=None)
         after = min((each for each in shown if each > frame), default=None)
@@ -158,29 +171,33 @@ class WayBack:
             return 1
         if before is None:
             return 0
+        if (first <= before) != (after <= last):
+            return int(first <= before)
         return self.between(frame - before, after - frame)
 
     def _path(self, frame: int) -> Path:
         return self.folder / f"{frame:05d}.npz"
 
-    def _write(self, frame: int, prediction: Prediction[Any]) -> None:
+    def _write(self, frame: int, prediction: Prediction[Any], scene: int = 0) -> None:
         """Write the soft masks of a frame, all or nothing; raises OutputError."""
+        last = 2 * (self.turn or 0) - scene  # a scene begins backward with its last frame
         masks = (prediction.masks[0, 1:] * STEPS).round().to(torch.uint8).cpu().numpy()
         with atomic_write(self._path(frame), sync=False) as part, part.open("wb") as file:
-            np.savez_compressed(file, ids=np.array(prediction.ids, np.uint8), masks=masks)
+            ids = np.array(prediction.ids, np.uint8)
+            np.savez_compressed(file, ids=ids, masks=masks, last=np.array(last))
 
     def _read(self, frame: int, like: Tensor) -> SoftMasks:
         """Return the soft masks of a frame, of the size of others; raises OutputError."""
         path = self._path(frame)
         try:
             with np.load(path) as file:
-                ids, masks = file["ids"], file["masks"]
+                ids, masks, last = file["ids"], file["masks"], int(file["last"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise OutputError(f"{path}: cannot be read again; {OVERWRITE}") from error
         objects = torch.from_numpy(masks).to(like.device, torch.float32)[None] / STEPS
         if objects.shape[1] and objects.shape[2:] != like.shape[2:]:
             objects = resize(objects, (like.shape[2], like.shape[3]))
-        return tuple(map(int, ids)), objects
+        return tuple(map(int, ids)), objects, last
 
 
 def folder_of(output: Path) -> Path:

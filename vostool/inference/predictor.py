@@ -18,6 +18,7 @@ from vostool.device import (
     precision_name,
 )
 from vostool.errors import UsageError
+from vostool.inference.cuts import OnCut
 from vostool.inference.disturbance import MemoryDisturbance, disturbance_of
 from vostool.inference.oom import Limits
 from vostool.inference.options import OWN_MODEL, ModelOptions
@@ -139,6 +140,11 @@ class Predictor:
             published=self.published,
             licence=self.licence,
         )
+
+    def check_cuts(self, cuts: OnCut) -> None:
+        """Raise UsageError if nothing would be left to seek objects by after a scene cut."""
+        if cuts is OnCut.RESET and not self.references.annotated:
+            raise UsageError("--cuts reset: --reference previous remembers no given mask")
 
     @property
     def licence(self) -> str | None:

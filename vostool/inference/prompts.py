@@ -15,8 +15,9 @@ from PIL import Image
 
 from vostool.errors import MaskError, UsageError
 from vostool.inference.absence import NOWHERE, Absence, shown
+from vostool.inference.cuts import OnCut
 from vostool.inference.placement import Placement
-from vostool.media.frame import VideoInfo
+from vostool.media.frame import Frame, VideoInfo
 from vostool.media.labels import MAX_OBJECTS, VOID, LabelMap, ids_in, to_labels
 from vostool.media.masks import read_mask
 from vostool.propagation.frames import Annotation
@@ -38,8 +39,8 @@ class GivenMasks:
     Files are read again at their frame: none is kept in RAM. A mask that is all background means
     that no object is there, an empty mask of a single object that this one is not. Of a mask in
     `only`, no other ids are taken; without `strict`, masks that look smoothed are taken as they
-    are. `threshold` as for `read_mask`; `absence` says where else objects are not. `warnings`
-    lists what may be wrong with the masks that were taken.
+    are. `threshold` as for `read_mask`; `absence` says where else objects are not, and `cuts`
+    what scene cuts do to them. `warnings` lists what may be wrong with the masks that were taken.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class GivenMasks:
         strict: bool = True,
         threshold: float | None = None,
         absence: Absence = NOWHERE,
+        cuts: OnCut = OnCut.IGNORE,
     ) -> None:
         """Read and check every mask.
 
@@ -59,7 +61,8 @@ class GivenMasks:
         """
         self._masks = dict(masks)
         self._info, self._only = info, only or {}
-        self._strict, self._threshold, self.absence = strict, threshold, absence
+        self._strict, self._threshold = strict, threshold
+        self.absence, self.cuts = absence, cuts
         found: list[str] = []
         self.ids: dict[int, tuple[int, ...]] = {}
         self.digests: dict[int, str] = {}  # of what each mask shows
@@ -159,6 +162,14 @@ class GivenMasks:
             return self._absent[frame] | elsewhere
         nothing = frame in self._masks and not self.ids[frame] and frame not in self._only
         return self.objects if nothing else elsewhere
+
+    def absent_on(self, frame: Frame) -> frozenset[int]:
+        """Return the objects that are said not to be on a frame, or ended at a cut before it."""
+        absent = self.absent_at(frame.index)
+        if self.cuts is not OnCut.STOP or not frame.scene:
+            return absent
+        since = (ids for n, ids in self.ids.items() if frame.scene <= n <= frame.index)
+        return absent | self.objects.difference(*since)
 
     def labels(self, frame: int, warnings: list[str] | None = None) -> LabelMap:
         """Return the mask of a frame; adds to `warnings`."""

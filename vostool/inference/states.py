@@ -27,6 +27,7 @@ from vostool.files import make_folder, remove
 from vostool.files.claims import OVERWRITE
 from vostool.files.documents import Document
 from vostool.inference.checks import Check
+from vostool.inference.cuts import OnCut
 from vostool.inference.oom import LimitChange, Limits
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
@@ -76,6 +77,7 @@ class Provenance(Document):
     start: int
     given: dict[int, str]  # fingerprints of the masks of these frames, by frame
     absent: dict[int, list[tuple[int, int]]] = Field(default_factory=dict)  # see `Absence.until`
+    cuts: OnCut | None = OnCut.IGNORE  # what was done at scene cuts; None: there was none
     checks: list[Check] = Field(default_factory=list)  # of these frames
     lowered: list[Lowering]  # how the limits were lowered by then
     versions: dict[str, str]  # of the packages that affect the masks
@@ -166,6 +168,8 @@ class States:
 
     def _same_prompts(self, state: State) -> bool:
         before, frames = state.provenance, state.provenance.frames
+        if before.cuts not in (None, self.given.cuts):
+            return False
         now = (self._given_until(frames), self._absent_until(frames))
         return now == (before.given, before.absent)
 
@@ -197,15 +201,35 @@ class States:
             words = f"cannot be resumed: {error}; {OVERWRITE}"
             raise OutputError(f"{self.folder}: {words}") from error
 
+    def resume(self, tracker: Tracker, most: int) -> int:
+        """Let a new tracker go on from the latest valid state of at most so many frames.
+
+        Return after how many frames that is; 0 if there is none, or all are of another run. Later
+        states are removed. Raises OutputError for other frames than those it remembers.
+        """
+        try:
+            state = self.latest(tracker.predictor, most)
+        except OutputError:  # of another run
+            state = None
+        if state is not None:
+            tracker.start_within(state.lowered)
+            self.restore(tracker, state)
+        frames = 0 if state is None else state.provenance.frames
+        self.forget(after=frames)
+        return frames
+
     def due(self, frames: int) -> bool:
         """Return whether the state after so many frames is to be written."""
         interval = INTERVAL + self._bytes / RATE
         return frames % self.spacing == 0 or time.monotonic() - self._written > interval
 
     def writing(
-        self, tracker: Tracker, frames: int, checks: Sequence[Check] = ()
+        self, tracker: Tracker, frames: int, checks: Sequence[Check] = (), cut: bool = True
     ) -> Callable[[], None]:
-        """Return the call that writes the present state of a tracker, after so many frames."""
+        """Return the call that writes the present state of a tracker, after so many frames.
+
+        `cut` says whether there may be a scene cut among them.
+        """
         self._written = time.monotonic()
         provenance = Provenance(
             frames=frames,
@@ -213,6 +237,7 @@ class States:
             start=self.start,
             given=self._given_until(frames),
             absent=self._absent_until(frames),
+            cuts=self.given.cuts if cut or self.ahead else None,
             checks=list(checks),
             lowered=[
                 Lowering(frame=change.frame, words=change.words, **asdict(change.limits))

@@ -186,6 +186,11 @@ class Tracker:
         self.track = saved.restore(self.predictor, pictures)
         self._given = dict(given or {})
 
+    def forget(self) -> None:
+        """Forget all that was predicted, as at a scene cut; the masks that were given stay."""
+        frames = self.track.annotated_frames
+        self._track, self._frames, self._carried = None, tuple(map(in_ram, frames)), {}
+
     @property
     def frames(self) -> int:
         """How many frames the track has: the number of the next one."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from vostool.device import synchronize
+from vostool.inference.cuts import OnCut
 from vostool.inference.disturbance import KnownObjects, known_frames
 from vostool.inference.oom import resized_ahead
 from vostool.inference.prompts import GivenMasks
@@ -63,13 +64,15 @@ def predict(
             frame, resized = window[0]
             window_at = partial(known_frames, window, known, predictor.device)
             watch.start()
+            if given.cuts is OnCut.RESET and frame.begins_scene:
+                tracker.forget()
             prediction = tracker.advance(
                 frame.rgb,
                 given.get(frame.index),
                 resized,
                 frame.index,
                 window_at,
-                given.absent_at(frame.index),
+                given.absent_on(frame),
             )
             synchronize(device)
             watch.stop()

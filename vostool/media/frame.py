@@ -46,3 +46,10 @@ class Frame:
     time: Fraction  # when it is shown, in seconds on the video's own clock, exact
     rgb: Rgb  # (H, W, 3), C-contiguous, rotation applied
     name: str  # "00042" for a video, the file's stem for a folder
+    # the frame that its scene begins with, see `with_scenes`; 0: no cut is known before it
+    scene: int = 0
+
+    @property
+    def begins_scene(self) -> bool:
+        """Whether there is a cut before it."""
+        return 0 < self.scene == self.index

@@ -67,6 +67,16 @@ def open_image(
         raise error(f"{path}: cannot be read as {kind}: {reason}") from problem
 
 
+def is_whole_png(path: Path) -> bool:
+    """Return whether a file is there to its very end, and a PNG undamaged by its checksums."""
+    try:
+        with open_image(path, formats=("PNG",)) as image:
+            image.verify()
+    except InputError:
+        return False
+    return True
+
+
 def decode_grey(content: bytes, where: str, error: type[VostoolError] = InputError) -> Grey:
     """Return the grey values (H, W), uint8, of a PNG in memory; raises `error`, naming `where`."""
     try:

@@ -189,6 +189,22 @@ class Track(Generic[Features, Memory]):
         """The frames that `replay` needs to make this track again, in order."""
         return self.history if self.latest is None else (*self.history, self.latest)
 
+    @property
+    def annotated_frames(self) -> tuple[MaskedFrame, ...]:
+        """The frames of which `replay` makes this track without what was predicted, in order.
+
+        The latest one is always there, for the next one to follow upon. A frame is remembered by
+        none of the groups that have no annotation on it.
+        """
+
+        def forgotten(frame: MaskedFrame) -> MaskedFrame:
+            others = (group.ids for group in self.groups if not group.is_annotated(frame))
+            known = (id_ for ids in others for id_ in ids if id_ in frame.ids)
+            return replace(frame, absent=tuple(dict.fromkeys((*frame.absent, *known))))
+
+        wanted = (each for each in self.frames if each.annotated or each is self.latest)
+        return tuple(map(forgotten, wanted))
+
     def advance(
         self,
         image: Tensor,

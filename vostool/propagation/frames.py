@@ -70,7 +70,9 @@ class MaskedFrame:
     masks: Tensor  # (B, len(ids) + 1, H, W)
     annotated: tuple[int, ...] = ()  # the ids whose masks are the truth
     staying: Tensor | None = None  # masks like the others, by which it stays; None: those
-    absent: tuple[int, ...] = ()  # the ids that are said not to be there; their masks are 0
+    # the ids that are not remembered by it: they are said not to be there, their masks are 0, or
+    # they are forgotten
+    absent: tuple[int, ...] = ()
     moved: bool = False  # the masks to remember are not the predicted ones
     # how the image was placed when it was made, and in turn each time it was placed anew; the
     # frame loop only carries them along

@@ -9,6 +9,7 @@ from typing import Any
 
 from vostool.errors import UsageError
 from vostool.inference.absence import parse_absent
+from vostool.inference.cuts import OnCut
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.media.frame import VideoInfo
@@ -53,6 +54,7 @@ class Job:
 
     absent: tuple[str, ...] = ()  # as given to --absent
     backward: bool = False  # follow the objects of a mask to the frames before it as well
+    cuts: OnCut = OnCut.IGNORE  # what happens to objects at scene cuts
     check: int = 0  # judge the masks of every so many frames; 0: none
 
     def __post_init__(self) -> None:
@@ -185,6 +187,7 @@ OLDER: dict[str, Any] = {
     "write": [],
     "absent": [],
     "backward": False,
+    "cuts": OnCut.IGNORE,
     "stride": 1,
     "fps": None,
 }

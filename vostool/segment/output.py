@@ -84,6 +84,13 @@ class Output:
             self._refuse_inputs(inputs)
             yield
 
+    def check(self, inputs: Collection[Path], replace: bool) -> None:
+        """Raise OutputError as `claimed` does, but claim nothing."""
+        refuse_claimed(self.folder)
+        if not replace:
+            refuse_to_replace(results_in(self.folder), REMEDY)
+        self._refuse_inputs(inputs)
+
     def _refuse_inputs(self, inputs: Collection[Path]) -> None:
         mine = {path.resolve() for path in results_in(self.folder)}
         for writer in self._every():

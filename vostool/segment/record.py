@@ -13,6 +13,7 @@ from vostool import __version__
 from vostool.errors import Caution
 from vostool.inference.backward import WayBack, folder_of
 from vostool.inference.checks import Checks
+from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.inference.judge import Judge
 from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
@@ -52,6 +53,7 @@ class RunRecord:
         """Look for what gives warnings before the first frame, and prepare the tracker."""
         self.tracker = Tracker(predictor=self.predictor)
         self.followed = 0  # frames, in this run
+        self.cuts: list[int] = []  # the first frame of each scene but the first
         job = self.job
         self.judge = Judge(job.check * job.stride, job.start)
         if self.state is not None:
@@ -69,7 +71,7 @@ class RunRecord:
     def report(self, status: Status, error: str | None = None) -> RunReport:
         """Return the report: all that is needed to reproduce the run, and how far it came."""
         names, watch, followed = self.output.source.names, self.watch, self.followed
-        late = cautions(self.job, self.given, self.output, self.damage, status)
+        late = cautions(self.job, self.given, self.output, self.damage, status, self.cuts)
         return RunReport(
             versions={
                 "vostool": __version__,
@@ -98,6 +100,7 @@ class RunRecord:
             if self.states is None
             else StatesKept(spacing=self.states.spacing, bound=BOUND),
             checks=self.checks,
+            cuts=self.cuts,
             status=status,
             error=error,
             warnings=[Warned.of(caution) for caution in (*self.cautions, *late)],
@@ -106,7 +109,15 @@ class RunRecord:
     def keep_state(self, frames: int, last: bool = False) -> None:
         """Write the state after so many frames, where that is due, once their masks are there."""
         if self.states is not None and (last or self.states.due(frames)):
-            self.output.then(self.states.writing(self.tracker, frames, self.judge.checks))
+            write = self.states.writing(
+                self.tracker, frames, self.judge.checks, cut=bool(self.cuts)
+            )
+            self.output.then(write)
+
+    def note_scene(self, frame: Frame) -> None:
+        """Note where a scene begins, of each frame in turn."""
+        if frame.begins_scene:
+            self.cuts.append(frame.index)
 
     def finish(self, frame: Frame, prediction: Prediction[Any]) -> Prediction[Any]:
         """Return what is predicted of a frame by the ways it is followed, once it is checked."""
@@ -115,7 +126,7 @@ class RunRecord:
             prediction = back.merge(frame, prediction)
         groups = (*track.groups, *(() if back is None else back.groups))
         # what was said of the frame, not predicted
-        without = self.given.absent_at(frame.index) | set(self.given.ids.get(frame.index, ()))
+        without = self.given.absent_on(frame) | set(self.given.ids.get(frame.index, ()))
         judged = self.tracker.predictor.placement(*frame.rgb.shape[:2]).with_border(prediction)
         self.judge.check(frame.index, judged, groups, track.loop.segmenter, without)
         return prediction
@@ -158,7 +169,12 @@ def input_cautions(
 
 
 def cautions(
-    job: Job, given: GivenMasks, output: Output, damage: Iterable[str], status: str
+    job: Job,
+    given: GivenMasks,
+    output: Output,
+    damage: Iterable[str],
+    status: str,
+    cuts: Sequence[int] = (),
 ) -> list[Caution]:
     """Return the warnings of a run: about its video, its masks, its outputs."""
     end = job.start + output.frames * job.stride if status == "done" else math.inf
@@ -169,8 +185,17 @@ def cautions(
             Caution("mask_not_reached", f"the video ended before frame {frame}, which has a mask")
             for frame in late
         ),
+        *cut_cautions(job, given, cuts),
         *output.warnings,
     ]
+
+
+def cut_cautions(job: Job, given: GivenMasks, cuts: Iterable[int]) -> Iterator[Caution]:
+    """Yield a warning if objects are followed across scene cuts, without a mask behind them."""
+    first = job.start if job.backward else given.first
+    across = [frame for frame in cuts if frame > first and frame not in given.ids]
+    if across and job.cuts is OnCut.IGNORE:
+        yield Caution("scene_cuts", describe_cuts(across, job.cuts))
 
 
 def describe_limits(predictor: Predictor, lowered: Sequence[LimitChange]) -> LimitsReached:

@@ -77,6 +77,7 @@ class RunReport(Document):
     limits: LimitsReached
     states: StatesKept | None = None
     checks: Checks | None = None
+    cuts: list[int] = Field(default_factory=list)  # the first frame of each scene but the first
     status: Status
     error: str | None = None
     warnings: list[Warned]

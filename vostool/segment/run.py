@@ -6,9 +6,10 @@ writes. Only a few frames and the memory bank, whose size is capped, are held in
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO
 
 from vostool.device import oom_as_device_error
@@ -24,6 +25,7 @@ from vostool.inference.states import State, States
 from vostool.inference.video import segmented
 from vostool.media.frame import VideoInfo
 from vostool.media.labels import LabelMap
+from vostool.media.scene_cuts import with_scenes
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import (
@@ -61,8 +63,48 @@ def segment(
     error, finished work is kept: the masks, the overlay as overlay.part.mp4, and a report with
     the status; KeyboardInterrupt gets a note of it.
     """
+    prepared = prepare(job, predictor, sink)
+    job, report = prepared.job, prepared.report
+    with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
+        state = prepared.state(predictor)
+        if report is not None and is_finished(report, state, job, prepared.output):
+            return report
+        record = RunRecord(job, predictor, prepared.given, prepared.output, state)
+        if is_followed(report, state, job):  # outputs are added, made from the masks that there are
+            record.way_back = None
+        return follow_into(record, progress, written)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose video and masks are read and checked, and the output folder it is for."""
+
+    job: Job
+    report: RunReport | None  # of the run that is resumed
+    given: GivenMasks
+    output: Output
+
+    @property
+    def inputs(self) -> set[Path]:
+        """The files that are read."""
+        return {self.job.input.path, *self.given.files}
+
+    def state(self, predictor: Predictor) -> State | None:
+        """Return the state to go on from, None: from the beginning.
+
+        Raises OutputError if what the folder holds is no run to go on with.
+        """
+        if not self.job.resume:
+            return None
+        refuse_unresumable(self.job, predictor, self.report, self.output)
+        return self.output.states.latest(predictor, min(self.output.kept, length_of(self.job)))
+
+
+def prepare(job: Job, predictor: Predictor, sink: BinaryIO | None = None) -> Prepared:
+    """Return a job with its inputs; raises InputError, MaskError or UsageError."""
     if predictor.disturbance is not None:
         predictor.disturbance.check_without_truth()
+    predictor.check_cuts(job.cuts)
     if sink is None:
         check_outputs(job.outputs)
     job = with_frame_numbers(job)
@@ -73,24 +115,18 @@ def segment(
     states = States(job.output, job.input.path, job.start, given, job.stride, ahead=job.backward)
     source = source_of(job, info, given)
     output = Output(job.output, job.outputs, source, states, job.keeps_states, sink)
-    inputs = {job.input.path, *given.files}
-    with output.claimed(inputs, replace=job.overwrite or job.resume):
-        state = None
-        if job.resume:
-            refuse_unresumable(job, predictor, report, output)
-            state = states.latest(predictor, min(output.kept, length_of(job)))
-            if report is not None and is_finished(report, state, job, output):
-                return report
-        record = RunRecord(job, predictor, given, output, state)
-        if is_followed(report, state, job):  # outputs are added, made from the masks that there are
-            record.way_back = None
-        return follow_into(record, progress, written)
+    return Prepared(job, report, given, output)
 
 
 def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
     """Return what the job says of its objects; raises UsageError or MaskError."""
-    absence = parse_absent(job.absent)
-    return GivenMasks(mask_paths(job), info, threshold=job.threshold, absence=absence)
+    return GivenMasks(
+        mask_paths(job),
+        info,
+        threshold=job.threshold,
+        absence=parse_absent(job.absent),
+        cuts=job.cuts,
+    )
 
 
 def keeping_outputs(job: Job, report: RunReport | None) -> Job:
@@ -124,7 +160,7 @@ def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
     """Raise OutputError if a run in the job's folder was made with other options."""
     # the video and the masks may lie elsewhere; those that are the same count, see `States`
     free = {"video", "masks", "absent", "output", "end", "overwrite", "states", "check", "write"}
-    free.update(OUTPUT_FLAGS.values())
+    free.update(OUTPUT_FLAGS.values(), ["cuts"])
     before = completed({**OLDER, **report.options, **report.network.effective}, predictor)
     now = {**options_of(job, predictor), **predictor.identity.effective}
     changes = differences(
@@ -176,6 +212,7 @@ def follow_into(
             output.writing(record.report("running"), kept),
         ):
             for done, each in enumerate(segmented_frames(record, kept), start=1):
+                record.note_scene(each.frame)
                 output.add(each)
                 if written is not None:
                     output.then(partial(written, each.frame.index, each.labels))
@@ -237,7 +274,7 @@ def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
     job, output, given = record.job, record.output, record.given
     if record.state is not None:  # before the first frame, and so before anything is replaced
         output.states.restore(record.tracker, record.state)
-    frames = job.input.frames(job.start, job.end, job.stride, record.damage)
+    frames = with_scenes(job.input.frames(job.start, job.end, job.stride, record.damage))
     for frame in islice(frames, kept):
         yield output.segmented(frame, given)
     found = segmented(

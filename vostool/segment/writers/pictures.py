@@ -5,10 +5,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
-from vostool.errors import InputError
 from vostool.files import make_folder, remove
 from vostool.inference.soft import SegmentedFrame
-from vostool.media.image import open_image
+from vostool.media.image import is_whole_png
 from vostool.media.labels import LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.segment.writers.interface import Writer
@@ -62,12 +61,7 @@ class Pictures(Writer):
 
     def is_whole(self, path: Path) -> bool:
         """Return whether a file is there to its very end, and a PNG undamaged by its checksums."""
-        try:
-            with open_image(path, formats=("PNG",)) as image:
-                image.verify()
-        except InputError:
-            return False
-        return True
+        return is_whole_png(path)
 
     def place_of(self, number: int) -> Path:
         """Return the path of the picture of the video's frame of this number."""
