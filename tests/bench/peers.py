@@ -1,14 +1,14 @@
 """Print the table of speeds, beside those of another commit measured in the same run.
 
     python -m tests.bench.peers [--against COMMIT] [--sizes 240 320 480] [--objects 1 3 5 10]
-        [--steps 0 10] [--precisions fp32 bf16] [--threads 1] [--rounds 3] [--minutes 20]
-        [--end-to-end]
+        [--steps 0 10] [--precisions fp32 bf16] [--device cpu] [--threads 1] [--rounds 3]
+        [--minutes 20] [--end-to-end]
 
 A figure is milliseconds a frame of the tracker, with a full memory bank: the median of several
 rounds of five frames, one of them corrected where there are `steps`. Each commit has a process of
 its own, and they take turns round by round, so that what else the machine does disturbs both. The
-time is the processor's with one thread, else the clock's. bf16 is left out on a CPU without it, and
-what would begin after so many minutes altogether.
+time is the processor's with one thread on a CPU, else the clock's. bf16 is left out on a CPU
+without it, and what would begin after so many minutes altogether.
 
 `--end-to-end` adds what a user waits for, with two threads: milliseconds of a frame of the demo
 clip, masks and overlay written, by `vostool bench`, and those of a command on 20 frames.
@@ -105,8 +105,7 @@ def serve() -> None:
 
     from vostool import Tracker
 
-    single = torch.get_num_threads() == 1
-    clock = time.process_time if single else time.perf_counter
+    clock = time.perf_counter
     tracker, frames, count = Tracker(device="cpu"), [np.zeros((1, 1, 3), np.uint8)], 0
 
     def advance(steps: int) -> None:
@@ -122,6 +121,8 @@ def serve() -> None:
                 scene(case["size"], case["objects"]),
                 0,
             )
+            alone = case["device"] == "cpu" and torch.get_num_threads() == 1
+            clock = time.process_time if alone else time.perf_counter
             tracker.step(frames[0], mask)
             advance(FILL)
         start = clock()
@@ -137,7 +138,7 @@ def tracker_of(case: Mapping[str, Any]) -> "Tracker":
     return Tracker(
         size=case["size"],
         precision=case["precision"],
-        device="cpu",
+        device=case["device"],
         memory_every=1,
         objects_at_once=case["objects"],
         **steps,
@@ -171,7 +172,8 @@ def compare(given: argparse.Namespace, trees: list[Path]) -> None:
     """Print a line of the table for each case, as long as there is time."""
     from vostool.device import cpu_has_bf16
 
-    precisions = [each for each in given.precisions if each != "bf16" or cpu_has_bf16()]
+    lacking = given.device == "cpu" and not cpu_has_bf16()
+    precisions = [each for each in given.precisions if each != "bf16" or not lacking]
     cases = product(given.sizes, given.objects, precisions, given.steps)
     end = time.monotonic() + 60 * given.minutes
     print("| size | objects | precision | steps | before, ms | now, ms | ratio |")
@@ -183,6 +185,7 @@ def compare(given: argparse.Namespace, trees: list[Path]) -> None:
                 print(f"left out from here on, after {given.minutes} minutes: {values}")
                 return
             case = dict(zip(("size", "objects", "precision", "steps"), values, strict=True))
+            case["device"] = given.device
             print(row(*values, figures=measure(workers, case, given.rounds)), flush=True)
 
 
@@ -235,6 +238,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 5, 10])
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 10])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=20)
