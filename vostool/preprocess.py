@@ -118,7 +118,8 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
     in_rows, in_columns = (ahead.any(dim=dim).cpu().numpy() for dim in (2, 1))
     if not in_rows.any():
         return labels
-    around = rows.around(in_rows.any(axis=0)), columns.around(in_columns.any(axis=0))
+    every_row, every_column = map(np.logical_or.reduce, (in_rows, in_columns))
+    around = rows.around(every_row), columns.around(every_column)
     rows, columns = rows.part(around[0]), columns.part(around[1])
     highest = upsample(background, rows, columns)
     found = torch.zeros_like(highest, dtype=torch.uint8)
