@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from vostool.evaluate.metrics import jaccard
 from vostool.preprocess import (
+    BilinearAxis,
     image_tensor,
     is_capped,
     label_map,
@@ -16,6 +18,7 @@ from vostool.preprocess import (
     object_tensor,
     resized_frame,
     unit_range,
+    upsample,
     working_size,
 )
 
@@ -166,6 +169,23 @@ class TestLabelMaps:
         expected = np.array([0, *ids])[whole[0].argmax(dim=0).numpy()]
         assert (label_map(masks, ids, size) == expected).all()
         assert len(np.unique(expected)) > min(count, 2)
+
+    def test_are_enlarged_only_around_the_objects(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[tuple[int, ...]] = []
+
+        def recorded(mask: Tensor, rows: BilinearAxis, columns: BilinearAxis) -> Tensor:
+            large = upsample(mask, rows, columns)
+            sizes.append(tuple(large.shape))
+            return large
+
+        monkeypatch.setattr("vostool.preprocess.upsample", recorded)
+        objects = torch.zeros(1, 2, 30, 54)
+        objects[0, 0, 10:13, 20:24] = objects[0, 1, 12:15, 25:27] = 1
+        masks = torch.cat([1 - objects.sum(dim=1, keepdim=True), objects], dim=1)
+        labels = label_map(masks, (1, 2), (300, 540))
+        assert np.unique(labels).tolist() == [0, 1, 2]
+        # a small pixel reaches half the way to the next ones: 10 for each, and 10 at the ends
+        assert sizes == [(60, 80), (40, 50), (40, 30)]
 
 
 TASKS = Path("/proc/self/task")  # the threads of this process, on Linux

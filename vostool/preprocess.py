@@ -105,8 +105,10 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
     """Turn masks (1, N + 1, h, w) into a label map (H, W) of the most probable ids.
 
     The probabilities are enlarged, not the labels: outlines stay smooth. An object is
-    enlarged only around where it beats the background, as it can win nowhere else.
+    enlarged only around where it beats the background, as it can win nowhere else, and the
+    background only around all objects.
     """
+    labels = np.zeros(size, np.uint8)
     background, objects = masks[0, 0], masks[0, 1:]
     rows, columns = (
         BilinearAxis.between(*sides, masks.device)
@@ -114,15 +116,21 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
     )
     ahead = objects > background
     in_rows, in_columns = (ahead.any(dim=dim).cpu().numpy() for dim in (2, 1))
+    if not in_rows.any():
+        return labels
+    every_row, every_column = map(np.logical_or.reduce, (in_rows, in_columns))
+    around = rows.around(every_row), columns.around(every_column)
+    rows, columns = rows.part(around[0]), columns.part(around[1])
     highest = upsample(background, rows, columns)
-    labels = torch.zeros_like(highest, dtype=torch.uint8)
+    found = torch.zeros_like(highest, dtype=torch.uint8)
     for channel, id_ in enumerate(ids):
         if in_rows[channel].any():
             box = rows.around(in_rows[channel]), columns.around(in_columns[channel])
             mask = upsample(objects[channel], rows.part(box[0]), columns.part(box[1]))
-            labels[box].masked_fill_(mask > highest[box], id_)
+            found[box].masked_fill_(mask > highest[box], id_)
             torch.maximum(highest[box], mask, out=highest[box])
-    return labels.cpu().numpy()
+    labels[around] = found.cpu().numpy()
+    return labels
 
 
 def soft_masks(masks: Tensor, size: Size) -> NDArray[np.float32]:

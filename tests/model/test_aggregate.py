@@ -70,5 +70,24 @@ def test_gradients_are_those_of_the_formula() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_one_object_gives_masks_and_gradients_of_the_formula_for_several() -> None:
+    logits = torch.linspace(-20, 20, 81).view(1, 1, 9, 9).requires_grad_()
+    with torch.enable_grad():
+        masks = aggregate(logits)
+        limited = logits.double().clamp(-LIMIT, LIMIT)
+        absent = -torch.nn.functional.softplus(limited)  # log(1 - p)
+        background = absent - torch.log(-torch.expm1(absent))
+        expected = torch.cat([background, limited], dim=1).softmax(dim=1)
+        torch.testing.assert_close(masks, expected.float(), rtol=1e-5, atol=1e-7)
+        for channel in (0, 1):
+            loss, wanted = (
+                -each[:, channel].clamp(min=1e-7).log().mean() for each in (masks, expected)
+            )
+            (slope,), (right,) = (
+                torch.autograd.grad(each, logits, retain_graph=True) for each in (loss, wanted)
+            )
+            torch.testing.assert_close(slope, right, rtol=1e-4, atol=1e-8)
+
+
 def test_16_bit_logits_become_32_bit_masks(logits: torch.Tensor) -> None:
     assert aggregate(logits.bfloat16()).dtype == torch.float32

@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ import torchvision
 from torch import nn
 
 from vostool.model.encoders import ResNetBody, fold_batch_norm, resnet
+from vostool.model.resnet import BACKBONES, ResNet
 
 
 def with_statistics(backbone: str) -> torchvision.models.ResNet:
@@ -112,3 +115,50 @@ def test_a_network_without_values_is_folded_into_the_same_layers(backbone: str) 
     assert {name: value.shape for name, value in empty.items()} == {
         name: value.shape for name, value in expected.items()
     }
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_has_the_weights_of_torchvision_s_by_name_and_shape(backbone: str) -> None:
+    with torch.device("meta"):
+        theirs = torchvision.models.get_model(backbone, weights=None).state_dict()
+        ours = ResNet(backbone).state_dict()
+    used = {name for name in theirs if not name.startswith(("layer4", "fc"))}
+    assert ours.keys() == used
+    assert all(ours[name].shape == theirs[name].shape for name in ours)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_computes_what_torchvision_s_does(
+    backbone: str, images: torch.Tensor
+) -> None:
+    theirs, ours = with_statistics(backbone), ResNet(backbone).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    with torch.no_grad():
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+        y = theirs.maxpool(ours.bn1(ours.conv1(images)).relu())
+        for name in ("layer1", "layer2", "layer3"):
+            x, y = getattr(theirs, name)(x), getattr(ours, name)(y)
+            assert torch.equal(x, y), name
+
+
+def test_new_convolutions_are_drawn_as_torchvision_draws_them() -> None:
+    theirs, ours = (
+        dict(network.named_parameters())
+        for network in (torchvision.models.get_model("resnet18", weights=None), ResNet("resnet18"))
+    )
+    for name, weight in ours.items():
+        torch.testing.assert_close(
+            weight.std(correction=0), theirs[name].std(correction=0), rtol=0.1, atol=1e-6, msg=name
+        )
+
+
+def test_a_network_is_loaded_without_importing_torchvision_or_the_compiler() -> None:
+    code = (
+        "import sys, torch, vostool, vostool.segment.run\n"
+        "from vostool.model.stm import Stm, StmSettings\n"
+        "network = Stm(StmSettings(short_side=32)).eval()\n"
+        "with torch.no_grad(): network.encode(torch.zeros(1, 3, 32, 32))\n"
+        "print([name for name in ('torchvision', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

@@ -20,6 +20,8 @@ def aggregate(logits: Tensor) -> Tensor:
     With one object the result is p^2 / (p^2 + (1 - p)^2).
     """
     logits = logits.float().clamp(-LIMIT, LIMIT)
+    if logits.shape[1] == 1:  # the background's log-odds are the object's with the other sign
+        return (2 * torch.cat([-logits, logits], dim=1)).sigmoid()
     absent = -functional.softplus(logits).sum(dim=1, keepdim=True)  # log prod(1 - p)
     background = absent - torch.log(-torch.expm1(absent))
     return torch.cat([background, logits], dim=1).softmax(dim=1)

@@ -1,4 +1,4 @@
-"""The image encoders: torchvision ResNets from conv1 to layer3.
+"""The image encoders: ResNets from conv1 to layer3.
 
 Batch norm is frozen (its statistics are never updated), which makes it an affine map: it is
 folded into the convolution before it, for training as for inference. It then costs nothing and
@@ -11,16 +11,15 @@ ResNet-18 and -34, 64, 256, 512, 1024 for ResNet-50 and -101.
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vostool.errors import WeightsError
+from vostool.model.resnet import Bottleneck, ResNet
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels, in [0, 1]
 DEVIATION = (0.229, 0.224, 0.225)
 STEM_CHANNELS = 64  # of every backbone
-BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
 def normalize(image: Tensor, dtype: torch.dtype) -> Tensor:
@@ -42,7 +41,7 @@ class Pyramid(NamedTuple):
 class ResNetBody(nn.Module):
     """A ResNet without its first convolution and its last stage: stem response to pyramid."""
 
-    def __init__(self, resnet: torchvision.models.ResNet) -> None:
+    def __init__(self, resnet: ResNet) -> None:
         super().__init__()
         self.layer1 = resnet.layer1
         self.layer2 = resnet.layer2
@@ -71,24 +70,28 @@ def resnet(
     stride_in_1x1: bool = False,
     state: dict[str, Tensor] | None = None,
     imagenet: bool = False,
-) -> torchvision.models.ResNet:
-    """Return a torchvision ResNet with its batch norm folded into the convolutions.
+) -> ResNet:
+    """Return a ResNet with its batch norm folded into the convolutions.
 
-    `state` holds weights in torchvision's key names (layer4 and fc may be missing);
+    `state` holds weights in torchvision's key names, of these layers and perhaps of others;
     `imagenet` has torchvision download its own; without either, they are random.
     `stride_in_1x1` is the original (v1) placement of the strides in ResNet-50 and -101.
     Raises WeightsError if `state` is not that of such a network.
     """
-    network = torchvision.models.get_model(backbone, weights="DEFAULT" if imagenet else None)
+    network = ResNet(backbone)
+    if imagenet:
+        import torchvision  # at its place: it takes as long to import as PyTorch does
+
+        state = torchvision.models.get_model(backbone, weights="DEFAULT").state_dict()
     if state is not None:
         missing = network.load_state_dict(state, strict=False).missing_keys
-        unused = ("layer4.", "fc.")
-        lacking = [key for key in missing if not key.startswith(unused) and "tracked" not in key]
+        lacking = [key for key in missing if "tracked" not in key]
         if lacking:
             raise WeightsError(f"encoder weights for {backbone} lack {lacking[0]!r} and others")
     if stride_in_1x1:
         for layer in (network.layer2, network.layer3):
-            layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
+            if isinstance(first := layer[0], Bottleneck):
+                first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
     fold_batch_norm(network.eval())
     return network
 
