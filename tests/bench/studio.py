@@ -184,7 +184,7 @@ def pictures(folder: Path) -> None:
     with TemporaryDirectory() as project:
         clip = Path(project) / "demo.mp4"
         truth = demo_clip(clip)
-        arguments = (clip, "-o", Path(project) / "demo")
+        arguments = (clip, "-o", Path(project) / "demo", "--size", 120)  # to be done soon
         with running(*arguments) as (_, url), browser_page(url, viewport=desktop()) as page:
             name_objects(page, "Ball", "Kite")
             paint(page, truth[0], BALL)
