@@ -59,7 +59,7 @@ def probability(predictor: Predictor, rgb: Rgb, labels: LabelMap, id_: int) -> N
         for step in (1, -1):
             seen = read(predictor, rgb[place][:, ::step], labels[place][:, ::step], id_)
             total[place] += seen[:, ::step]
-    return total / (2 * len(MARGINS))
+    return np.asarray(total / (2 * len(MARGINS)), np.float32)
 
 
 def read(predictor: Predictor, rgb: Rgb, labels: LabelMap, id_: int) -> NDArray[np.float32]:
