@@ -35,6 +35,8 @@ from vostool.segment.demo import BALL, FRAMES, HEIGHT, KITE, RATE, WIDTH, render
 LENGTH = 40  # frames of the clip that is followed and repaired
 CORNERS = 14  # of a polygon that is drawn
 LONG = 600.0  # seconds that a run may take
+SHOWN = 24  # the frame that screenshots show
+HAZE = [(230.0, 150.0), (330.0, 150.0), (330.0, 215.0), (230.0, 215.0)]  # nothing to be followed
 MOST_BYTES = 200_000  # of a picture for the README
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -102,11 +104,12 @@ def corners_of(labels: LabelMap, id_: int) -> list[tuple[float, float]]:
     return [(float(x) + 0.5, float(y) + 0.5) for x, y in outline[:: len(outline) // CORNERS]]
 
 
-def paint(page: Page, labels: LabelMap, id_: int) -> None:
-    """Draw a polygon around an object."""
+def paint(page: Page, id_: int, corners: list[tuple[float, float]]) -> None:
+    """Draw a polygon of an object."""
     before = state(page)["revision"]
+    page.keyboard.press(str(id_))
     page.keyboard.press("p")
-    click_on(page, *corners_of(labels, id_))
+    click_on(page, *corners)
     page.keyboard.press("Enter")
     wait_for(lambda: state(page)["revision"] > before and is_idle(page))
 
@@ -156,7 +159,7 @@ def repair() -> None:
         watch = Watch()
         with running(clip, "-o", out) as (_, url), browser_page(url) as page:
             watch.done("until the page shows the first frame")
-            paint(page, truth[0], BALL)
+            paint(page, 1, corners_of(truth[0], BALL))
             watch.done("a polygon is drawn")
             follow(page, LENGTH // 2)
             watch.done(f"half of the {LENGTH} frames are followed")
@@ -187,13 +190,17 @@ def pictures(folder: Path) -> None:
         arguments = (clip, "-o", Path(project) / "demo")
         with running(*arguments) as (_, url), browser_page(url, viewport=desktop()) as page:
             name_objects(page, "Ball", "Kite")
-            paint(page, truth[0], BALL)
+            paint(page, 1, corners_of(truth[0], BALL))
             page.screenshot(path=folder / "first.png")
-            page.keyboard.press("2")
-            paint(page, truth[0], KITE)
-            follow(page, 60)
+            paint(page, 2, corners_of(truth[0], KITE))
+            follow(page, SHOWN)
+            go_to(page, SHOWN)
             page.screenshot(path=folder / "two.png")
             write_small(folder / "two.png", folder / "studio.png")
+            go_to(page, 0)
+            name_objects(page, "Ball", "Kite", "Haze")
+            paint(page, 3, HAZE)
+            follow(page, SHOWN)
             page.keyboard.press("d")
             page.wait_for_timeout(500)
             page.screenshot(path=folder / "doubtful.png")
@@ -201,7 +208,7 @@ def pictures(folder: Path) -> None:
             page.screenshot(path=folder / "dark.png")
             page.set_viewport_size({"width": 390, "height": 844})
             page.wait_for_timeout(300)
-            page.screenshot(path=folder / "narrow.png", full_page=True)
+            page.screenshot(path=folder / "narrow.png")
 
 
 def desktop() -> dict[str, int]:
@@ -210,7 +217,7 @@ def desktop() -> dict[str, int]:
 
 def name_objects(page: Page, *names: str) -> None:
     """Name the objects, adding those that there are not."""
-    for _ in names[1:]:
+    for _ in names[len(state(page)["objects"]) :]:
         page.click("#add-object")
     wait_for(lambda: page.locator("#objects li").count() == len(names))
     for id_, name in enumerate(names, start=1):
@@ -218,14 +225,12 @@ def name_objects(page: Page, *names: str) -> None:
         page.keyboard.press("Enter")
     wait_for(lambda: [each["name"] for each in state(page)["objects"]] == [*names])
     page.locator("#canvas").focus()
-    page.keyboard.press("1")
 
 
 def write_small(picture: Path, small: Path) -> None:
     """Write a screenshot in 256 colours, which is small enough for a README."""
-    Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT).save(
-        small, optimize=True
-    )
+    colours = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=8)
+    colours.save(small, optimize=True)
     assert small.stat().st_size < MOST_BYTES
 
 

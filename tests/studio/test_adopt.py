@@ -145,7 +145,7 @@ def test_results_that_cannot_be_gone_on_with_are_not_replaced(
         ({"threshold": 0.5}, "was made with --threshold"),
         ({"finish": "grow=2"}, "was made with --finish"),
         ({"absent": ["1:2-3"]}, "was made with --absent"),
-        ({"disturbance": {"kind": "box"}}, "was made with --disturbance"),
+        ({"disturbance": {"kind": "box"}}, "was made with --disturb"),
     ],
 )
 def test_a_run_that_a_studio_could_not_have_made_is_refused(

@@ -1,5 +1,5 @@
 import io
-import time
+import logging
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -9,15 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.media.making import make_video, picture
+from tests.studio.conftest import wait_for
 from vostool.errors import InputError
 from vostool.studio.frames import LONGEST, Frames, encode_jpeg
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def read(video: Path, folder: Path) -> Frames:
@@ -66,11 +60,35 @@ def test_a_frame_that_is_not_there_is_an_input_error(tmp_path: Path, number: int
 
 
 def test_a_video_that_breaks_off_keeps_the_frames_before_and_says_why(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "a.ts", 60)
+    video = make_video(tmp_path / "a.mkv", 60)
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     frames = read(video, tmp_path)
     assert 0 < frames.count < 60
+    assert "announced are 2.4 s: is the file complete?" in frames.warnings[0]
     frames.close()
+
+
+def test_what_goes_wrong_while_a_video_is_read_is_said_and_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = make_video(tmp_path / "a.mp4", 3)
+
+    def fail(error: Exception) -> Callable[..., bytes]:
+        def encode(rgb: object) -> bytes:
+            raise error
+
+        return encode
+
+    for error, words in [
+        (OSError(28, "No space left on device"), f"{tmp_path}: cannot be written: No space"),
+        (RuntimeError("a bug"), "internal error: RuntimeError: a bug"),
+    ]:
+        monkeypatch.setattr("vostool.studio.frames.encode_jpeg", fail(error))
+        with caplog.at_level(logging.ERROR):
+            frames = read(video, tmp_path)
+        assert str(frames.problem).startswith(words)
+        frames.close()
+    assert "Traceback" in caplog.text
 
 
 def test_a_picture_too_long_is_shown_smaller_but_gives_a_frame_of_the_videos_size(

@@ -1,5 +1,6 @@
 """Who gets through the guard, and who does not: each way in with one thing wrong at a time."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vostool.studio.guard import HEADERS, MAX_BODY, Guard
@@ -87,6 +89,21 @@ class TestTheToken:
         answer = client_of(guard, "evil.example").get("/", params={"token": guard.token})
         assert answer.status_code == 421
         assert "set-cookie" not in answer.headers
+
+    @pytest.mark.parametrize("query", [b"token=\xff\xfe", b"token=a&token=b;\xc3", b"&&==&token"])
+    def test_in_a_query_that_is_no_text_opens_nothing(self, guard: Guard, query: bytes) -> None:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": query}
+        headers = [(b"host", HOST.encode())]
+        asyncio.run(guard({**scope, "headers": headers}, receive, send))
+        assert sent[0]["status"] == 401
 
     def test_is_no_cookie(self, guard: Guard, stranger: TestClient) -> None:
         stranger.cookies.set(f"vostool-{PORT}", guard.token)

@@ -176,6 +176,53 @@ def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
         assert np.sum((labels == 2) != (away <= 3)) <= 6  # half a screen pixel off, at most
 
 
+def test_what_is_on_its_way_is_neither_painted_over_nor_a_reason_to_turn_back(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, fill = studio.session, studio.session.fill
+
+    def slowly(*shape: Any) -> Any:
+        time.sleep(1)
+        return fill(*shape)
+
+    monkeypatch.setattr(session, "fill", slowly)
+    with browser_page(studio.url) as page:
+        click_around(page, truth(0))
+        page.keyboard.press("Enter")
+        page.keyboard.press("b")
+        drag(page, (40, 8), (50, 8))  # of labels without the polygon
+        page.keyboard.press("ArrowRight")
+        wait_for(lambda: session.painted.frames == [0])
+        wait_for(lambda: page.is_enabled("#undo"))
+        assert np.array_equal(session.labels(0), truth(0))
+        assert page.input_value("#frame") == "1"
+        page.keyboard.press("Control+z")  # but this goes where it changes something
+        wait_for(lambda: page.input_value("#frame") == "0")
+
+
+def test_a_user_follows_backward_and_looks_at_doubtful_frames(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vostool.defaults.CHECK_EVERY", 4)
+    monkeypatch.setattr("vostool.studio.results.LOW", 2)  # so that all that are checked are
+    with browser_page(studio.url) as page:
+        go_to(page, 6)
+        click_around(page, truth(6))
+        page.keyboard.press("Enter")
+        wait_for(lambda: "Frames 0 to 5 stay empty" in text(page, "#status"))
+        page.check("#backward")
+        wait_for(lambda: studio.session.backward and page.is_enabled("#follow"))
+        page.click("#follow")
+        wait_for(lambda: studio.session.is_complete and is_idle(page))
+        assert overlap(masks_in(studio.session.folder)[0], truth(0)) > 0.9
+        wait_for(lambda: "of 10 doubtful frames" in text(page, "#next-doubt"))
+        page.keyboard.press("Home")
+        page.keyboard.press("d")
+        wait_for(lambda: page.input_value("#frame") == "4")
+        assert text(page, "#frame-state").startswith("Doubtful: Object 1 (score")
+        assert "doubtful" in page.get_attribute("#slider", "aria-valuetext")
+
+
 def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> None:
     with browser_page(studio.url) as page:
         before = text(page, "#zoom-value")

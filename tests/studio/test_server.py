@@ -65,6 +65,8 @@ def test_frames_and_labels_are_found_by_number(client: TestClient, two: Footage)
         ("PUT", "/frames/99/labels", encode_runs(np.zeros(SHAPE, np.uint8)), 400, "0 to 7"),
         ("POST", "/frames/0/polygon", {"id": 1, "points": [[0, 0]]}, 400, "points"),
         ("POST", "/frames/0/polygon", {"id": 9, "points": [[0, 0]] * 3}, 422, "objects [1]"),
+        ("POST", "/frames/0/polygon", {"id": 300, "points": [[0, 0]] * 3}, 422, "objects [1]"),
+        ("POST", "/frames/0/polygon", {"id": 1, "points": [[1e9, 0]] * 3}, 400, "out of the frame"),
         ("POST", "/frames/0/polygon", {"id": 1, "points": [[0, "x"]] * 3}, 400, "points.0.1"),
         ("POST", "/frames/0/polygon", b'{"id": 1, "points": [[NaN, 0]]}', 400, ""),
         ("POST", "/frames/0/polygon", {"id": 1, "points": [[0, 0]] * 10_001}, 400, "points"),
@@ -166,6 +168,30 @@ def test_the_websocket_brings_the_state_and_the_labels_that_are_followed(
     assert labels  # some may be dropped, but what comes is right
     for number, runs in labels.items():
         assert np.array_equal(decode_runs(runs, SHAPE), session.labels(number))
+
+
+def test_an_internal_error_while_the_state_is_sent_closes_the_websocket(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: Session) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("vostool.studio.live.state_of", fail)
+    with pytest.raises(RuntimeError, match="a bug"), client.websocket_connect("/live") as socket:
+        socket.receive_text()
+
+
+def test_the_network_is_loaded_once_the_page_shows_a_frame(
+    client: TestClient, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[int] = []
+    monkeypatch.setattr(session, "warm_up", lambda: loads.append(1))
+    with client.websocket_connect("/live") as socket:
+        socket.receive_text()
+    client.get("/frames/0/labels")
+    assert loads == []
+    client.get("/frames/0")
+    assert loads == [1]
 
 
 def test_what_a_page_may_do_is_done_through_its_requests(

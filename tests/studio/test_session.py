@@ -118,6 +118,23 @@ class TestFollowing:
         followed(open_session(changed=changed), two.labels[0])
         assert seen == list(range(FRAMES))
 
+    def test_keeps_a_name_that_is_given_meanwhile(self, open_session: Open, two: Footage) -> None:
+        def changed(session: Session) -> None:
+            latest = session.following.latest
+            if latest is not None and session.names[1] != f"seen on {latest[0]}":
+                session.rename(1, f"seen on {latest[0]}")
+
+        session = followed(open_session(changed=changed), two.labels[0])
+        assert session.names[1] == f"seen on {FRAMES - 1}"
+        assert open_session(session.folder).names == session.names
+
+    def test_says_what_the_run_warns_of(self, open_session: Open, two: Footage) -> None:
+        session = open_session()
+        session.paint(OTHER, two.labels[OTHER] % 2)
+        gone_on(session)
+        (warning,) = state_of(session)["warnings"]
+        assert f"the masks of {OTHER} frames before it are empty" in warning
+
     def test_without_anything_painted_is_refused(self, open_session: Open) -> None:
         with pytest.raises(UsageError, match="paint an object first"):
             open_session().follow()

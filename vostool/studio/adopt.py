@@ -2,12 +2,12 @@
 
 Only a run that a studio could have made itself is taken, with the states from which it can go on;
 whether these fit is known once the network is loaded, and what does not is refused then, too.
-Never imports torch.
 
 Shapes: labels (H, W), uint8.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,8 @@ from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.studio.names import FrameNames
 from vostool.studio.project import Opened, Project
 
-# options of `segment` that a studio does not have, and what they are unless given
-ABSENT: Mapping[str, Any] = {
-    "start": 0,
-    "threshold": None,
-    "names": None,
-    "finish": None,
-    "effect_on": None,
-    "opacity": None,
-    "palette": None,
-    "codec": None,
-    "crf": None,
-    "absent": [],
-    "disturbance": None,
-}
+# options of `segment` that may differ: a studio has them too, or they are about this one run
+FREE = ("video", "masks", "output", "end", "backward", "overwrite", "states", "check")
 REMEDY = "go on with it by vostool segment --resume, or choose another -o"
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # as reports name them
 STATES = ".state/*.safetensors"
@@ -75,11 +63,18 @@ def refuse_unlike(folder: Path, report: RunReport) -> None:
             f"{folder}: holds a run without states (--no-state), so that a repair would follow "
             "everything again; choose another -o"
         )
-    for name, usual in ABSENT.items():
-        found = report.options.get(name, usual)
-        if found != usual:
+    from vostool.segment.job import Job  # once for a run, although PyTorch takes seconds
+
+    usual = {field.name: field.default for field in fields(Job) if field.name not in FREE}
+    for name, found in {
+        **report.options,
+        "absent": tuple(report.options.get("absent", ())),
+    }.items():
+        if found != usual.get(name, found):
             option = option_name(name)
             raise OutputError(f"{folder}: was made with {option}, which a studio lacks; {REMEDY}")
+    if report.options.get("disturbance"):
+        raise OutputError(f"{folder}: was made with --disturb, which a studio lacks; {REMEDY}")
 
 
 def given_to(report: RunReport, video: Path, folder: Path) -> dict[tuple[int, int], bytes]:

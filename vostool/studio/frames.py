@@ -36,6 +36,7 @@ class Frames:
         self.video, self.folder, self._changed = video, folder, changed
         self.ended = False
         self.problem: str | None = None  # why reading broke off, if it did
+        self.warnings: list[str] = []  # about damage that was passed over
         self._ends = [0]  # where each picture ends in the file
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -72,7 +73,7 @@ class Frames:
 
     def _read(self) -> None:
         try:
-            for frame in read_frames(self.video):
+            for frame in read_frames(self.video, warnings=self.warnings):
                 if self._closed.is_set():
                     return
                 self._add(encode_jpeg(frame.rgb))

@@ -154,6 +154,7 @@ class Session:
         from vostool.first_mask.grabcut import cut_box
 
         self._check(frame)
+        self._check_objects({id_})  # before it takes seconds
         with self.runner.alone(Run("cut")):
             rgb = self.frames.rgb(frame, *self.shape[::-1])
             return self._add(frame, id_, cut_box(rgb, box))

@@ -52,7 +52,8 @@ def state_of(session: Session) -> dict[str, Any]:
             **session.options.model_dump(include={"size", "gc_every", "weights"}),
             "backward": session.backward,
         },
-        "warnings": session.results.warnings,
+        # those of the video are the run's too
+        "warnings": list(dict.fromkeys([*frames.warnings, *session.results.warnings])),
         "folder": str(session.folder),
         "saved": list(session.saved),
         "command": command_of(session),
