@@ -34,7 +34,7 @@ from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
-from vostool.preprocess import image_tensor, label_map
+from vostool.preprocess import label_map, resized_frame
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import References
 from vostool.propagation.frames import MaskedFrame, Prediction
@@ -250,7 +250,7 @@ class TestWantOfMemory:
         ("name", "make"),
         [
             pytest.param(
-                "vostool.inference.placement.image_tensor", image_tensor, id="reading ahead"
+                "vostool.inference.placement.resized_frame", resized_frame, id="reading ahead"
             ),
             pytest.param(
                 "vostool.inference.tracker.label_map", label_map, id="a label map, made in RAM"

@@ -19,7 +19,7 @@ def states_with(size: int, folder: Path) -> States:
     video.write_bytes(b"video")
     snapshot = Snapshot((), {"m": torch.zeros(size, dtype=torch.uint8)}, {})
     tracker: Any = SimpleNamespace(lowered=[], snapshot=lambda: snapshot)
-    given: Any = SimpleNamespace(digests={}, absence=NOWHERE)
+    given: Any = SimpleNamespace(digests={}, absence=NOWHERE, cuts=None)
     found = States(folder, video, 0, given)
     found.writing(tracker, 1)()
     return found

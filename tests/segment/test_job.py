@@ -577,7 +577,7 @@ class TestWhatGoesWrong:
     def test_before_the_first_frame_leaves_nothing(
         self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vostool.inference.placement.image_tensor", lambda *arguments: fail())
+        monkeypatch.setattr("vostool.inference.placement.resized_frame", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
             segment(job, predictor)
         assert not job.output.exists()
@@ -586,7 +586,7 @@ class TestWhatGoesWrong:
         self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job.output.mkdir()
-        monkeypatch.setattr("vostool.inference.placement.image_tensor", lambda *arguments: fail())
+        monkeypatch.setattr("vostool.inference.placement.resized_frame", lambda *arguments: fail())
         with pytest.raises(RuntimeError):
             segment(job, predictor)
         assert list(job.output.iterdir()) == []

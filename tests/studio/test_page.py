@@ -219,7 +219,7 @@ def test_a_user_follows_backward_and_looks_at_doubtful_frames(
         page.keyboard.press("Home")
         page.keyboard.press("d")
         wait_for(lambda: page.input_value("#frame") == "4")
-        assert text(page, "#frame-state").startswith("Doubtful: Object 1 (score")
+        assert text(page, "#frame-state").startswith("Doubtful: Object 1 (mean probability")
         assert "doubtful" in page.get_attribute("#slider", "aria-valuetext")
 
 

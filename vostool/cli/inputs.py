@@ -74,7 +74,7 @@ Fps = Annotated[
         metavar="RATE",
         help="Frames per second of a folder of frames: 30, 23.976, 30000/1001.",
         rich_help_panel="Input",
-        show_default="25",
+        show_default="25 for folders",
     ),
 ]
 

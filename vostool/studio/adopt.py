@@ -139,7 +139,7 @@ def reference_of(references: Mapping[str, Any]) -> str | None:
     if references["every"] is None:
         both = "first+previous" if references["annotated"] else "previous"
         return both if references["previous"] else "first"
-    return None if references["previous"] else "every"
+    return None if references["previous"] else "kept"
 
 
 def weights_of(file: str | None) -> str:
