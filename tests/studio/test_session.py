@@ -3,6 +3,7 @@ import json
 import logging
 import shlex
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,13 +108,16 @@ class TestFollowing:
         self, open_session: Open, two: Footage
     ) -> None:
         seen: list[int] = []
+        one_at_a_time = threading.Lock()  # several threads report what is new
 
         def changed(session: Session) -> None:
-            if session.following.latest is not None and session.following.latest[0] not in seen:
-                number, labels = session.following.latest
-                assert np.array_equal(masks_in(session.folder)[number], labels)
-                assert session.valid == number + 1
-                seen.append(number)
+            with one_at_a_time:
+                latest = session.following.latest
+                if latest is not None and latest[0] not in seen:
+                    number, labels = latest
+                    assert np.array_equal(masks_in(session.folder)[number], labels)
+                    assert session.valid > number
+                    seen.append(number)
 
         followed(open_session(changed=changed), two.labels[0])
         assert seen == list(range(FRAMES))
