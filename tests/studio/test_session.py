@@ -53,7 +53,10 @@ def stop_at(frame: int) -> Callable[[Session], None]:
     """Return what stops a session once it has followed to a frame."""
 
     def changed(session: Session) -> None:
-        if session.following.latest is not None and session.following.latest[0] == frame:
+        run = session.run
+        if run is None or run.total is None or run.words == "backward":
+            return
+        if run.total - run.done < FRAMES - frame:  # not once written, which may be at the end
             session.stop()
 
     return changed
