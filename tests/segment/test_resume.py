@@ -410,6 +410,11 @@ def test_the_fingerprint_of_a_video_is_taken_where_states_are_written_and_once(
     assert len(taken) == times
 
 
+def bound_in(folder: Path) -> int:
+    """Return how many bytes the states of a run may take, by its report."""
+    return int(report_in(folder)["states"]["bound"])
+
+
 class TestAFinishedRun:
     def test_is_left_as_it_is(self, job: Job, predictor: Predictor) -> None:
         first = segment(job, predictor)
@@ -519,9 +524,17 @@ class TestAFinishedRun:
         monkeypatch.setattr(states, "FEWEST", 1)
         segment(job, predictor)
         left = [path.stat().st_size for path in (job.output / ".state").iterdir()]
-        assert sum(left) <= sum(sizes) * 3 // 4
+        assert sum(left) <= sum(sizes) * 3 // 4 == bound_in(job.output)
         assert (job.output / ".state" / f"{FRAMES:05d}.safetensors").exists()
         assert len(left) > 1
+
+    def test_reports_the_bound_that_holds_for_states_too_large_for_the_usual_one(
+        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(states, "BOUND", 1)
+        segment(job, predictor)
+        sizes = [path.stat().st_size for path in (job.output / ".state").iterdir()]
+        assert bound_in(job.output) == states.FEWEST * max(sizes) >= sum(sizes)
 
 
 class TestARepair:
