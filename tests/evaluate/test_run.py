@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import HEIGHT, ColourNetwork, draw, film, interrupt
+from tests.conftest import HEIGHT, ColourNetwork, copy_as_killed, draw, film, interrupt
 from tests.evaluate.making import (
     COUNT,
     predict_truth,
@@ -28,6 +28,7 @@ from vostool.evaluate.run import evaluate, holds
 from vostool.files.claims import claimed
 from vostool.inference import states
 from vostool.inference.predictor import Predictor
+from vostool.inference.states import FOLDER
 from vostool.model.stm import Stm
 
 
@@ -241,6 +242,21 @@ class TestAnInterruptedRun:
         assert resumed.speed is not None
         assert whole.speed is not None
         assert whole.speed.frames - resumed.speed.frames == (frame - 1) % (COUNT - 1) + 1
+
+    @pytest.mark.usefixtures("states_of_every_frame")
+    def test_that_was_killed_goes_on_within_the_clip_to_the_same_bytes(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        out, killed = tmp_path / "out", tmp_path / "killed"
+        kill = copy_as_killed(out, killed, out / "masks" / "b" / FOLDER / "00003.safetensors")
+        network = ColourNetwork(COUNT - 1 + 3, kill)  # at frame 3 of the second clip
+        whole = evaluate(davis16, colour_model(weights, network), out)
+        assert json.loads((killed / "run.json").read_text())["status"] == "running"
+        resumed, count = gone_on(davis16, weights, killed)
+        assert count == COUNT - 3
+        assert resumed.clips == whole.clips
+        assert resumed.objects == whole.objects
+        assert masks_of(killed) == masks_of(out)
 
     @pytest.mark.usefixtures("states_of_every_frame")
     def test_begins_a_clip_again_whose_masks_are_damaged(

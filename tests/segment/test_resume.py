@@ -15,7 +15,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.conftest import ARRIVAL, FRAMES, HEIGHT, Footage, film
+from tests.conftest import (
+    ARRIVAL,
+    FRAMES,
+    HEIGHT,
+    ColourNetwork,
+    Footage,
+    copy_as_killed,
+    film,
+)
 from vostool.errors import OutputError
 from vostool.inference import oom, saved_track, states, tracker
 from vostool.inference.predictor import Predictor
@@ -717,6 +725,24 @@ class TestABatch:
         (outcome,) = segment_all([job], predictor)
         assert outcome.error is None
         return outcome
+
+    def test_that_was_killed_goes_on_within_the_video_to_the_same_bytes(
+        self, two: Footage, by_colour: Predictor, tmp_path: Path
+    ) -> None:
+        out, killed = tmp_path / "all", tmp_path / "killed"
+        jobs = [Job(two.path, (str(two.mask),), out / name) for name in "ab"]
+        kill = copy_as_killed(out, killed, out / "b" / ".state" / "00004.safetensors")
+        network = ColourNetwork(FRAMES - 1 + 4, kill)  # at frame 4 of the second video
+        list(segment_all(jobs, replace(by_colour, network=network.eval())))
+        whole = pictures(out / "b"), report_in(out / "b")
+        shutil.rmtree(out)
+        killed.rename(out)
+        assert report_in(out / "b")["status"] == "running"
+        first, second = segment_all(jobs, by_colour)
+        assert (first.already, second.already) == (True, False)
+        assert second.report is not None
+        assert second.report.seconds.frames == FRAMES - 4
+        assert (pictures(out / "b"), report_in(out / "b")) == whole
 
     def test_that_is_resumed_takes_a_mask_more(
         self, job: Job, predictor: Predictor, two: Footage, tmp_path: Path
