@@ -5,8 +5,13 @@ that goes by colour (`ColourSegmenter`) stands in for the network where no weigh
 and `network` is a real one, small and untrained.
 """
 
+import json
+import shutil
 import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vostool.files.claims import CLAIM, Holder
 from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
@@ -78,6 +84,29 @@ class ColourNetwork(ColourSegmenter, torch.nn.Module):
 def interrupt() -> None:
     """Press Ctrl-C."""
     signal.raise_signal(signal.SIGINT)
+
+
+def copy_as_killed(folder: Path, copy: Path, state: Path) -> Callable[[], None]:
+    """Return a call that copies the folder of a run: what a kill at that moment would leave.
+
+    It waits until a state of the run is there.
+    """
+    nobody = 2**22 + 1  # no process of Linux has a higher number than 2^22
+
+    def copy_one(source: str, target: str) -> None:
+        with suppress(FileNotFoundError):  # older states go
+            shutil.copy2(source, target)
+
+    def act() -> None:
+        end = time.monotonic() + 60
+        while not state.exists():
+            assert time.monotonic() < end, f"{state}: is not there"
+            time.sleep(0.002)
+        shutil.copytree(folder, copy, copy_function=copy_one)
+        for claim in copy.rglob(CLAIM):
+            claim.write_text(json.dumps(asdict(replace(Holder.here(), pid=nobody))))
+
+    return act
 
 
 class Scene(NamedTuple):

@@ -13,4 +13,4 @@ def test_three_killed_runs_lose_nothing_and_are_completed_by_the_same_command() 
         [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 kills, seed 7: 0 lost, 0 unfinished, 0 left behind" in done.stdout
+    assert "3 kills, seed 7: 0 lost, 0 unfinished, 0 repeated, 0 left behind" in done.stdout

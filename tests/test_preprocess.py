@@ -9,15 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.evaluate.metrics import jaccard
+from vostool.inference.placement import Placement
 from vostool.preprocess import (
     BilinearAxis,
-    image_tensor,
     is_capped,
     label_map,
     most_pixels,
     object_tensor,
     resized_frame,
-    unit_range,
     upsample,
     working_size,
 )
@@ -72,7 +71,7 @@ class TestWorkingSize:
 class TestImages:
     def test_are_between_0_and_1_and_of_the_size_asked(self) -> None:
         rgb = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-        image = image_tensor(rgb, (32, 48), CPU)
+        image = Placement((32, 48)).image(rgb, CPU)
         assert image.shape == (1, 3, 32, 48)
         assert image.dtype == torch.float32
         assert image.min() >= 0
@@ -81,13 +80,13 @@ class TestImages:
 
     def test_are_left_as_they_are_where_the_size_fits(self) -> None:
         rgb = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
-        image = image_tensor(rgb, (32, 48), CPU)
+        image = Placement((32, 48)).image(rgb, CPU)
         torch.testing.assert_close(image[0], torch.from_numpy(rgb).permute(2, 0, 1) / 255)
 
     def test_are_smoothed_as_they_shrink(self) -> None:
         stripes = np.zeros((32, 64, 3), np.uint8)
         stripes[:, ::2] = 254
-        image = image_tensor(stripes, (16, 16), CPU)
+        image = Placement((16, 16)).image(stripes, CPU)
         assert (image - 127 / 255).abs().max() < 0.05
 
 
@@ -211,14 +210,7 @@ def test_resizing_in_a_thread_starts_no_threads_beside_those_of_the_network() ->
             started = pool.submit(threads_after, lambda: None).result()
             resized = pool.submit(threads_after, lambda: resized_frame(rgb, (240, 427), CPU))
             assert resized.result() == started
-            whole = pool.submit(threads_after, lambda: image_tensor(rgb, (240, 427), CPU))
+            whole = pool.submit(threads_after, lambda: Placement((240, 427)).image(rgb, CPU))
             assert whole.result() > started, "as the image as a whole does"
     finally:
         torch.set_num_threads(before)
-
-
-def test_an_image_is_the_resized_frame_in_the_unit_range() -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    resized = resized_frame(rgb, (20, 30), CPU)
-    assert resized.dtype == torch.uint8
-    assert torch.equal(unit_range(resized), image_tensor(rgb, (20, 30), CPU))

@@ -9,10 +9,11 @@ import torch
 
 from vostool.errors import WeightsError
 from vostool.evaluate.metrics import jaccard
+from vostool.inference.placement import Placement
 from vostool.model.checkpoint import load_stm
 from vostool.model.stm import Stm
 from vostool.model.weights import DEFAULT, find_weights, sha256, weights_folder
-from vostool.preprocess import image_tensor, label_map, object_tensor, working_size
+from vostool.preprocess import label_map, object_tensor, working_size
 from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
 from vostool.segment.demo import BALL, KITE, render_frame
@@ -44,7 +45,7 @@ def test_follow_both_objects_of_the_demo(shipped: Stm) -> None:
     size = working_size(height, width, shipped.settings.short_side, shipped.stride)
     ids = (BALL, KITE)
     truth = {0: Annotation(ids, object_tensor(drawn[0][1], ids, size, CPU))}
-    images = (image_tensor(rgb, size, CPU) for rgb, _ in drawn)
+    images = (Placement(size).image(rgb, CPU) for rgb, _ in drawn)
     scores: dict[int, list[float]] = {id_: [] for id_ in ids}
     with torch.no_grad():
         for prediction, (_, labels) in zip(propagate(images, truth, shipped), drawn, strict=True):

@@ -56,11 +56,6 @@ def is_capped(height: int, width: int, short_side: int) -> bool:
     return long_side * short_side > most_pixels(short_side)
 
 
-def image_tensor(rgb: NDArray[np.uint8], size: Size, device: torch.device) -> Tensor:
-    """Turn a frame (H, W, 3) into the network's image, (1, 3, h, w) in [0, 1]."""
-    return unit_range(resized_frame(rgb, size, device))
-
-
 def resized_frame(rgb: NDArray[np.uint8], size: Size, device: torch.device) -> Tensor:
     """Return a frame (H, W, 3) at another size, (1, 3, h, w), as `unit_range` takes it.
 

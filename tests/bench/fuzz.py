@@ -27,7 +27,8 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.bench.kills import apart, left_behind
-from tests.fuzz.cases import EARLIER, KINDS, Base, make_base, read_base, read_files
+from tests.fuzz.cases import EARLIER, Base, make_base, read_base, read_files
+from tests.fuzz.kinds import KINDS
 from tests.fuzz.running import PATIENCE, Case, run
 
 MEMORY = 10**9  # bytes that a command may take
@@ -84,17 +85,19 @@ def keep(case: Case, folder: Path, found: dict[str, Any]) -> None:
         path = folder / "files" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(case.content(name))
-    document = {"kind": case.kind, "arguments": case.arguments, **found}
+    document = {"kind": case.kind, "arguments": case.arguments, "stdin": case.stdin, **found}
     (folder / "case.json").write_text(json.dumps(document, indent=1))
 
 
 def again(folder: Path) -> int:
     """Run a case that was kept, and print how it ends."""
     document = json.loads((folder / "case.json").read_text())
-    case = Case(document["kind"], tuple(document["arguments"]), read_files(folder / "files"))
+    files = read_files(folder / "files")
+    arguments = tuple(document["arguments"])
+    case = Case(document["kind"], arguments, files, stdin=document["stdin"])
     with TemporaryDirectory(prefix="vostool-fuzz-") as root:
         found = in_child(Path(root) / "again", case)
-    print(shlex.join(["vostool", *case.arguments]))
+    print(shlex.join(["vostool", *case.arguments]), f"< {case.stdin}" * bool(case.stdin))
     print(f"exit code {found['code']}\n{found.get('err', '')}", *found["violations"], sep="\n")
     return int(bool(found["violations"]))
 

@@ -7,7 +7,8 @@ Each run gets SIGINT, SIGTERM or SIGKILL after a random part of the time that an
 takes. Lost: a file that is not whole under its final name, or differs from the undisturbed run's.
 Unfinished: the same command (for segment with --resume) does not then end with code 0 and the
 very files of the undisturbed run; with --move, after what is left was moved to another folder.
-Left behind: a process that lives on. Needs fork.
+Repeated: it follows frames again that a state was left of. Left behind: a process that lives on.
+Needs fork.
 """
 
 import argparse
@@ -18,12 +19,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +68,7 @@ class Verdict:
 
     lost: tuple[str, ...]
     unfinished: tuple[str, ...]
+    repeated: tuple[str, ...]
     left: tuple[str, ...]
 
 
@@ -181,7 +184,7 @@ def broken(case: Case, number: int) -> list[str]:
 def is_done(folder: Path) -> bool:
     """Return whether a run was finished before it was killed."""
     report = folder / "run.json"
-    return report.exists() and json.loads(report.read_text())["status"] == "done"
+    return report.exists() and read_json(report)["status"] == "done"
 
 
 def differences(folder: Path, whole: Path) -> list[str]:
@@ -198,6 +201,36 @@ def differences(folder: Path, whole: Path) -> list[str]:
     same = sorted(name for name in ours.keys() & theirs.keys() if Path(name).name not in TIMED)
     other = [name for name in same if ours[name].read_bytes() != theirs[name].read_bytes()]
     return [*found, *(f"{name}: other bytes" for name in other)]
+
+
+def states_left(case: Case) -> dict[str, int]:
+    """Return after how many frames the latest state of each unfinished video is, by its folder."""
+    found: dict[str, int] = {}
+    for path in case.folder.rglob(f"{states.FOLDER}/*{states.SUFFIX}"):
+        video = path.parent.parent
+        if case.name == "eval" or not is_done(video):
+            name = str(video.relative_to(case.folder))
+            found[name] = max(found.get(name, 0), int(path.stem))
+    return found
+
+
+def repeated(case: Case, left: Mapping[str, int]) -> list[str]:
+    """Return the videos that were not gone on with from the latest state, once all are done."""
+    found = []
+    for name, state in left.items():
+        if case.name == "eval":
+            entry = read_json(case.folder / "run.json")["done"][Path(name).name]
+            frames, followed = entry["frames"], entry["timed"]
+        else:
+            report = read_json(case.folder / name / "run.json")
+            frames, followed = report["frames"], report["seconds"]["frames"]
+        if followed != frames - state:
+            found.append(f"{name}: {followed} of {frames} frames followed after state {state}")
+    return found
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def undisturbed(case: Case) -> Case:
@@ -228,12 +261,14 @@ def kill(case: Case, number: signal.Signals, delay: float, move: bool = False) -
         lost.append(f"exit {code}: {log.read_text()[-500:]}")
     if case.name == "eval" and is_done(case.folder):  # as it would say, with code 7
         (case.folder / CLAIM).unlink(missing_ok=True)  # void, of no other meaning
-        return Verdict(tuple(lost), tuple(differences(case.folder, case.whole)), tuple(left))
+        return Verdict(tuple(lost), tuple(differences(case.folder, case.whole)), (), tuple(left))
+    latest = states_left(case)
     case = moved(case) if move else case
     code = wait(begin((*case.arguments, *case.again), log))
     unfinished = [] if code == 0 else [f"exit {code}: {log.read_text()[-500:]}"]
     unfinished += differences(case.folder, case.whole)
-    return Verdict(tuple(lost), tuple(unfinished), tuple(left))
+    again = repeated(case, latest) if code == 0 else []
+    return Verdict(tuple(lost), tuple(unfinished), tuple(again), tuple(left))
 
 
 def moved(case: Case) -> Case:
@@ -291,7 +326,7 @@ def main() -> int:
     torch.set_num_threads(1)
     states.INTERVAL, states.SPACING = 0.0, 4  # these clips take no time
     chance = random.Random(arguments.seed)
-    totals = {"lost": 0, "unfinished": 0, "left": 0}
+    totals = {"lost": 0, "unfinished": 0, "repeated": 0, "left": 0}
     with TemporaryDirectory(prefix="vostool-kills-") as folder:
         apart(lambda: make_inputs(Path(folder), arguments.frames))
         wanted = [each for each in cases(Path(folder)) if arguments.only in (None, each.name)]
@@ -308,7 +343,8 @@ def main() -> int:
             print(f"{case.name} {number.name} after {delay:.2f} s: {words or 'well'}", flush=True)
     print(
         f"{arguments.kills} kills, seed {arguments.seed}: {totals['lost']} lost, "
-        f"{totals['unfinished']} unfinished, {totals['left']} left behind"
+        f"{totals['unfinished']} unfinished, {totals['repeated']} repeated, "
+        f"{totals['left']} left behind"
     )
     return int(any(totals.values()))
 

@@ -86,6 +86,15 @@ def demo_clip(path: Path, frames: int = FRAMES) -> list[LabelMap]:
     return truth
 
 
+def joined_clip(path: Path) -> LabelMap:
+    """Write a film of two scenes, the demo and its negative; return the labels of frame 0."""
+    with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
+        for index in range(LENGTH):
+            rgb, _ = render_frame(index / FRAMES)
+            writer.write(rgb if index < SHOWN else 255 - rgb, Fraction(index) / RATE)
+    return render_frame(0.0)[1]
+
+
 def long_clip(path: Path, frames: int) -> None:
     """Write a film of so many frames of 640 x 360, a pattern that moves."""
     tiles = np.random.default_rng(0).integers(0, 255, (18, 32, 3), np.uint8)
@@ -209,6 +218,14 @@ def pictures(folder: Path) -> None:
             page.set_viewport_size({"width": 390, "height": 844})
             page.wait_for_timeout(300)
             page.screenshot(path=folder / "narrow.png")
+        labels = joined_clip(Path(project) / "joined.mp4")
+        arguments = (Path(project) / "joined.mp4", "-o", Path(project) / "joined")
+        with running(*arguments) as (_, url), browser_page(url, viewport=desktop()) as page:
+            paint(page, 1, corners_of(labels, BALL))
+            follow(page)
+            page.keyboard.press("c")
+            page.wait_for_timeout(500)
+            page.screenshot(path=folder / "cuts.png")
 
 
 def desktop() -> dict[str, int]:

@@ -75,6 +75,24 @@ def test_a_failing_command_without_json_prints_nothing_on_stdout(
     assert (after.code, after.out) == (3, "")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--cuts", "WRONG", "expected one of 'ignore', 'stop', 'reset', found 'WRONG'"),
+        ("--progress", "xml", "expected one of 'auto', 'json', found 'xml'"),
+        ("--memory-frames", "few", "expected a valid integer, found 'few'"),
+        ("--opacity", "3", "expected less than or equal to 1, found"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_refused_by_what_is_expected_and_what_was_found(
+    option: str, value: str, expected: str, vostool: Call  # noqa: F811
+) -> None:  # fmt: skip
+    outcome = vostool("segment", NOT_THERE, "--mask", "m.png", option, value)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"vostool: Invalid value for '{option}': {expected}")
+    assert outcome.err.endswith("; see vostool segment --help\n")
+
+
 def test_an_interrupted_command_with_json_prints_a_document(
     segment: Call,  # noqa: F811
     video: Footage,

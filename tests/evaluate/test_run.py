@@ -3,14 +3,14 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import HEIGHT, ColourNetwork, draw, film, interrupt
+from tests.conftest import HEIGHT, ColourNetwork, copy_as_killed, draw, film, interrupt
 from tests.evaluate.making import (
     COUNT,
     predict_truth,
@@ -22,12 +22,13 @@ from tests.media.making import delay_last_picture
 from vostool.errors import InputError, MaskError, OutputError
 from vostool.evaluate.protocols import Benchmark, open_benchmark
 from vostool.evaluate.report import worst_frames
-from vostool.evaluate.results import read_results, summary
+from vostool.evaluate.results import Results, read_results, summary
 from vostool.evaluate.results_writer import score
 from vostool.evaluate.run import evaluate, holds
 from vostool.files.claims import claimed
 from vostool.inference import states
 from vostool.inference.predictor import Predictor
+from vostool.inference.states import FOLDER
 from vostool.model.stm import Stm
 
 
@@ -44,6 +45,11 @@ def masks_of(folder: Path) -> dict[str, bytes]:
     """Return all that lies among the masks of a run."""
     found = [path for path in (folder / "masks").rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@pytest.fixture
+def states_of_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "INTERVAL", -1.0)
 
 
 @pytest.fixture
@@ -188,45 +194,48 @@ class TestARun:
         assert [worst.clip for worst in worst_frames(results)] == ["a"]
 
 
-class TestAnInterruptedRun:
-    def run_into(
-        self, davis16: Benchmark, weights: Path, out: Path, frame: int = COUNT + 2
-    ) -> None:
-        """Have Ctrl-C come while the second clip is followed."""
-        with pytest.raises(KeyboardInterrupt) as stop:
-            evaluate(davis16, colour_model(weights, ColourNetwork(frame, interrupt)), out)
-        assert stop.value.__notes__ == [f"1 of 2 clips are done in {out}"]
+def interrupted(benchmark: Benchmark, weights: Path, out: Path, frame: int, **options: Any) -> str:
+    """Have Ctrl-C come while a frame is segmented; return the note of what is done."""
+    with pytest.raises(KeyboardInterrupt) as stop:
+        evaluate(benchmark, colour_model(weights, ColourNetwork(frame, interrupt)), out, **options)
+    (note,) = stop.value.__notes__
+    return note
 
+
+def gone_on(benchmark: Benchmark, weights: Path, out: Path, **options: Any) -> tuple[Results, int]:
+    """Go on with a run; return its results, and how many frames are segmented for them."""
+    counting = ColourNetwork(10**6)
+    results = evaluate(benchmark, colour_model(weights, counting), out, **options)
+    return results, 10**6 - counting.left
+
+
+IN_SECOND = COUNT + 2  # a frame that is segmented in the second clip
+
+
+class TestAnInterruptedRun:
     def test_goes_on_with_the_next_clip(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        self.run_into(davis16, weights, out)
-        counting = ColourNetwork(10**6)
-        resumed = evaluate(davis16, colour_model(weights, counting), out)
-        assert 10**6 - counting.left == COUNT - 1  # one clip, less its first frame
+        note = interrupted(davis16, weights, out, IN_SECOND)
+        assert note == f"1 of 2 clips are done in {out}"
+        resumed, count = gone_on(davis16, weights, out)
+        assert count == COUNT - 1  # one clip, less its first frame
         whole = evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "whole")
         assert resumed.clips == whole.clips
         assert resumed.speed is not None
         assert resumed.speed.frames == 2 * COUNT
 
     @pytest.mark.parametrize("frame", [2, COUNT - 1, COUNT + 1])
+    @pytest.mark.usefixtures("states_of_every_frame")
     def test_goes_on_within_a_clip_to_the_same_bytes(
-        self,
-        davis16: Benchmark,
-        weights: Path,
-        tmp_path: Path,
-        frame: int,
-        monkeypatch: pytest.MonkeyPatch,
+        self, davis16: Benchmark, weights: Path, tmp_path: Path, frame: int
     ) -> None:
-        monkeypatch.setattr(states, "INTERVAL", -1.0)
         out = tmp_path / "out"
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(davis16, colour_model(weights, ColourNetwork(frame, interrupt)), out)
-        counting = ColourNetwork(10**6)
-        resumed = evaluate(davis16, colour_model(weights, counting), out)
+        interrupted(davis16, weights, out, frame)
+        resumed, count = gone_on(davis16, weights, out)
         # a clip's first frame is not segmented, and the one at hand is begun again
-        assert 10**6 - counting.left == 2 * (COUNT - 1) - (frame - 1)
+        assert count == 2 * (COUNT - 1) - (frame - 1)
         whole = evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "whole")
         assert resumed.clips == whole.clips
         assert masks_of(out) == masks_of(tmp_path / "whole")
@@ -234,34 +243,43 @@ class TestAnInterruptedRun:
         assert whole.speed is not None
         assert whole.speed.frames - resumed.speed.frames == (frame - 1) % (COUNT - 1) + 1
 
-    def test_begins_a_clip_again_whose_masks_are_damaged(
-        self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.usefixtures("states_of_every_frame")
+    def test_that_was_killed_goes_on_within_the_clip_to_the_same_bytes(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(states, "INTERVAL", -1.0)
-        out = tmp_path / "out"
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(davis16, colour_model(weights, ColourNetwork(4, interrupt)), out)
-        (out / "masks" / "a" / "00000.png").write_bytes(b"")
-        counting = ColourNetwork(10**6)
-        evaluate(davis16, colour_model(weights, counting), out)
-        assert 10**6 - counting.left == 2 * (COUNT - 1)
+        out, killed = tmp_path / "out", tmp_path / "killed"
+        kill = copy_as_killed(out, killed, out / "masks" / "b" / FOLDER / "00003.safetensors")
+        network = ColourNetwork(COUNT - 1 + 3, kill)  # at frame 3 of the second clip
+        whole = evaluate(davis16, colour_model(weights, network), out)
+        assert json.loads((killed / "run.json").read_text())["status"] == "running"
+        resumed, count = gone_on(davis16, weights, killed)
+        assert count == COUNT - 3
+        assert resumed.clips == whole.clips
+        assert resumed.objects == whole.objects
+        assert masks_of(killed) == masks_of(out)
 
-    def test_that_is_overwritten_goes_on_with_nothing(
-        self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.usefixtures("states_of_every_frame")
+    def test_begins_a_clip_again_whose_masks_are_damaged(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(states, "INTERVAL", -1.0)
         out = tmp_path / "out"
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(davis16, colour_model(weights, ColourNetwork(4, interrupt)), out)
-        counting = ColourNetwork(10**6)
-        evaluate(davis16, colour_model(weights, counting), out, overwrite=True)
-        assert 10**6 - counting.left == 2 * (COUNT - 1)
+        interrupted(davis16, weights, out, 4)
+        (out / "masks" / "a" / "00000.png").write_bytes(b"")
+        assert gone_on(davis16, weights, out)[1] == 2 * (COUNT - 1)
+
+    @pytest.mark.usefixtures("states_of_every_frame")
+    def test_that_is_overwritten_goes_on_with_nothing(
+        self, davis16: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        interrupted(davis16, weights, out, 4)
+        assert gone_on(davis16, weights, out, overwrite=True)[1] == 2 * (COUNT - 1)
 
     def test_does_not_count_a_clip_that_was_cut_short(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        self.run_into(davis16, weights, out)
+        interrupted(davis16, weights, out, IN_SECOND)
         state = json.loads((out / "run.json").read_text())
         assert (list(state["done"]), state["status"]) == (["a"], "interrupted")
         assert not (out / "results.json").exists()
@@ -271,9 +289,7 @@ class TestAnInterruptedRun:
     ) -> None:
         out = tmp_path / "out"
         evaluate(davis16, colour_model(weights, ColourNetwork()), out)
-        with pytest.raises(KeyboardInterrupt):
-            network = ColourNetwork(COUNT + 2, interrupt)
-            evaluate(davis16, colour_model(weights, network), out, overwrite=True)
+        interrupted(davis16, weights, out, IN_SECOND, overwrite=True)
         assert {path.name for path in out.iterdir()} == {"masks", "run.json"}
         evaluate(davis16, colour_model(weights, ColourNetwork()), out)
         assert (out / "results.json").exists()
@@ -281,7 +297,7 @@ class TestAnInterruptedRun:
     def test_whose_report_has_a_number_that_is_none_is_told(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
-        self.run_into(davis16, weights, tmp_path / "out")
+        interrupted(davis16, weights, tmp_path / "out", IN_SECOND)
         path = tmp_path / "out" / "run.json"
         path.write_text(path.read_text().replace(f'"frames": {COUNT}', '"frames": NaN'))
         with pytest.raises(InputError, match=r"run\.json: damaged: done\.a\.frames: "):
@@ -290,7 +306,7 @@ class TestAnInterruptedRun:
     def test_with_other_options_is_refused(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
-        self.run_into(davis16, weights, tmp_path / "out")
+        interrupted(davis16, weights, tmp_path / "out", IN_SECOND)
         other = replace(colour_model(weights, ColourNetwork()), size=32)
         with pytest.raises(OutputError, match="another size"):
             evaluate(davis16, other, tmp_path / "out")
@@ -298,7 +314,7 @@ class TestAnInterruptedRun:
     def test_with_other_weights_is_refused(
         self, davis16: Benchmark, weights: Path, tmp_path: Path
     ) -> None:
-        self.run_into(davis16, weights, tmp_path / "out")
+        interrupted(davis16, weights, tmp_path / "out", IN_SECOND)
         weights.write_bytes(b"others, of the same name")
         with pytest.raises(OutputError, match="another weights_sha256"):
             evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")
@@ -306,7 +322,7 @@ class TestAnInterruptedRun:
     def test_of_another_version_is_refused(
         self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.run_into(davis16, weights, tmp_path / "out")
+        interrupted(davis16, weights, tmp_path / "out", IN_SECOND)
         monkeypatch.setattr("vostool.evaluate.run.__version__", "99.0")
         with pytest.raises(OutputError, match="another vostool"):
             evaluate(davis16, colour_model(weights, ColourNetwork()), tmp_path / "out")

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from tests.datasets.making import write_coco, write_photograph, write_video_clip
 from tests.evaluate.making import predict_truth, write_davis16, write_davis17, write_youtube
 from tests.fuzz import edits
 from tests.fuzz.edits import LARGE_NUMBERS, ODD_NUMBERS, ODD_TEXTS, ODD_VALUES, Edit, some
-from tests.fuzz.running import FOLDER_MARK, HERE, TOO_SLOW, Case, run
-from tests.media.making import make_motion_jpeg, make_video
+from tests.fuzz.running import FOLDER_MARK, TOO_SLOW, Case, run
+from tests.fuzz.traces import HERE
+from tests.media.making import make_motion_jpeg, make_raw, make_video
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
 
@@ -29,6 +30,15 @@ MODEL = ("--device", "cpu", "--size", "48", "--precision", "fp32")
 TOY = ("--weights", "toy.safetensors", *MODEL)
 TRAIN = ("train", "recipe.toml", "--device", "cpu", "-o", "out")
 OUTPUT = ("-o", "out")
+# tensors of published weights, far from all: the whole would be too large to damage often
+FEW = {
+    "key_encoder.conv1.weight": (64, 3, 7, 7),
+    "key_encoder.bn1.weight": (64,),
+    "value_encoder.conv1.weight": (64, 5, 7, 7),
+    "key_proj.key_proj.weight": (8, 16, 3, 3),
+    "key_comp.weight": (16, 16, 3, 3),
+    "decoder.pred.weight": (1, 16, 3, 3),
+}
 RECIPE = {
     "frames": 2,
     "objects": 1,
@@ -60,8 +70,11 @@ def write_base(folder: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(draw(index)[0]).save(path)
     (folder / "jobs.csv").write_text(
-        "video,mask,output,start,end\nclip.mp4,clip.png,one,,2\nclip.mkv,0:clip.png,two,0,\n"
+        "video,mask,output,start,end,absent,write\n"
+        "clip.mp4,clip.png,one,,2,1:1-1,\n"
+        "clip.mkv,0:clip.png,two,0,,,masks;overlay\n"
     )
+    torch.save({name: torch.zeros(shape) for name, shape in FEW.items()}, folder / "few.pth")
     write_video_clip(folder / "set", "one", count=3)
     write_photograph(folder / "photographs", "a")
     write_coco(folder / "coco")
@@ -77,6 +90,9 @@ def write_videos(folder: Path) -> None:
     make_video(folder / "clip.mkv", count=3)
     make_video(folder / "clip.nut", count=3, codec="rawvideo", pixel_format="rgb24")
     make_motion_jpeg(folder / "clip.avi", 6)
+    make_video(folder / "clip.ts", count=3)
+    grey = bytes([128])
+    make_raw(folder / "clip.y4m", 64, 48, "yuv420p", [grey * (64 * 48 * 3 // 2)] * 3)
 
 
 def write_masks(folder: Path) -> None:
@@ -92,6 +108,7 @@ def write_masks(folder: Path) -> None:
 # the runs that leave what is gone on with, of which the outputs become files of the base
 EARLIER = {
     "batch": ("segment", "--batch", "jobs.csv", *TOY, *OUTPUT),
+    "labels": ("segment", *CLIP, "--write", "masks,coco,cvat,labelme", *TOY, *OUTPUT),
     "eval": ("eval", "davis16", "davis16", *TOY, *OUTPUT),
     "score": ("eval", "davis17", "davis17", "--predictions", "predictions", *OUTPUT),
     "train": (*TRAIN, "--set", "phases.0.steps=2"),
@@ -387,20 +404,3 @@ def checkpoints(base: Base) -> SearchStrategy[Case]:
 
     options = st.sampled_from((("--resume",), ("--resume",), ("--export", "out/new.safetensors")))
     return st.tuples(st.sampled_from(sorted(edit)), options).flatmap(lambda drawn: of(*drawn))
-
-
-# by name: cases of a base
-KINDS: dict[str, Callable[[Base], SearchStrategy[Case]]] = {
-    "video": lambda base: loud(videos(base)),
-    "mask": lambda base: loud(masks(base)),
-    "frames": lambda base: loud(frames(base)),
-    "names": names,
-    "table": lambda base: loud(tables(base)),
-    "report": lambda base: loud(reports(base)),
-    "results": results,
-    "benchmark": lambda base: loud(benchmarks(base)),
-    "recipe": recipes,
-    "coco": coco,
-    "weights": lambda base: loud(weights(base)),
-    "checkpoint": checkpoints,
-}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.fuzz.cases import KINDS, Base, make_base, read_base
+from tests.fuzz.cases import Base, make_base, read_base
+from tests.fuzz.kinds import KINDS
 from tests.fuzz.running import Case, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

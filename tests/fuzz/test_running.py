@@ -1,6 +1,7 @@
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 
@@ -58,3 +59,22 @@ def test_a_command_that_behaves_has_no_violations(
 ) -> None:
     monkeypatch.setattr("tests.fuzz.running.main", lambda: write("out/run.json", "{}"))
     assert run(CASE, tmp_path / "run").violations == ()
+
+
+def test_a_command_reads_the_file_that_arrives_on_stdin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr("tests.fuzz.running.main", lambda: read.append(sys.stdin.buffer.read()))
+    case = replace(CASE, stdin="given.txt", damaged="given.txt", edit=lambda data: data[:3])
+    assert run(case, tmp_path / "run").violations == ()
+    assert read == [b"as "]
+
+
+@pytest.mark.parametrize("arguments", [("segment", "-o", "-"), ("segment", "-o", "-", "--json")])
+def test_a_command_that_succeeds_without_the_result_it_is_asked_for_is_found_out(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tests.fuzz.running.main", lambda: None)
+    (found,) = run(replace(CASE, arguments=arguments), tmp_path / "run").violations
+    assert found.startswith("stdout is no JSON" if "--json" in arguments else "no masks on stdout")

@@ -18,7 +18,6 @@ from vostool.inference.oom import fit, in_ram
 from vostool.inference.placement import Placement
 from vostool.model.memory_designs import MEMORIES
 from vostool.model.stm import Stm, StmFeatures, StmMemory
-from vostool.preprocess import image_tensor
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.disturbance import Attack, Boxes, Disturbance
 from vostool.propagation.frame_loop import FrameLoop, References, Track, replay
@@ -50,7 +49,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
 
 def known(index: int) -> KnownFrame:
     """Return a frame as it is read, on the GPU, with two objects."""
-    image = image_tensor(draw(index)[0], SIZE, GPU)
+    image = Placement(SIZE).image(draw(index)[0], GPU)
     objects = torch.zeros(1, 2, *SIZE, device=GPU)
     return KnownFrame(image, Annotation((1, 2), objects))
 

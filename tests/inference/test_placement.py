@@ -4,7 +4,7 @@ import torch
 from vostool.inference.placement import Placement
 from vostool.model.borders import Padding, pad_with_mean, to_multiples
 from vostool.model.encoders import MEAN
-from vostool.preprocess import image_tensor, resize, soft_masks
+from vostool.preprocess import resize, resized_frame, soft_masks, unit_range
 from vostool.propagation.frames import Prediction
 
 CPU = torch.device("cpu")
@@ -15,7 +15,9 @@ def test_a_placement_without_a_border_is_the_frame_at_its_size() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     place = Placement((20, 30))
     assert place.size == (20, 30)
-    assert torch.equal(place.image(rgb, CPU), image_tensor(rgb, (20, 30), CPU))
+    resized = resized_frame(rgb, (20, 30), CPU)
+    assert resized.dtype == torch.uint8
+    assert torch.equal(place.image(rgb, CPU), unit_range(resized))
 
 
 def test_the_border_of_a_frame_has_the_mean_colour_and_no_object() -> None:

@@ -8,8 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import TINY, Scene
-from vostool.errors import WeightsError
-from vostool.model.checkpoint import begin_from, load_stm, read_header, save_checkpoint
+from vostool.errors import UsageError, WeightsError
+from vostool.model.checkpoint import (
+    begin_from,
+    load_checkpoint,
+    load_stm,
+    read_header,
+    save_checkpoint,
+)
 from vostool.model.stm import Stm, StmSettings
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
@@ -35,6 +41,13 @@ def altered(saved: Path, path: Path, change: Change) -> Path:
     change(header, state)
     save_file(state, path, metadata={"vostool": json.dumps(header)})
     return path
+
+
+def test_an_option_that_no_network_can_have_is_a_usage_error(saved: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(saved, changes={"top_k": 2**31})
+    expected = "top_k 2.14748e+09: expected less than 2^31"
+    assert str(caught.value) == f"options for {saved}: {expected}"
 
 
 class TestRoundTrip:

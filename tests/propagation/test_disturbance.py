@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,13 +16,20 @@ from vostool.errors import UsageError
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
-from vostool.propagation.correction import Goal, explain, with_background
+from vostool.propagation.correction import (
+    Goal,
+    admissible,
+    explain,
+    of_length,
+    with_background,
+)
 from vostool.propagation.disturbance import (
     Attack,
     Boxes,
     Replacement,
     boxes,
     masks_of,
+    with_momentum,
     within,
 )
 from vostool.propagation.frame_loop import (
@@ -616,7 +624,43 @@ class TestAnAttack:
         assert Attack() == expected
 
 
+START = torch.rand(2, 3, 4, 2, generator=torch.Generator().manual_seed(0)).softmax(dim=1)[:, 1:]
+Operation = Callable[[Tensor], Tensor]
+
+
+@pytest.mark.parametrize(
+    "operation_on",
+    [
+        lambda clips: within(START[clips], 0.2),
+        lambda clips: partial(with_momentum(0.5), START[clips]),
+        lambda clips: of_length(0.25),
+        lambda clips: admissible,
+        lambda clips: with_background,
+    ],
+    ids=["within", "with_momentum", "of_length", "admissible", "with_background"],
+)
+def test_two_clips_of_a_batch_are_treated_each_as_if_it_were_alone(
+    operation_on: Callable[[slice], Operation],
+) -> None:
+    """As many clips as objects and columns, so that no mistaken shape is refused."""
+    objects = torch.stack([torch.rand(2, 4, 2), 100 * torch.rand(2, 4, 2)])
+    together = operation_on(slice(None))(objects)
+    for clip in (slice(0, 1), slice(1, 2)):
+        torch.testing.assert_close(together[clip], operation_on(clip)(objects[clip]))
+
+
+def test_a_direction_without_a_gradient_is_the_one_before_decayed() -> None:
+    before = torch.rand(1, 2, 4, 6)
+    direction = with_momentum(0.5)(before, torch.zeros(1, 2, 4, 6))
+    torch.testing.assert_close(direction, 0.5 * before)
+
+
 class TestWithin:
+    def test_a_projection_of_no_radius_gives_back_objects_that_leave_no_background(self) -> None:
+        start = torch.zeros(1, 2, 4, 4)
+        start[:, 0, :2], start[:, 1, 2:] = 1, 1
+        assert torch.equal(within(start, 0.0)(torch.rand(1, 2, 4, 4)), start)
+
     def test_a_projection_of_a_radius_of_zero_gives_back_the_start_bit_for_bit(self) -> None:
         start = torch.rand(1, 6, 8, 8).softmax(dim=1)[:, 1:]
         assert torch.equal(within(start, 0.0)(torch.rand(1, 5, 8, 8)), start)

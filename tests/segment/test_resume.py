@@ -15,7 +15,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.conftest import ARRIVAL, FRAMES, HEIGHT, Footage, film
+from tests.conftest import (
+    ARRIVAL,
+    FRAMES,
+    HEIGHT,
+    ColourNetwork,
+    Footage,
+    copy_as_killed,
+    film,
+)
 from vostool.errors import OutputError
 from vostool.inference import oom, saved_track, states, tracker
 from vostool.inference.predictor import Predictor
@@ -410,6 +418,11 @@ def test_the_fingerprint_of_a_video_is_taken_where_states_are_written_and_once(
     assert len(taken) == times
 
 
+def bound_in(folder: Path) -> int:
+    """Return how many bytes the states of a run may take, by its report."""
+    return int(report_in(folder)["states"]["bound"])
+
+
 class TestAFinishedRun:
     def test_is_left_as_it_is(self, job: Job, predictor: Predictor) -> None:
         first = segment(job, predictor)
@@ -519,9 +532,17 @@ class TestAFinishedRun:
         monkeypatch.setattr(states, "FEWEST", 1)
         segment(job, predictor)
         left = [path.stat().st_size for path in (job.output / ".state").iterdir()]
-        assert sum(left) <= sum(sizes) * 3 // 4
+        assert sum(left) <= sum(sizes) * 3 // 4 == bound_in(job.output)
         assert (job.output / ".state" / f"{FRAMES:05d}.safetensors").exists()
         assert len(left) > 1
+
+    def test_reports_the_bound_that_holds_for_states_too_large_for_the_usual_one(
+        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(states, "BOUND", 1)
+        segment(job, predictor)
+        sizes = [path.stat().st_size for path in (job.output / ".state").iterdir()]
+        assert bound_in(job.output) == states.FEWEST * max(sizes) >= sum(sizes)
 
 
 class TestARepair:
@@ -704,6 +725,24 @@ class TestABatch:
         (outcome,) = segment_all([job], predictor)
         assert outcome.error is None
         return outcome
+
+    def test_that_was_killed_goes_on_within_the_video_to_the_same_bytes(
+        self, two: Footage, by_colour: Predictor, tmp_path: Path
+    ) -> None:
+        out, killed = tmp_path / "all", tmp_path / "killed"
+        jobs = [Job(two.path, (str(two.mask),), out / name) for name in "ab"]
+        kill = copy_as_killed(out, killed, out / "b" / ".state" / "00004.safetensors")
+        network = ColourNetwork(FRAMES - 1 + 4, kill)  # at frame 4 of the second video
+        list(segment_all(jobs, replace(by_colour, network=network.eval())))
+        whole = pictures(out / "b"), report_in(out / "b")
+        shutil.rmtree(out)
+        killed.rename(out)
+        assert report_in(out / "b")["status"] == "running"
+        first, second = segment_all(jobs, by_colour)
+        assert (first.already, second.already) == (True, False)
+        assert second.report is not None
+        assert second.report.seconds.frames == FRAMES - 4
+        assert (pictures(out / "b"), report_in(out / "b")) == whole
 
     def test_that_is_resumed_takes_a_mask_more(
         self, job: Job, predictor: Predictor, two: Footage, tmp_path: Path

@@ -1,6 +1,7 @@
 import io
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import pytest
 from PIL import Image
 
 from tests.media.making import make_video, picture
+from tests.segment.test_cuts import BACK, CUT, film_with_cuts
 from tests.studio.conftest import wait_for
 from vostool.errors import InputError
+from vostool.media.frame import Frame
+from vostool.media.scene_cuts import CutFinder
+from vostool.media.video import read_frames
 from vostool.studio.frames import LONGEST, Frames, encode_jpeg
 
 
@@ -34,6 +39,41 @@ def test_frames_of_irregular_times_keep_the_numbers_of_the_masks(tmp_path: Path)
     frames = read(make_video(tmp_path / "a.mkv", 6, times=times), tmp_path)
     assert frames.count == 6
     assert np.abs(frames.rgb(4, 64, 48).astype(int) - picture(4)).mean() < 8
+    frames.close()
+
+
+def test_scene_cuts_are_found_by_the_one_decode_that_makes_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decodes = 0
+
+    def counted(*arguments: object, **options: object) -> Iterator[Frame]:
+        nonlocal decodes
+        decodes += 1
+        return read_frames(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("vostool.studio.frames.read_frames", counted)
+    frames = read(film_with_cuts(tmp_path / "a.mp4").path, tmp_path)
+    assert frames.cuts == [CUT, BACK]
+    assert decodes == 1
+    frames.close()
+
+
+def test_the_first_picture_does_not_wait_for_the_search_for_cuts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching, shown = threading.Event(), threading.Event()
+
+    def add(self: CutFinder, rgb: object) -> None:
+        self.count += 1
+        searching.set()
+        shown.wait(60)
+
+    monkeypatch.setattr(CutFinder, "add", add)
+    frames = Frames(make_video(tmp_path / "a.mp4", 8), tmp_path, lambda: None)
+    wait_for(searching.is_set)
+    assert frames.jpeg(0)
+    shown.set()
     frames.close()
 
 

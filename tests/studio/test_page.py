@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import DARK, HEIGHT, ORANGE, WIDTH, ColourNetwork
+from tests.segment.test_cuts import BACK, CUT, END, film_with_cuts
 from tests.studio.browser import (
     Page,
     browser_page,
@@ -221,6 +222,36 @@ def test_a_user_follows_backward_and_looks_at_doubtful_frames(
         wait_for(lambda: page.input_value("#frame") == "4")
         assert text(page, "#frame-state").startswith("Doubtful: Object 1 (mean probability")
         assert "doubtful" in page.get_attribute("#slider", "aria-valuetext")
+
+
+class TestAVideoOfTwoScenes:
+    @pytest.fixture
+    def clip(self, tmp_path: Path) -> Path:
+        return film_with_cuts(tmp_path / "clip.mp4").path
+
+    def test_shows_its_cuts_on_the_timeline_and_leads_from_one_to_the_next(
+        self, studio: Studio
+    ) -> None:
+        with browser_page(studio.url) as page:
+            wait_for(lambda: text(page, "#next-cut span") == "Next of 2 scene cuts")
+            page.keyboard.press("c")
+            wait_for(lambda: page.input_value("#frame") == str(CUT))
+            assert text(page, "#frame-state").startswith("A scene begins here. ")
+            words = page.get_attribute("#slider", "aria-valuetext")
+            assert words == f"frame {CUT}, first of a scene"
+            page.click("#next-cut")
+            wait_for(lambda: page.input_value("#frame") == str(BACK))
+            shown = [frame for frame in range(END) if opacity_above(page, frame / END)]
+            assert shown == [CUT, BACK]
+
+
+def opacity_above(page: Page, place: float) -> int:
+    """Return how opaque the timeline is above its bar, at a part of its width."""
+    script = """place => {
+        const x = Math.round(place * strip.width);
+        return strip.getContext("2d").getImageData(Math.max(0, x - 1), 1, 2, 1).data[3];
+    }"""
+    return int(page.evaluate(script, place))
 
 
 def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> None:

@@ -124,9 +124,15 @@ def refuse_empty_arguments() -> None:
 
 def refuse(error: Exception) -> NoReturn:
     """Report a command line that Typer refuses, and exit."""
+    from pydantic import ValidationError
+
+    from vostool.files.documents import problem
+
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()  # type: ignore[attr-defined]
         sys.exit(UsageError.exit_code)
+    if isinstance(error.__cause__, ValidationError):
+        error.message = problem(error.__cause__)  # type: ignore[attr-defined]
     words = error.format_message()  # type: ignore[attr-defined]
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     if parameter is not None and parameter.name == "mask" and words.startswith("Missing"):

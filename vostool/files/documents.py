@@ -3,11 +3,18 @@
 Never imports torch.
 """
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 SHOWN = 60  # characters of a wrong value, at most
+PHRASES = (  # of pydantic and of Typer, and ours
+    (r"(Value error|Assertion failed), ", ""),
+    (r"\w+ should (be|have) ", "expected "),
+    (r".* is not one of (.*?)\.?$", r"expected one of \1"),
+    (r"(.*), unable to parse .*", r"\1"),  # the value is shown
+)
 
 
 class Document(BaseModel):
@@ -29,6 +36,8 @@ def refusal(message: str, kind: str, value: Any) -> str:
         return "expected, found none"
     if kind == "extra_forbidden":
         return "unknown key"
+    if kind == "value_error" and isinstance(value, dict):  # some of its values are named already
+        return expectation(message)
     found = repr(value)
     shown = found if len(found) <= SHOWN else found[: SHOWN - 1] + "…"
     return f"{expectation(message)}, found {shown}"
@@ -36,4 +45,6 @@ def refusal(message: str, kind: str, value: Any) -> str:
 
 def expectation(message: str) -> str:
     """Return a message of pydantic in the words of ours."""
-    return message.replace("Input should be", "expected").removeprefix("Value error, ")
+    for theirs, ours in PHRASES:
+        message = re.sub(rf"\A{theirs}", ours, message, count=1, flags=re.DOTALL)
+    return message

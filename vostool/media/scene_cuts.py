@@ -8,11 +8,16 @@ that moves fast changes less than a cut does.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vostool.errors import VostoolError
 from vostool.media.frame import Frame, Rgb
+
+if TYPE_CHECKING:
+    from scenedetect.detectors import AdaptiveDetector
 
 AROUND = 2  # frames before and after each that it is compared with
 AHEAD = AROUND + 1  # frames to come, from which it is known whether a scene begins
@@ -54,11 +59,15 @@ class CutFinder:
     """Finds scene cuts in pictures that are added one by one."""
 
     def __init__(self) -> None:
-        from scenedetect.detectors import AdaptiveDetector  # takes a while to import
-
-        self._detector = AdaptiveDetector(RATIO, min_scene_len=0, window_width=AROUND)
         self._found: deque[int] = deque(maxlen=AHEAD + 1)  # the latest
         self.count = 0  # pictures
+
+    @cached_property
+    def _detector(self) -> "AdaptiveDetector":
+        """PySceneDetect's, which takes a while to import: not before there is a picture."""
+        from scenedetect.detectors import AdaptiveDetector
+
+        return AdaptiveDetector(RATIO, min_scene_len=0, window_width=AROUND)
 
     def add(self, rgb: Rgb) -> None:
         """Add the next picture."""

@@ -133,14 +133,17 @@ def read_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Setti
 def changed(settings: SomeSettings, changes: Mapping[str, Any] | None, path: Path) -> SomeSettings:
     """Return settings with changes.
 
-    Raises UsageError for one of what the network lacks, and for a memory design that it is not
-    trained for.
+    Raises UsageError for one of what the network lacks, for a value that it cannot have, and for a
+    memory design that it is not trained for.
     """
     for name in changes or {}:
         if name not in type(settings).model_fields:
             option = f"--{name}".replace("_", "-")
             raise UsageError(f"{option}: {path} is of another network, which has no such option")
-    other = type(settings).model_validate({**settings.model_dump(), **(changes or {})})
+    try:
+        other = type(settings).model_validate({**settings.model_dump(), **(changes or {})})
+    except ValidationError as error:
+        raise UsageError(f"options for {path}: {problem(error)}") from error
     if isinstance(settings, StmSettings) and isinstance(other, StmSettings):
         readouts = [memory_design(each.memory).readout for each in (settings, other)]
         if readouts[0] != readouts[1]:

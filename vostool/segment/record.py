@@ -19,7 +19,7 @@ from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.reports import LimitsReached, Video
-from vostool.inference.states import BOUND, State, States
+from vostool.inference.states import State, States
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch
 from vostool.media.frame import Frame, VideoInfo
@@ -98,7 +98,7 @@ class RunRecord:
             limits=describe_limits(self.predictor, self.tracker.lowered),
             states=None
             if self.states is None
-            else StatesKept(spacing=self.states.spacing, bound=BOUND),
+            else StatesKept(spacing=self.states.spacing, bound=self.states.bound),
             checks=self.checks,
             cuts=self.cuts,
             status=status,

@@ -3,20 +3,22 @@
 One thread decodes the video once, from its beginning, by the reader that every command uses: the
 numbers are those of the masks whatever the codec and its times. The pictures lie one after another
 in a file without a name, which is gone with the process; in RAM there is only where each begins.
+Scene cuts are found in the frames as they pass by, of which a few are held for that.
 """
 
 import io
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from PIL import Image
 
 from vostool.errors import InputError, OutputError, VostoolError
-from vostool.media.frame import Rgb
+from vostool.media.frame import Frame, Rgb
 from vostool.media.image import decode_jpeg
+from vostool.media.scene_cuts import with_scenes
 from vostool.media.video import read_frames
 
 LONGEST = 1920  # pixels of the long side of a picture; masks are at the video's own size
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Frames:
-    """The frames of a video; `count` is how many have been read so far.
+    """The frames of a video; `count` is how many have been read so far, `cuts` are those found.
 
     `changed` is called, in the thread that reads, whenever there are more or reading has ended.
     """
@@ -37,6 +39,7 @@ class Frames:
         self.ended = False
         self.problem: str | None = None  # why reading broke off, if it did
         self.warnings: list[str] = []  # about damage that was passed over
+        self.cuts: list[int] = []  # the first frame of each scene but the first
         self._ends = [0]  # where each picture ends in the file
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -73,11 +76,9 @@ class Frames:
 
     def _read(self) -> None:
         try:
-            for frame in read_frames(self.video, warnings=self.warnings):
-                if self._closed.is_set():
-                    return
-                self._add(encode_jpeg(frame.rgb))
-                self._changed()
+            for frame in with_scenes(self._pictured()):
+                if frame.begins_scene:
+                    self.cuts.append(frame.index)
         except VostoolError as error:
             self.problem = str(error)
         except OSError as error:  # of the file of pictures
@@ -85,8 +86,18 @@ class Frames:
         except Exception as error:
             self.problem = f"internal error: {type(error).__name__}: {error}"
             log.exception("reading %s", self.video)
-        self.ended = True
-        self._changed()
+        if not self._closed.is_set():
+            self.ended = True
+            self._changed()
+
+    def _pictured(self) -> Iterator[Frame]:
+        """Yield the frames whose pictures are in the file, until it is closed."""
+        for frame in read_frames(self.video, warnings=self.warnings):
+            if self._closed.is_set():
+                return
+            self._add(encode_jpeg(frame.rgb))
+            self._changed()
+            yield frame
 
     def _add(self, picture: bytes) -> None:
         with self._lock:

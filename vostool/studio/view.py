@@ -75,7 +75,8 @@ def marks_of(session: Session) -> list[dict[str, Any]]:
         }
         for frame, found in session.results.doubtful(session.valid).items()
     ]
-    return [*given, *doubtful]
+    cuts = [{"frame": frame, "kind": "cut", "ids": []} for frame in session.frames.cuts]
+    return [*given, *doubtful, *cuts]
 
 
 def choices_of(session: Session) -> dict[str, Any]:

@@ -17,7 +17,8 @@ export function listenToKeys(studio) {
   const plain = {
     n: () => studio.snap(),
     m: () => studio.toggleMasks(),
-    d: () => studio.goToDoubt(),
+    d: () => studio.goToNext("doubtful"),
+    c: () => studio.goToNext("cut"),
     "?": () => studio.help(),
     "[": () => studio.resizeBrush(1 / 1.2),
     "]": () => studio.resizeBrush(1.2),

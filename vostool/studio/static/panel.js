@@ -153,7 +153,7 @@ function describeRest(state, video) {
   return "Ready to follow.";
 }
 
-/** The marks of a kind, in order of frames: "given" or "doubtful". */
+/** The marks of a kind, in order of frames: "given", "doubtful" or "cut". */
 export function marksOf({ marks }, kind) {
   return marks.filter((mark) => mark.kind === kind);
 }
@@ -163,7 +163,7 @@ export function showFrame(state, frame, isIdle) {
   const names = new Map(state.objects.map(({ id, name }) => [id, name]));
   const named = ({ ids }) => ids.map((id) => names.get(id)).join(", ");
   const of = (kind) => marksOf(state, kind).find((each) => each.frame === frame);
-  const [mark, doubt] = [of("given"), of("doubtful")];
+  const [mark, doubt, cut] = [of("given"), of("doubtful"), of("cut")];
   const words = mark
     ? `Painted: ${named(mark)}.`
     : frame < state.valid
@@ -172,16 +172,25 @@ export function showFrame(state, frame, isIdle) {
         ? "From before the repair."
         : "Nothing yet.";
   const doubtful = doubt ? `Doubtful: ${named(doubt)} (mean probability ${doubt.confidence.toFixed(2)}). ` : "";
-  fill($("frame-state"), [element("span", { className: "doubt", textContent: doubtful }), words]);
-  const count = marksOf(state, "doubtful").length;
-  $("next-doubt").hidden = !count;
-  $("next-doubt").querySelector("span").textContent =
-    count === 1 ? "Go to the doubtful frame" : `Next of ${count} doubtful frames`;
+  fill($("frame-state"), [
+    element("span", { className: "cut", textContent: cut ? "A scene begins here. " : "" }),
+    element("span", { className: "doubt", textContent: doubtful }),
+    words,
+  ]);
+  offerNext($("next-doubt"), marksOf(state, "doubtful").length, "doubtful frame");
+  offerNext($("next-cut"), marksOf(state, "cut").length, "scene cut");
   $("clear").hidden = !mark;
   $("clear").disabled = !isIdle;
   $("frame").value = frame;
   $("frame").max = Math.max(0, state.video.read - 1);
   $("frames").textContent = `of ${Math.max(0, state.video.frames - 1)}${timeOf(state, frame)}`;
+}
+
+/** Offer to go to the next of so many frames, if there are any. */
+function offerNext(button, count, what) {
+  button.hidden = !count;
+  button.querySelector("span").textContent =
+    count === 1 ? `Go to the ${what}` : `Next of ${count} ${what}s`;
 }
 
 function timeOf({ video }, frame) {

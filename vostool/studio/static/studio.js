@@ -123,9 +123,9 @@ class Studio {
     this.show(Math.min(Math.max(0, frame), Math.max(0, this.state.video.read - 1)));
   }
 
-  /** Go to the next frame that looks doubtful, after the last one to the first. */
-  goToDoubt() {
-    const frames = panel.marksOf(this.state, "doubtful").map(({ frame }) => frame);
+  /** Go to the next frame with a mark of a kind, after the last one to the first. */
+  goToNext(kind) {
+    const frames = panel.marksOf(this.state, kind).map(({ frame }) => frame);
     const next = frames.find((frame) => frame > this.frame) ?? frames[0];
     if (next !== undefined) this.go(next);
   }

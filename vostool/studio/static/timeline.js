@@ -1,10 +1,36 @@
 // The timeline: a slider over a strip that shows what is followed and what is marked.
 
-// Of each kind of mark a colour of the stylesheet, and whether it is above the bar or below.
+// Of each kind of mark its word, a colour of the stylesheet, and how it is drawn at the middle of
+// its frame, or a cut at its beginning, where the bar is `tall` and begins at `top`.
 const MARKS = {
-  given: { colour: "--mark", isAbove: true },
-  doubtful: { colour: "--doubt", isAbove: false },
+  given: { word: "painted", colour: "--mark", draw: drawDot },
+  doubtful: { word: "doubtful", colour: "--doubt", draw: drawTriangle },
+  cut: { word: "first of a scene", colour: "--cut", draw: drawCut },
 };
+
+/** A dot above the bar. */
+function drawDot(context, { middle, top, tall }) {
+  context.arc(middle, top / 2, 3, 0, 2 * Math.PI);
+  context.fill();
+  context.fillRect(middle - 0.75, top, 1.5, tall);
+}
+
+/** A triangle below the bar. */
+function drawTriangle(context, { middle, top, tall }) {
+  const height = 2 * top + tall;
+  for (const [dx, dy] of [[0, -7], [5, 0], [-5, 0]]) context.lineTo(middle + dx, height + dy);
+  context.fill();
+  context.fillRect(middle - 0.75, top, 1.5, tall);
+}
+
+/** Dashes from top to bottom. */
+function drawCut(context, { begin, top, tall }) {
+  context.setLineDash([4, 2]);
+  context.lineWidth = 1.5;
+  context.moveTo(begin, 0);
+  context.lineTo(begin, 2 * top + tall);
+  context.stroke();
+}
 
 export class Timeline {
   constructor(slider, strip, onFrame) {
@@ -29,7 +55,7 @@ export class Timeline {
   describe() {
     const { valid, followed, marks } = this.state;
     const words = [`frame ${this.frame}`];
-    for (const [kind, word] of [["given", "painted"], ["doubtful", "doubtful"]]) {
+    for (const [kind, { word }] of Object.entries(MARKS)) {
       if (marks.some((mark) => mark.kind === kind && mark.frame === this.frame)) words.push(word);
     }
     if (this.frame < valid) words.push("followed");
@@ -63,13 +89,9 @@ export class Timeline {
     bar(0, state.valid, top, tall, colour("--track-done"));
     for (const { frame, kind } of state.marks) {
       const mark = MARKS[kind];
-      const x = at(frame + 0.5);
-      context.fillStyle = colour(mark.colour);
+      context.fillStyle = context.strokeStyle = colour(mark.colour);
       context.beginPath();
-      if (mark.isAbove) context.arc(x, top / 2, 3, 0, 2 * Math.PI);
-      else for (const [dx, dy] of [[0, -7], [5, 0], [-5, 0]]) context.lineTo(x + dx, height + dy);
-      context.fill();
-      context.fillRect(x - 0.75, top, 1.5, tall);
+      mark.draw(context, { begin: at(frame), middle: at(frame + 0.5), top, tall });
     }
     context.fillStyle = colour("--text");
     context.fillRect(at(this.frame + 0.5) - 1, 4, 2, height - 8);

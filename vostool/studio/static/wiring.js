@@ -15,7 +15,8 @@ export function wire(studio) {
   click("masks", () => studio.toggleMasks());
   click("add-object", () => studio.addObject());
   click("clear", () => studio.clear());
-  click("next-doubt", () => studio.goToDoubt());
+  click("next-doubt", () => studio.goToNext("doubtful"));
+  click("next-cut", () => studio.goToNext("cut"));
   click("follow", () => studio.follow());
   click("stop", () => studio.stop());
   click("save", () => studio.save());
