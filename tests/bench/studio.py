@@ -26,7 +26,18 @@ import numpy as np
 import typer
 from PIL import Image
 
-from tests.studio.browser import Page, browser_page, click_on, drag, go_to, is_idle, state, text
+from tests.studio.browser import (
+    Page,
+    browser_page,
+    click_on,
+    drag,
+    go_to,
+    is_idle,
+    page_in,
+    started_browser,
+    state,
+    text,
+)
 from tests.studio.conftest import wait_for
 from vostool.media.labels import LabelMap
 from vostool.media.writer import VideoWriter
@@ -142,15 +153,16 @@ def start(video: Annotated[str, typer.Argument(help="A video, or a number of fra
         if video.isdecimal():
             path = Path(folder) / "long.mp4"
             long_clip(path, int(video))
-        watch = Watch()
-        with running(path, "-o", Path(folder) / "out") as (process, url):
-            watch.done("until the address is printed")
-            with browser_page(url) as page:
-                watch.done("until a browser, which has to start itself, shows the first frame")
-                watch.total()
-                wait_for(lambda: state(page)["video"]["ended"], LONG)
-                watch.done(f"until all {state(page)['video']['read']} frames are read")
-                print(f"{peak(process.pid) / 1e6:7.0f} MB at most in the server's RAM")
+        with started_browser() as browser:
+            watch = Watch()
+            with running(path, "-o", Path(folder) / "out") as (process, url):
+                watch.done("until the address is printed")
+                with page_in(browser, url) as page:
+                    watch.done("until an open browser shows the first frame")
+                    watch.total()
+                    wait_for(lambda: state(page)["video"]["ended"], LONG)
+                    watch.done(f"until all {state(page)['video']['read']} frames are read")
+                    print(f"{peak(process.pid) / 1e6:7.0f} MB at most in the server's RAM")
 
 
 def peak(pid: int) -> int:

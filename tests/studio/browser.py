@@ -15,37 +15,50 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 
 
 @contextmanager
+def started_browser() -> Iterator[Any]:
+    """Yield Chromium, playwright's Browser; skips the test where either is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium is installed")
+    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@contextmanager
 def browser_page(url: str, may_fail: str | None = None, **context: Any) -> Iterator[Page]:
-    """Open a studio in a browser and yield the page once it shows a frame.
+    """Open a studio in a browser of its own and yield the page, as `page_in` does."""
+    with started_browser() as browser, page_in(browser, url, may_fail, **context) as page:
+        yield page
+
+
+@contextmanager
+def page_in(browser: Any, url: str, may_fail: str | None = None, **context: Any) -> Iterator[Page]:
+    """Open a studio and yield the page once it shows a frame.
 
     Fails for a console message or a request of another host; requests that end in `may_fail` may
     fail. `context` is playwright's, such as the `viewport`.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
     noise: list[str] = []
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
-        page = browser.new_context(**context).new_page()
+    page = browser.new_context(**context).new_page()
 
-        def note(url: str, words: str) -> None:
-            if may_fail is None or not url.endswith(may_fail):
-                noise.append(words)
+    def note(url: str, words: str) -> None:
+        if may_fail is None or not url.endswith(may_fail):
+            noise.append(words)
 
-        page.on("console", lambda each: note(each.location["url"], f"console: {each.text}"))
-        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-        page.on("requestfailed", lambda each: note(each.url, f"failed: {each.url}"))
-        origin = url.partition("/?")[0]
-        hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(url)
-        wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
-        yield page
-        heard = tuple(noise)  # closing cancels the requests that are under way
-        browser.close()
+    page.on("console", lambda each: note(each.location["url"], f"console: {each.text}"))
+    page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+    page.on("requestfailed", lambda each: note(each.url, f"failed: {each.url}"))
+    origin = url.partition("/?")[0]
+    hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
+    yield page
+    heard = tuple(noise)  # closing cancels the requests that are under way
     assert heard == (), heard
     assert [each for each in asked if not each.startswith(hosts)] == []
 

@@ -249,7 +249,9 @@ def opacity_above(page: Page, place: float) -> int:
     """Return how opaque the timeline is above its bar, at a part of its width."""
     script = """place => {
         const x = Math.round(place * strip.width);
-        return strip.getContext("2d").getImageData(Math.max(0, x - 1), 1, 2, 1).data[3];
+        const copy = new OffscreenCanvas(2, 1).getContext("2d", {willReadFrequently: true});
+        copy.drawImage(strip, Math.max(0, x - 1), 1, 2, 1, 0, 0, 2, 1);
+        return copy.getImageData(0, 0, 2, 1).data[3];
     }"""
     return int(page.evaluate(script, place))
 

@@ -1,6 +1,5 @@
 """The WebM with alpha in a real browser: over magenta, only the object hides it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from tests.conftest import FRAMES, HEIGHT, ORANGE, WIDTH, Footage, draw, segmented
 from tests.media.streaming import served
 from tests.segment.writers.test_writers import source_of
-from tests.studio.browser import CHROMIUM
+from tests.studio.browser import started_browser
 from vostool.media.video import read_frames
 from vostool.segment.writers import writer_of
 
@@ -63,17 +62,11 @@ def folder(video: Footage, tmp_path: Path) -> Path:
 
 
 def test_a_browser_shows_the_object_over_magenta_and_nothing_else(folder: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
-    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with served(folder) as address, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+    with served(folder) as address, started_browser() as browser:
         page = browser.new_page()
         page.goto(f"{address}/index.html")
         for index in (0, 3, FRAMES - 1):
             check(page.evaluate(PAINT, (index + 0.5) / 25), index)
-        browser.close()
 
 
 def check(painted: dict[str, Any], index: int) -> None:
