@@ -55,6 +55,7 @@ from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
+    from vostool.benchmark.dry_run import DryRun as DryRunReport
     from vostool.inference.options import ModelOptions
     from vostool.media.inputs import Stream
     from vostool.segment.batch import Outcome
@@ -263,10 +264,10 @@ def segment(
         last,
     )
     quiet_encoders()
+    reports: Sequence[RunReport | DryRunReport]
     if dry_run:
-        preview(template, model, as_json, quiet, progress)
-        return
-    if batch is not None:
+        reports = [preview(template, model, as_json, quiet, progress)]
+    elif batch is not None:
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
     else:
@@ -371,7 +372,7 @@ def document_of_job(outcome: "Outcome") -> dict[str, Any]:
     return outcome.report.model_dump(mode="json") if outcome.report else {}
 
 
-def refuse_warnings(reports: "Sequence[RunReport]") -> None:
+def refuse_warnings(reports: "Sequence[RunReport | DryRunReport]") -> None:
     """Exit if there are warnings; the results are printed by then, and stay."""
     found = [warning.message for report in reports for warning in report.warnings]
     if found:

@@ -151,6 +151,12 @@ class States:
             raise OutputError(f"{self.folder}: cannot be resumed: {problems[0]}; {OVERWRITE}")
         return None
 
+    def usable(self, predictor: Predictor, most: int) -> State | None:
+        """Return what `latest` does; None also if all states are of another run."""
+        with suppress(OutputError):
+            return self.latest(predictor, most)
+        return None
+
     def _difference(self, state: State, predictor: Predictor) -> str | None:
         """Return in which setting a state was made otherwise, if it was."""
         provenance = state.provenance
@@ -207,10 +213,7 @@ class States:
         Return after how many frames that is; 0 if there is none, or all are of another run. Later
         states are removed. Raises OutputError for other frames than those it remembers.
         """
-        try:
-            state = self.latest(tracker.predictor, most)
-        except OutputError:  # of another run
-            state = None
+        state = self.usable(tracker.predictor, most)
         if state is not None:
             tracker.start_within(state.lowered)
             self.restore(tracker, state)

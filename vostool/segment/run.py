@@ -66,12 +66,9 @@ def segment(
     prepared = prepare(job, predictor, sink)
     job, report = prepared.job, prepared.report
     with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
-        state = prepared.state(predictor)
-        if report is not None and is_finished(report, state, job, prepared.output):
+        record = prepared.record(predictor)
+        if report is not None and is_finished(report, record.state, job, prepared.output):
             return report
-        record = RunRecord(job, predictor, prepared.given, prepared.output, state)
-        if is_followed(report, state, job):  # outputs are added, made from the masks that there are
-            record.way_back = None
         return follow_into(record, progress, written)
 
 
@@ -88,6 +85,14 @@ class Prepared:
     def inputs(self) -> set[Path]:
         """The files that are read."""
         return {self.job.input.path, *self.given.files}
+
+    def record(self, predictor: Predictor) -> RunRecord:
+        """Return the record of the run as it begins; raises OutputError as `state` does."""
+        state = self.state(predictor)
+        record = RunRecord(self.job, predictor, self.given, self.output, state)
+        if is_followed(self.report, state, self.job):  # outputs are added, made from its masks
+            record.way_back = None
+        return record
 
     def state(self, predictor: Predictor) -> State | None:
         """Return the state to go on from, None: from the beginning.
