@@ -16,8 +16,8 @@ from tests.segment.test_resume import (
 from vostool.cli.segment import print_summary
 from vostool.errors import UsageError
 from vostool.inference.cuts import OnCut
+from vostool.inference.given_mask import Mask
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import Mask
 from vostool.inference.tracker import Tracker
 from vostool.media.frame import Frame
 from vostool.media.masks import read_mask, write_mask

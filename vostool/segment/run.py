@@ -19,7 +19,7 @@ from vostool.inference.absence import parse_absent
 from vostool.inference.backward import WayBack, discard, folder_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import completed, differences
+from vostool.inference.settings import completed, differences
 from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import State, States
 from vostool.inference.video import segmented
