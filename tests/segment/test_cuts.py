@@ -203,6 +203,16 @@ class TestARunThatMindsCuts:
         segment(replace(job, output=tmp_path / "whole"), predictor)
         assert_alike(job.output, tmp_path / "whole")
 
+    @pytest.mark.parametrize("end", [CUT + 1, CUT + 2, CUT + 3])
+    def test_is_resumed_to_a_later_end_with_the_cuts_that_show_only_then(
+        self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut, end: int
+    ) -> None:
+        job = replace(job, cuts=cuts)
+        segment(replace(job, output=tmp_path / "whole"), predictor)
+        segment(replace(job, end=end), predictor)
+        assert resumed(job, predictor).cuts == [CUT, BACK]
+        assert_alike(job.output, tmp_path / "whole")
+
     def test_goes_along_in_a_batch(
         self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut
     ) -> None:
