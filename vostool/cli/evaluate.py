@@ -9,7 +9,8 @@ import typer
 from vostool.cli.grouped_help import Commands
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
-from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
+from vostool.cli.model_options import DISTURBANCE, takes_model
+from vostool.cli.options import AsJson, Overwrite, Quiet
 from vostool.cli.printing import print_json, print_message, print_path, print_table
 from vostool.errors import InputError, UsageError
 
