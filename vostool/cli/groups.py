@@ -19,7 +19,9 @@ Parameters = list[inspect.Parameter]
 def takes_groups(command: Command) -> Command:
     """Return a command with the fields of its parameters that are dataclasses in their place."""
     declared = inspect.signature(command).parameters.values()
-    groups = {each.name: each.annotation for each in declared if is_dataclass(each.annotation)}
+    groups: dict[str, Any] = {
+        each.name: each.annotation for each in declared if is_dataclass(each.annotation)
+    }
     parameters = [
         option
         for each in declared
