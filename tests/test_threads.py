@@ -12,8 +12,9 @@ from vostool.threads import available_cores, idle_cores, limit_threads, thread_c
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of the cgroup's, empty, and 8 cores by affinity."""
+    """A folder in place of the root of cgroups, empty, and 8 cores by affinity."""
     monkeypatch.setattr(threads, "CGROUP", tmp_path)
+    monkeypatch.setattr(threads, "OWN_CGROUP", tmp_path / "own")
     cores = "process_cpu_count" if hasattr(os, "process_cpu_count") else "sched_getaffinity"
     found = 8 if cores == "process_cpu_count" else set(range(8))
     monkeypatch.setattr(os, cores, lambda *_: found, raising=False)
@@ -44,6 +45,17 @@ def test_a_quota_of_the_first_kind_of_cgroup_does_too(cgroup: Path, quota: str, 
     (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000")
     assert available_cores() == cores
+
+
+def test_the_lowest_quota_of_the_own_cgroup_and_those_around_it_counts(cgroup: Path) -> None:
+    (cgroup / "own").write_text("1:name=systemd:/elsewhere\n0::/user.slice/run.scope\n")
+    quotas = {"user.slice": "300000", "user.slice/run.scope": "max", "elsewhere": "100000"}
+    for name, quota in quotas.items():
+        (cgroup / name).mkdir()
+        (cgroup / name / "cpu.max").write_text(f"{quota} 100000")
+    assert available_cores() == 3
+    (cgroup / "user.slice" / "run.scope" / "cpu.max").write_text("200000 100000")
+    assert available_cores() == 2
 
 
 def test_without_a_cgroup_the_affinity_decides(cgroup: Path) -> None:

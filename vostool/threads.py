@@ -7,10 +7,11 @@ encoder of films have each. It is kept where the libraries look for it: in `OMP_
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "OMP_NUM_THREADS"
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 LOAD = Path("/proc/loadavg")
 LOOKS, PAUSE = 3, 0.01  # at how many processes run, and the seconds between
 
@@ -54,13 +55,38 @@ def available_cores() -> int:
 
 
 def cgroup_quota() -> float | None:
-    """Return how many cores a container may keep busy; None: it has no such limit, or is none."""
+    """Return how many cores this process may keep busy by its cgroups; None: they set no limit."""
+    return min(filter(None, map(quota_of, cgroups())), default=None)
+
+
+def cgroups() -> Iterator[Path]:
+    """Yield the folders of this process's cgroup and of those around it, whose limits count too."""
+    yield CGROUP / "cpu"  # version 1
+    folder = CGROUP  # of a container it is the container's own
+    yield folder
+    for name in own_cgroup().parts:
+        folder /= name
+        yield folder
+
+
+def own_cgroup() -> Path:
+    """Return the path of this process's cgroup (version 2) below the root; "." if unknown."""
     try:
-        limit, period = (CGROUP / "cpu.max").read_text().split()
+        lines = OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    start = "0::/"
+    return Path(next((line.removeprefix(start) for line in lines if line.startswith(start)), ""))
+
+
+def quota_of(cgroup: Path) -> float | None:
+    """Return how many cores a cgroup may keep busy; None: it sets no limit."""
+    try:
+        limit, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):
-        try:  # cgroup v1
-            limit = (CGROUP / "cpu" / "cpu.cfs_quota_us").read_text()
-            period = (CGROUP / "cpu" / "cpu.cfs_period_us").read_text()
+        try:  # version 1
+            limit = (cgroup / "cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu.cfs_period_us").read_text()
         except OSError:
             return None
     try:

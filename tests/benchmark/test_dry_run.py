@@ -1,13 +1,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from tests.conftest import ARRIVAL, FRAMES, HEIGHT, WIDTH, Footage, film
+from tests.conftest import ARRIVAL, FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, film
 from tests.segment.conftest import predictor, states_of_every_frame
 from tests.segment.test_resume import interrupted, mask_at
-from vostool.benchmark.dry_run import SETTLED, TRIED, DryRun, dry_run
+from vostool.benchmark.dry_run import SETTLED, TRIED, DryRun, dry_run, with_bank_filling
 from vostool.cli.dry_run import lines
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.inference.cuts import OnCut
@@ -18,6 +19,7 @@ from vostool.segment.run import segment
 
 __all__ = ["predictor", "states_of_every_frame"]
 pytestmark = pytest.mark.usefixtures("states_of_every_frame")
+LATE = 5  # the frame of a mask that is followed backward
 
 
 @pytest.fixture
@@ -45,6 +47,7 @@ def test_a_dry_run_says_what_the_run_would_read_and_write(
     assert (found.frames, found.to_follow, found.kept) == (FRAMES, FRAMES, 0)
     overlay = str(job.output / "overlay.mp4")
     assert found.outputs == {"masks": str(job.output / "masks"), "overlay": overlay}
+    assert found.beside == ["run.json", ".state"]
     assert found.working_size == (HEIGHT, WIDTH)
     assert found.options["device"] == "cpu"
     assert files(tmp_path).keys() - before.keys() == {tmp_path / f"given-{ARRIVAL}.png"}
@@ -84,6 +87,57 @@ def test_a_dry_run_of_an_interrupted_run_says_what_is_kept(job: Job, predictor: 
     assert "4 kept" in dict(lines(found))["time"]
 
 
+@pytest.mark.parametrize("after", [3, LATE + 3])  # on the way back, and on the way forward
+def test_a_dry_run_of_an_interrupted_run_knows_the_way_back_that_is_kept(
+    job: Job, predictor: Predictor, footage: Footage, after: int
+) -> None:
+    job = replace(job, masks=(mask_at(LATE, footage),), backward=True)
+    interrupted(job, predictor, after)
+    job = replace(job, resume=True)
+    found = dry_run(job, predictor)
+    assert found.to_follow == segment(job, predictor).seconds.frames
+    assert found.to_follow is not None
+    assert found.to_follow < FRAMES + LATE + 1
+
+
+def test_a_dry_run_that_adds_an_output_to_a_finished_run_follows_nothing_again(
+    job: Job, predictor: Predictor, footage: Footage
+) -> None:
+    job = replace(job, masks=(mask_at(LATE, footage),), backward=True)
+    segment(job, predictor)
+    job = replace(job, resume=True, outputs=("masks", "table"))
+    assert dry_run(job, predictor).to_follow == segment(job, predictor).seconds.frames == 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"check": 2, "outputs": ("masks", "matte")}])
+def test_a_dry_run_names_all_that_the_run_leaves_in_its_folder(
+    job: Job, predictor: Predictor, changes: dict[str, Any]
+) -> None:
+    job = replace(job, **changes)
+    found = dry_run(job, predictor)
+    segment(job, predictor)
+    names = {Path(path).name for path in found.outputs.values()}
+    assert names | set(found.beside) == {path.name for path in job.output.iterdir()}
+
+
+def test_a_dry_run_says_if_the_memory_bank_of_the_run_comes_to_more_frames(
+    job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dry_run(job, predictor).basis.endswith("without checking and writing")
+    monkeypatch.setattr("vostool.benchmark.dry_run.TRIED", 2)
+    unlimited = replace(predictor, memory_frames=None)
+    assert "came to 1 frames; that of the run comes to 4" in dry_run(job, unlimited).basis
+
+
+def test_a_recurrent_model_keeps_every_frame_while_it_is_tried(predictor: Predictor) -> None:
+    class Recurrent(ColourNetwork):
+        memory_every = 5
+
+    network = Recurrent()
+    tried = with_bank_filling(replace(predictor, network=cast(Any, network)))
+    assert (tried.memory_every, network.memory_every) == (1, 5)
+
+
 class TestADryRunRefusesWhatTheRunRefuses:
     @pytest.mark.parametrize(
         ("changes", "error"),
@@ -111,6 +165,12 @@ class TestADryRunRefusesWhatTheRunRefuses:
             assert run is segment or not job.output.exists()
         assert problems[0] == problems[1]
 
+    def test_a_start_behind_the_end(self, job: Job, predictor: Predictor) -> None:
+        late = replace(job, start=FRAMES + 4, masks=(f"{FRAMES + 6}:{job.masks[0]}",))
+        for run in (segment, dry_run):
+            with pytest.raises(InputError, match=f"cannot start at frame {FRAMES + 4}, it has"):
+                run(late, predictor)
+
     def test_an_output_that_is_there(self, job: Job, predictor: Predictor) -> None:
         segment(job, predictor)
         with pytest.raises(OutputError, match="exists already; --resume"):
@@ -130,6 +190,6 @@ def test_the_lines_name_each_subject_once(job: Job, predictor: Predictor) -> Non
     assert shown["reads"] == f"{job.video}: 64x48, 8 frames at 25 per second, h264"
     assert shown["masks"] == "frame 0: object 1"
     assert shown["network"].endswith("on cpu in float32, 64x48")
-    assert shown["writes"] == f"{job.output}: masks, overlay, run.json"
+    assert shown["writes"] == f"{job.output}: masks, overlay, run.json, .state"
     again = DryRun.model_validate_json(json.dumps(found.model_dump(mode="json")))
     assert again == found

@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import Footage
 from tests.test_cli import Call, vostool  # noqa: F401
-from vostool.cli.erf import networks
+from vostool.cli.erf import NetworkOptions
 from vostool.errors import UsageError
 from vostool.inference.options import ModelOptions
 
@@ -50,7 +50,7 @@ def test_erf_runs_each_of_several_networks_at_its_own_size_unless_one_is_given(
 def test_erf_takes_a_memory_design_for_each_of_several_weights_or_one_for_all(
     weights: list[str], memories: list[str], expected: list[dict[str, str]]
 ) -> None:
-    assert networks(weights, memories) == expected
+    assert NetworkOptions(weights, memories).each() == expected
 
 
 def test_erf_refuses_more_memory_designs_than_weights_in_one_line(

@@ -151,6 +151,15 @@ def test_masks_go_to_stdout_and_nothing_else(
     assert f"{FRAMES} frames" in (tmp_path / "err.txt").read_text()
 
 
+def test_masks_for_a_stdout_that_is_closed_are_a_usage_error(
+    segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "__stdout__", None)
+    outcome = segment(video.path, "-m", video.mask, "-o", "-")
+    assert outcome.code == 2
+    assert outcome.err == "vostool: -o -: stdout is closed; send it to a program or into a file\n"
+
+
 def test_a_reader_that_goes_away_is_an_output_error_of_one_line(
     to_stdout: ToStdout, video: Footage, tmp_path: Path
 ) -> None:

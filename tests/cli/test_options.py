@@ -11,7 +11,8 @@ import typer
 from vostool import defaults
 from vostool.analysis.erf_plan import ErfJob
 from vostool.cli import app
-from vostool.cli.options import BOXES, DISTURBANCE, MODEL, offer
+from vostool.cli.model_options import BOXES, DISTURBANCE, MODEL
+from vostool.cli.options import offer
 from vostool.device import PRECISIONS
 from vostool.errors import UsageError, VostoolError
 from vostool.inference.disturbance import MemoryDisturbance
@@ -128,7 +129,7 @@ def test_the_number_of_threads_is_set_before_the_command_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int | None] = []
-    for module in ("options", "mask", "erf", "train"):
+    for module in ("model_options", "train"):
         # by the table: the package has commands of the same names
         monkeypatch.setattr(sys.modules[f"vostool.cli.{module}"], "limit_threads", asked.append)
     beginnings = (

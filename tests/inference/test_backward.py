@@ -8,7 +8,8 @@ from tests.conftest import Footage, film
 from vostool.errors import OutputError
 from vostool.inference.absence import Absence
 from vostool.inference.backward import WayBack
-from vostool.inference.prompts import GivenMasks, Mask
+from vostool.inference.given_mask import Mask
+from vostool.inference.prompts import GivenMasks
 from vostool.media.frame import Frame
 from vostool.media.video import probe, read_frames
 from vostool.propagation.frames import Prediction

@@ -6,7 +6,8 @@ import pytest
 import vostool
 from tests.conftest import ARRIVAL, HEIGHT, WIDTH, Footage, Picture, film
 from vostool.errors import MaskError
-from vostool.inference.prompts import GivenMasks, Mask
+from vostool.inference.given_mask import Mask
+from vostool.inference.prompts import GivenMasks
 from vostool.media.masks import write_mask
 from vostool.media.video import probe
 

@@ -14,7 +14,8 @@ import vostool
 from tests.conftest import ARRIVAL, FRAMES, HEIGHT, ColourNetwork, Footage, Picture, draw, film
 from tests.inference.test_oom import Own, Room, model_of
 from vostool.errors import DeviceError, InputError, MaskError, UsageError
-from vostool.inference.prompts import GivenMasks, Mask
+from vostool.inference.given_mask import Mask
+from vostool.inference.prompts import GivenMasks
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import probe, read_frames

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.media.making import make_raw, make_video, picture
 from vostool.errors import InputError
 from vostool.media import backward
+from vostool.media import video as reading
 from vostool.media.backward import BackwardReader
 from vostool.media.frame import Frame
 from vostool.media.video import read_frames
@@ -35,8 +36,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return decode
 
-    for name in ("decode_pictures", "all_pictures"):
-        monkeypatch.setattr(backward, name, counted(getattr(backward, name)))
+    for module, name in (
+        (reading, "all_pictures"),
+        (backward, "all_pictures"),
+        (backward, "decode_pictures"),
+    ):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
     return found
 
 

@@ -1,7 +1,11 @@
 """Where frames come from: files and folders, and streams, which are read once."""
 
+import errno
+import os
 import socket
 import sys
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,6 +97,47 @@ class TestAPipe:
                     found.append(frame.index)  # noqa: PERF401
         assert found == list(range(5))
 
+    def test_that_fails_gives_the_frames_before_and_then_an_input_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        content = make_y4m(tmp_path / "clip.y4m", 40).read_bytes()
+        reading = streams.Pipe.read
+
+        def fail_late(pipe: streams.Pipe, size: int) -> bytes:
+            if pipe.size > len(content) // 2:
+                raise OSError(errno.EIO, "Input/output error")
+            return reading(pipe, size)
+
+        monkeypatch.setattr(streams.Pipe, "read", fail_late)
+        with stdin_of(content, monkeypatch):
+            found = []
+            with pytest.raises(InputError, match=r"breaks off after frame 2\d: Input/output error"):
+                for frame in stream_of("-").frames():
+                    found.append(frame.index)  # noqa: PERF401
+        assert len(found) >= 20
+
+    def test_that_another_program_made_non_blocking_is_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        content = make_y4m(tmp_path / "clip.y4m").read_bytes()
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+
+        def feed() -> None:
+            with os.fdopen(writing, "wb") as pipe:
+                for part in (content[: len(content) // 2], content[len(content) // 2 :]):
+                    time.sleep(0.05)
+                    pipe.write(part)
+                    pipe.flush()
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        stdin = SimpleNamespace(fileno=lambda: reading, isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert len(list(stream_of("-").frames())) == COUNT
+        feeder.join()
+        os.close(reading)
+
     @pytest.mark.parametrize(
         ("pixel_format", "size"),
         [
@@ -175,11 +220,21 @@ class TestAnAddress:
             parse_input("https://user:secret@host/clip.mp4?key=secret")
         assert "secret" not in str(caught.value)
 
+    def test_is_named_without_a_password_that_has_an_at_sign(self) -> None:
+        stream = stream_of("rtsp://user:pass@word@host/live", True)
+        assert str(stream) == "host/live"
+
     @pytest.mark.parametrize("address", ["http://", "http://host", "http://h/..", "http:///"])
     def test_never_names_another_folder_than_one_here(self, address: str) -> None:
         folder = default_output(stream_of(address, True))
         assert folder.parent == Path.cwd()
         assert folder.name not in ("", ".", "..")
+
+    def test_may_have_its_scheme_in_capitals(self, tmp_path: Path) -> None:
+        make_video(tmp_path / "clip.mp4")
+        with served(tmp_path) as address:
+            stream = stream_of(f"{address.replace('http', 'HTTP')}/clip.mp4", True)
+            assert stream.probe().width == 64
 
     @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
     def test_gives_the_frames_of_the_file_that_lies_there(self, name: str, tmp_path: Path) -> None:
@@ -284,7 +339,10 @@ def test_rates_are_exact(text: str, rate: Fraction) -> None:
     assert parse_rate(text) == rate
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "fast", "1/0", "inf", "nan", "1e9", "25 fps"])
+@pytest.mark.parametrize(
+    "text",
+    ["0", "-5", "fast", "1/0", "inf", "nan", "1e9", "25 fps", "1e99999999", f"30.{'0' * 30}x"],
+)
 def test_what_is_no_rate_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="--fps: expected frames per second"):
+    with pytest.raises(UsageError, match=r"--fps .*: expected frames per second"):
         parse_rate(text)

@@ -163,6 +163,22 @@ def test_blocks_of_ever_larger_or_smaller_similarities_keep_their_share(ascendin
     assert answer.item() == pytest.approx(float((weights * torch.arange(4)).sum()), rel=1e-6)
 
 
+@pytest.mark.parametrize("block", [1, 12 * 12, 10**6])
+def test_positions_whose_similarity_is_minus_infinity_count_nothing(block: int) -> None:
+    query, keys, values = inputs()
+
+    def masked(keys: Tensor, query: Tensor) -> Tensor:
+        hidden = keys[..., :1] == 0  # (P, m, 1)
+        return StackedMemory().similarities(keys, query).masked_fill(hidden, -torch.inf)
+
+    hidden, *shown = keys
+    answer = attend(masked, query, [hidden * 0, *shown], values, block)
+    expected = plain(StackedMemory().similarities, query, shown, values[1:])
+    torch.testing.assert_close(answer, expected, rtol=1e-12, atol=1e-15)
+    found, wanted = (torch.autograd.grad(each.square().sum(), shown) for each in (answer, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("block", [60, 10**6])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_values_of_16_bits_are_weighted_by_exact_similarities(

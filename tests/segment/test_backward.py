@@ -15,8 +15,9 @@ from tests.segment.test_resume import (
 )
 from vostool.errors import OutputError
 from vostool.inference.backward import WayBack
+from vostool.inference.given_mask import Mask
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import GivenMasks, Mask
+from vostool.inference.prompts import GivenMasks
 from vostool.media.masks import read_mask
 from vostool.media.video import probe
 from vostool.segment.job import Job

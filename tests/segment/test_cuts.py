@@ -16,8 +16,8 @@ from tests.segment.test_resume import (
 from vostool.cli.segment import print_summary
 from vostool.errors import UsageError
 from vostool.inference.cuts import OnCut
+from vostool.inference.given_mask import Mask
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import Mask
 from vostool.inference.tracker import Tracker
 from vostool.media.frame import Frame
 from vostool.media.masks import read_mask, write_mask
@@ -201,6 +201,16 @@ class TestARunThatMindsCuts:
         job = replace(job, cuts=cuts)
         assert resumed(job, predictor).seconds.frames == END - CUT + 1  # from a state of 4
         segment(replace(job, output=tmp_path / "whole"), predictor)
+        assert_alike(job.output, tmp_path / "whole")
+
+    @pytest.mark.parametrize("end", [CUT + 1, CUT + 2, CUT + 3])
+    def test_is_resumed_to_a_later_end_with_the_cuts_that_show_only_then(
+        self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut, end: int
+    ) -> None:
+        job = replace(job, cuts=cuts)
+        segment(replace(job, output=tmp_path / "whole"), predictor)
+        segment(replace(job, end=end), predictor)
+        assert resumed(job, predictor).cuts == [CUT, BACK]
         assert_alike(job.output, tmp_path / "whole")
 
     def test_goes_along_in_a_batch(

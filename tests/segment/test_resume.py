@@ -28,6 +28,7 @@ from vostool.errors import OutputError
 from vostool.inference import oom, saved_track, states, tracker
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
+from vostool.inference.provenance import versions
 from vostool.inference.saved_track import SavedTrack, read_track
 from vostool.inference.states import States
 from vostool.inference.tracker import Tracker
@@ -709,7 +710,7 @@ class TestWhatCannotBeResumed:
         self, job: Job, predictor: Predictor, package: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         interrupted(job, predictor, 5)
-        now = {**states.versions(), package: "9.9"}
+        now = {**versions(), package: "9.9"}
         monkeypatch.setattr(states, "versions", lambda: now)
         with pytest.raises(OutputError, match=f"cannot be resumed: it has {package} .*, now 9.9"):
             resumed(job, predictor)

@@ -25,8 +25,9 @@ from vostool.device import oom_as_device_error, precision_name
 from vostool.errors import InputError, MaskError, UsageError
 from vostool.files import output_folder
 from vostool.files.claims import refuse_to_replace
+from vostool.inference.given_mask import annotation_of
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import GivenMasks, annotation_of
+from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
 from vostool.media.figures import (

@@ -7,6 +7,7 @@ the default options is full at their end.
 
 import time
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -14,27 +15,36 @@ from typing import Any
 from pydantic import Field
 
 from vostool.benchmark.report import PeakMemory
-from vostool.benchmark.speed import peak_memory
+from vostool.benchmark.speed import frames_remembered, kept_frames, peak_memory
 from vostool.device import oom_as_device_error
 from vostool.errors import InputError
 from vostool.files.documents import Document
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.reports import Network, Video
+from vostool.inference.states import FOLDER as STATES
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, follow
+from vostool.media.scene_cuts import with_scenes
 from vostool.media.video import read_times
+from vostool.model.interface import RecurrentModel
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.job import Job, expected_frames
+from vostool.segment.output import CHECKS
 from vostool.segment.record import RunRecord
-from vostool.segment.report import Warned
+from vostool.segment.report import REPORT, Warned
 from vostool.segment.run import prepare
+from vostool.segment.writers.soft_store import SoftStore
 
 TRIED = 10  # frames that are timed, at most
 SETTLED = 4  # of them that only warm up
 BASIS = (
     "{tried} frames from frame {first} on, decoded and segmented with the memory bank filling up; "
-    "without writing"
+    "without checking and writing"
+)
+FULLER = (
+    ". The memory bank came to {tried} frames; that of the run comes to {whole}, which takes more "
+    "time and memory"
 )
 
 
@@ -52,6 +62,7 @@ class DryRun(Document):
     to_follow: int | None  # by the network, with those of the way back
     output: str
     outputs: dict[str, str]  # the final path of each, by name
+    beside: list[str]  # the names of what is written beside them
     fps: float | None
     seconds: float | None
     basis: str  # of the two
@@ -73,15 +84,13 @@ def dry_run(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
     prepared = prepare(job, predictor)
     job, given, output = prepared.job, prepared.given, prepared.output
     output.check(prepared.inputs, replace=job.overwrite or job.resume)
-    state = prepared.state(predictor)
-    record = RunRecord(job, predictor, given, output, state)
-    report = record.report("running")
-    kept = 0 if state is None else state.provenance.frames
-    frames = expected_frames(job, output.source.info)
+    record = prepared.record(predictor)
+    report, info = record.report("running"), output.source.info
+    kept = 0 if record.state is None else record.state.provenance.frames
+    frames = expected_frames(job, info)
     with oom_as_device_error(predictor.device):
         trial = try_frames(job, predictor, given, progress)
     following = to_follow(record, frames, kept)
-    info = output.source.info
     return DryRun(
         input=report.input,
         network=report.network,
@@ -94,9 +103,11 @@ def dry_run(job: Job, predictor: Predictor, progress: ProgressCallback = no_prog
         to_follow=following,
         output=str(job.output),
         outputs={name: str(writer.path) for name, writer in output.named.items()},
+        beside=written_beside(record),
         fps=trial.fps and round(trial.fps, 2),
         seconds=None if following is None or not trial.fps else round(following / trial.fps, 1),
-        basis=BASIS.format(tried=trial.tried, first=trial.first),
+        basis=BASIS.format(tried=trial.tried, first=trial.first)
+        + fuller_bank(predictor, trial.tried, following),
         memory=peak_memory(predictor.device),
         warnings=report.warnings,
     )
@@ -106,29 +117,63 @@ def to_follow(record: RunRecord, frames: int | None, kept: int) -> int | None:
     """Return how many frames the network would follow, backward too; None if that is unknown."""
     if frames is None:
         return None
-    if record.way_back is not None:
-        return record.way_back.frames + frames - kept
-    job = record.job
+    job, back = record.job, record.way_back
+    if back is not None:
+        return back.frames - back.kept(record.predictor) + max(0, frames - kept)
     before = len(range(job.start, record.given.first, job.stride))  # nothing is followed there
     return max(0, frames - max(before, kept))
+
+
+def written_beside(record: RunRecord) -> list[str]:
+    """Return the names of what a run writes beside its outputs."""
+    checks = [CHECKS[0]] if record.job.check else []
+    if record.states is None:
+        return [REPORT, *checks]
+    return [REPORT, *checks, STATES, *([SoftStore.file] if record.output.soft else [])]
+
+
+def fuller_bank(predictor: Predictor, tried: int, following: int | None) -> str:
+    """Return a sentence on the memory bank if that of the run comes to more frames, else ""."""
+    references, most = kept_frames(predictor), predictor.memory_frames
+    every = references if references.every is None else replace(references, every=1)
+    before = frames_remembered(every, tried, most)
+    if following is None:
+        whole = before if references.every is None else most
+    else:
+        whole = frames_remembered(references, following, most)
+    if whole is None or whole > before:
+        return FULLER.format(tried=before, whole="ever more" if whole is None else whole)
+    return ""
+
+
+def with_bank_filling(predictor: Predictor) -> Predictor:
+    """Return a predictor that memorises every frame, so that its memory bank is full early."""
+    network, references = predictor.network, predictor.references
+    if isinstance(network, RecurrentModel):
+        network = copy(network)  # the weights are shared
+        network.memory_every = 1
+        return replace(predictor, network=network)
+    if references.every is None:
+        return predictor
+    return replace(predictor, references=replace(references, every=1))
 
 
 def try_frames(
     job: Job, predictor: Predictor, given: GivenMasks, progress: ProgressCallback
 ) -> Trial:
     """Return what the first few frames with an object take; raises InputError or MaskError."""
-    references = predictor.references
-    if references.every is not None:
-        predictor = replace(predictor, references=replace(references, every=1))
-    frames = job.input.frames(given.first, job.end, job.stride)
+    frames = with_scenes(job.input.frames(given.first, job.end, job.stride))
     clock = []
-    found = follow(frames, given, Tracker(predictor=predictor), Stopwatch())
+    tracker = Tracker(predictor=with_bank_filling(predictor))
+    found = follow(frames, given, tracker, Stopwatch())
     try:
         with closing(found):
             for _ in islice(found, TRIED):
                 clock.append(time.perf_counter())
                 progress(len(clock), TRIED, "timing")
-    except InputError:  # as if the video ends before the mask
+    except InputError:
+        # what the run would raise: that there is no frame, or that the video ends before the mask
+        next(job.input.frames(job.start, job.end, job.stride))
         given.check_reached(sum(1 for _ in read_times(job.input.path)))
         raise
     settled = min(SETTLED, len(clock) - 1) - 1

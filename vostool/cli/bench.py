@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.loading import load_model
-from vostool.cli.options import AsJson, Quiet, require_mask, takes_model
+from vostool.cli.model_options import takes_model
+from vostool.cli.options import AsJson, Quiet, require_mask
 from vostool.cli.printing import print_message, print_result, print_table
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ MANY = 5  # masks that are listed
 
 def preview(
     job: "Job", options: "ModelOptions", as_json: bool, quiet: bool, form: ProgressForm
-) -> None:
-    """Print what a run would do."""
+) -> "DryRun":
+    """Print what a run would do, and return it."""
     from vostool.benchmark.dry_run import dry_run
 
     model = load_model(options, quiet)
@@ -30,9 +30,10 @@ def preview(
         print_message(f"warning: {warning.message}", quiet)
     if as_json:
         print_json(found.model_dump(mode="json"))
-        return
-    for name, words in lines(found):
-        print(f"{name:7} {words}")
+    else:
+        for name, words in lines(found):
+            print(f"{name:7} {words}")
+    return found
 
 
 def lines(found: "DryRun") -> Iterator[tuple[str, str]]:
@@ -47,7 +48,7 @@ def lines(found: "DryRun") -> Iterator[tuple[str, str]]:
     height, width = found.working_size
     name = found.network.file or found.network.model
     yield "network", f"{name} on {options['device']} in {options['precision']}, {width}x{height}"
-    yield "writes", f"{found.output}: {', '.join([*found.outputs, 'run.json'])}"
+    yield "writes", f"{found.output}: {', '.join([*found.outputs, *found.beside])}"
     yield "time", f"{duration(found)} ({found.basis})"
     yield "memory", memory(found)
 

@@ -1,39 +1,36 @@
 """`vostool erf` on the command line."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vostool import defaults
+from vostool.cli.groups import takes_groups
 from vostool.cli.loading import load_model
-from vostool.cli.options import (
-    AsJson,
-    Device,
-    ModelName,
-    Overwrite,
-    Precision,
-    Quiet,
-    Size,
-    Threads,
-    offer,
-)
+from vostool.cli.model_options import takes_model
+from vostool.cli.options import AsJson, Overwrite, Quiet, offer
 from vostool.cli.printing import print_message, print_result
 from vostool.errors import UsageError
 from vostool.model.memory_designs import MEMORIES
-from vostool.threads import limit_threads
+
+if TYPE_CHECKING:
+    from vostool.inference.options import ModelOptions
 
 
-def erf(
-    video: Annotated[Path, typer.Argument(help="A video, or a folder of frames.")],
+@dataclass(frozen=True)
+class ErfInput:
+    """What to explain."""
+
+    video: Annotated[Path, typer.Argument(help="A video, or a folder of frames.")]
     mask: Annotated[
         str,
         typer.Option(
             help="Mask of the object to explain, on the first frame; 120:MASK.png for frame 120.",
             rich_help_panel="Input",
         ),
-    ],
+    ]
     frame: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +39,7 @@ def erf(
             rich_help_panel="Input",
             show_default="the middle frame",
         ),
-    ] = None,
+    ] = None
     truth: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,7 +47,7 @@ def erf(
             rich_help_panel="Input",
             show_default="the network's prediction",
         ),
-    ] = None,
+    ] = None
     object_id: Annotated[
         int | None,
         typer.Option(
@@ -60,7 +57,13 @@ def erf(
             rich_help_panel="Input",
             show_default="all",
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class ErfSteps:
+    """How it is explained."""
+
     iters: Annotated[
         int,
         typer.Option(
@@ -68,7 +71,7 @@ def erf(
             help="Number of steps (M in Eq. 12 of the journal paper).",
             rich_help_panel="Model",
         ),
-    ] = defaults.ERF_ITERS,
+    ] = defaults.ERF_ITERS
     rate: Annotated[
         float,
         typer.Option(
@@ -76,7 +79,56 @@ def erf(
             help="Step size (alpha in Eq. 8 of the journal paper).",
             rich_help_panel="Model",
         ),
-    ] = defaults.GC_RATE,
+    ] = defaults.GC_RATE
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The networks whose results are shown side by side."""
+
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            help="A weights file, or the name of shipped weights. Repeatable: the results "
+            "are shown side by side.",
+            rich_help_panel="Model",
+        ),
+    ] = field(default_factory=lambda: [defaults.WEIGHTS])
+    memory: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Memory design: {', '.join(MEMORIES)}. Repeatable: one for each --weights, in "
+            "their order, or several for the same weights.",
+            rich_help_panel="Model",
+            show_default="set by the weights",
+            autocompletion=offer(*MEMORIES),
+        ),
+    ] = None
+
+    def each(self) -> list[dict[str, str]]:
+        """Return the options of each network: its weights, and its memory design if one is given.
+
+        One of either goes with all of the other. Raises UsageError for other numbers.
+        """
+        weights, memories = self.weights, self.memory
+        if not memories:
+            return [{"weights": each} for each in weights]
+        count = max(len(weights), len(memories))
+        if {len(weights), len(memories)} - {1, count}:
+            raise UsageError(
+                f"--memory: expected one, or one for each of {len(weights)} --weights, "
+                f"found {len(memories)}"
+            )
+        every = ([*each] * count if len(each) == 1 else each for each in (weights, memories))
+        return [{"weights": each, "memory": memory} for each, memory in zip(*every, strict=True)]
+
+
+@takes_model(only=("model", "size", "device", "precision"))
+@takes_groups
+def erf(
+    given: ErfInput,
+    descent: ErfSteps,
+    networks: NetworkOptions,
     strip: Annotated[
         int, typer.Option(min=0, help="Number of frames in strip.png.", rich_help_panel="Output")
     ] = 5,
@@ -91,59 +143,34 @@ def erf(
         ),
     ] = None,
     overwrite: Overwrite = False,
-    weights: Annotated[
-        list[str],
-        typer.Option(
-            help="A weights file, or the name of shipped weights. Repeatable: the results "
-            "are shown side by side.",
-            rich_help_panel="Model",
-        ),
-    ] = [defaults.WEIGHTS],  # noqa: B006
-    memory: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"Memory design: {', '.join(MEMORIES)}. Repeatable: one for each --weights, in "
-            "their order, or several for the same weights.",
-            rich_help_panel="Model",
-            show_default="set by the weights",
-            autocompletion=offer(*MEMORIES),
-        ),
-    ] = None,
-    model: ModelName = defaults.MODEL,
-    size: Size = None,
-    device: Device = defaults.AUTO,
-    precision: Precision = defaults.AUTO,
-    threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    *,
+    model: "ModelOptions",
 ) -> None:
     """Show which pixels of a frame explain the mask of another one (cycle-ERF).
 
     Writes erf.png, strip.png, steps.mp4, erf.npy (weights, frames, height, width) and erf.json.
     """
-    limit_threads(threads)
     from vostool.analysis.erf import erf as run
     from vostool.analysis.erf_plan import ErfJob
-    from vostool.inference.options import ModelOptions
     from vostool.media.time_codes import parse_position
     from vostool.progress import show_progress
 
-    options = ModelOptions(model=model, device=device, precision=precision, size=size)
-    chosen = [options.changed(each) for each in networks(weights, memory or ())]
-    models = [load_model(each, quiet) for each in chosen]
+    models = [load_model(model.changed(each), quiet) for each in networks.each()]
     job = ErfJob(
-        video=video,
-        mask=mask,
-        output=output or Path(f"{video.resolve().stem}-erf"),
-        frame=None if frame is None else parse_position("--frame", frame),
-        truth=tuple(truth or ()),
-        object_id=object_id,
-        steps=iters,
-        rate=rate,
+        video=given.video,
+        mask=given.mask,
+        output=output or Path(f"{given.video.resolve().stem}-erf"),
+        frame=None if given.frame is None else parse_position("--frame", given.frame),
+        truth=tuple(given.truth or ()),
+        object_id=given.object_id,
+        steps=descent.iters,
+        rate=descent.rate,
         strip=strip,
         overwrite=overwrite,
     )
-    with show_progress(f"{video.name} on {models[0].device}", quiet, "steps") as progress:
+    with show_progress(f"{given.video.name} on {models[0].device}", quiet, "steps") as progress:
         report = run(job, models, progress)
     for warning in report.warnings:
         print_message(f"warning: {warning}", quiet)
@@ -155,20 +182,3 @@ def erf(
             quiet,
         )
     print_result(report, as_json, ("picture", "strip", "animation", "array"))
-
-
-def networks(weights: Sequence[str], memories: Sequence[str]) -> list[dict[str, str]]:
-    """Return the options of each network: its weights, and its memory design if one is given.
-
-    One of either goes with all of the other. Raises UsageError for other numbers.
-    """
-    if not memories:
-        return [{"weights": each} for each in weights]
-    count = max(len(weights), len(memories))
-    if {len(weights), len(memories)} - {1, count}:
-        raise UsageError(
-            f"--memory: expected one, or one for each of {len(weights)} --weights, "
-            f"found {len(memories)}"
-        )
-    every = ([*each] * count if len(each) == 1 else each for each in (weights, memories))
-    return [{"weights": each, "memory": memory} for each, memory in zip(*every, strict=True)]

@@ -9,12 +9,13 @@ import typer
 from vostool.cli.grouped_help import Commands
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model
-from vostool.cli.options import DISTURBANCE, AsJson, Overwrite, Quiet, takes_model
-from vostool.cli.printing import print_json, print_message, print_path, print_table
+from vostool.cli.model_options import DISTURBANCE, takes_model
+from vostool.cli.options import AsJson, Overwrite, Quiet
+from vostool.cli.printing import print_json, print_message, print_path
+from vostool.cli.scores import print_comparison, print_late_warnings, print_scores
 from vostool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from vostool.evaluate.compare import Comparison
     from vostool.evaluate.protocols import Benchmark
     from vostool.evaluate.results import Results
     from vostool.evaluate.sweep import Point
@@ -182,7 +183,7 @@ def run_benchmark(
     model = load_model(options, quiet)
     with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
         results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
-    tell_of_videos(benchmark, results, quiet)
+    print_late_warnings(benchmark, results, quiet)
     if pack is not None:
         write_zip(benchmark, folder / MASKS, pack)
         print_path(pack, as_json)
@@ -218,7 +219,7 @@ def run_sweep(
                     same[key] = evaluate(
                         benchmark, model, place, overwrite=overwrite, progress=progress
                     )
-                tell_of_videos(benchmark, same[key], quiet)
+                print_late_warnings(benchmark, same[key], quiet)
         results[point] = same[key]
     table, picture = write_sweep(folder, results)
     print_path(table, as_json)
@@ -234,28 +235,6 @@ def run_sweep(
             for point, each in results.items()
         ]
         print_json({"points": found, "table": str(table), "picture": str(picture)})
-
-
-def tell_of_videos(benchmark: "Benchmark", results: "Results", quiet: bool) -> None:
-    """Print the warnings that came up on the way; those of the benchmark are printed before."""
-    for warning in results.warnings[len(benchmark.warnings) :]:
-        print_message(f"warning: {warning}", quiet)
-
-
-def print_scores(results: "Results", folder: Path | None, as_json: bool, quiet: bool) -> None:
-    """Print the result on stdout: the scores, or the paths that hold them, the table on stderr."""
-    from vostool.evaluate.results import summary
-    from vostool.evaluate.tables import terminal_table
-
-    is_result = folder is None and not as_json  # no file is written whose path would be it
-    if results.clips and (is_result or not quiet):
-        print_table(terminal_table(results), on_stdout=is_result)
-    if as_json:
-        scores = summary(results.objects.values()) if results.clips else {}
-        print_json({"scores": scores, **results.model_dump(mode="json")})
-    elif folder is not None:
-        for name in ("results.json", "report.html")[: 2 if results.clips else 1]:
-            print(folder / name)
 
 
 @evaluation.command("compare")
@@ -306,15 +285,3 @@ def compare_runs(
         if picture is not None:
             found["picture"] = picture
         print_json(found)
-
-
-def print_comparison(comparison: "Comparison", as_json: bool) -> None:
-    """Print warnings and, unless a JSON document is printed instead, a table on stdout."""
-    from vostool.evaluate.compare import comparison_table
-
-    for warning in comparison.warnings:
-        print_message(f"warning: {warning}")
-    if not as_json:
-        print(f"first run: {comparison.first}")
-        print(f"second run: {comparison.second}")
-        print_table(comparison_table(comparison), on_stdout=True)

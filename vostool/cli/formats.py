@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vostool.cli.options import offer
+from vostool.cli.options import Check, DryRun, Overwrite, offer
 from vostool.cli.printing import print_table
 from vostool.errors import UsageError
 
@@ -148,3 +150,88 @@ def outputs_of(write: Sequence[str] | None, flags: Mapping[str, bool | None]) ->
         raise UsageError(f"{given}: nothing is left to write")
     check_outputs(left)
     return left
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What `vostool segment` writes, where, and whether it does."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Output folder; with --batch the parent of the videos' folders; - for the masks "
+            "on stdout, as Y4M in grey whose luma is the object.",
+            rich_help_panel="Output",
+            show_default="the video's name",
+        ),
+    ] = None
+    write: Write = None
+    overlay: Annotated[
+        bool | None,
+        typer.Option(
+            "--overlay/--no-overlay",
+            help="Write overlay.mp4.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None
+    masks: Annotated[
+        bool | None,
+        typer.Option(
+            "--masks/--no-masks",
+            help="Write masks/00000.png ….",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None
+    cutouts: Annotated[
+        bool,
+        typer.Option(
+            "--cutouts",
+            help="Write cutouts/00000.png …: the objects on a transparent background.",
+            rich_help_panel="Output",
+        ),
+    ] = False
+    names: Names = None
+    finish: Finishing = None
+    effect_on: EffectOn = None
+    opacity: Opacity = None
+    palette: Palette = None
+    codec: Codec = None
+    crf: Crf = None
+    overwrite: Overwrite = False
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Do what is left of an interrupted run, or after a mask was added, changed or "
+            "taken away: from that frame on. A batch does so anyway.",
+            rich_help_panel="Output",
+        ),
+    ] = False
+    states: Annotated[
+        bool,
+        typer.Option(
+            "--state/--no-state",
+            help="Keep what --resume needs (.state/, 256 MB; with XMem more).",
+            rich_help_panel="Output",
+        ),
+    ] = True
+    check: Check = None
+    dry_run: DryRun = False
+    fail_on_warning: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-warning",
+            help="Exit with code 9 if there are warnings; the result is still complete.",
+            rich_help_panel="Output",
+        ),
+    ] = False
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that are wanted; raises UsageError."""
+        flags = {"masks": self.masks, "overlay": self.overlay, "cutouts": self.cutouts or None}
+        return outputs_of(self.write, flags)

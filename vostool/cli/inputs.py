@@ -1,15 +1,19 @@
 """Options of `vostool segment` that say where frames come from."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vostool.cli.options import require_mask
+from vostool.cli.options import Absent, Cuts, require_mask
 from vostool.errors import UsageError
+from vostool.inference.cuts import OnCut
 
 if TYPE_CHECKING:
     from vostool.media.inputs import Stream
+
+FIRST = "0"  # frame
 
 Start = Annotated[
     str,
@@ -79,39 +83,86 @@ Fps = Annotated[
 ]
 
 
-def given_video(
-    video: str | None, number: int | None, allow_network: bool
-) -> "Path | Stream | None":
-    """Return what is given as a video, if anything is; raises UsageError."""
-    if video is None and number is None:
-        return None
-    from vostool.media.inputs import camera, parse_input
+@dataclass(frozen=True)
+class InputOptions:
+    """What `vostool segment` reads, and what the user says of the objects in it."""
 
-    if number is None:
-        return None if video is None else parse_input(video, allow_network)
-    if video is not None:
-        raise UsageError(f"--camera {number} takes the place of a VIDEO, found {video} too")
-    return camera(number)
+    video: Annotated[
+        str | None,
+        typer.Argument(
+            help="A video, a folder of frames, or - for one on stdin (y4m, mpegts, mkv).",
+            show_default=False,
+        ),
+    ] = None
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--mask",
+            help="MASK.png for the first frame; 120:LATE.png for frame 120, 0:04.8:LATE.png for "
+            "that time; 2@DOG.png for object 2 alone; or a folder of masks named like the frames, "
+            "00120.png for frame 120. Repeatable.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None
+    absent: Absent = None
+    backward: Annotated[
+        bool,
+        typer.Option(
+            "--backward",
+            help="Follow the objects of a mask to the frames before it as well; between two masks "
+            "of an object both count, the nearer one more.",
+            rich_help_panel="Input",
+        ),
+    ] = False
+    cuts: Cuts = OnCut.IGNORE
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Treat the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
+            "at least this white, or this opaque, belong to the object.",
+            rich_help_panel="Input",
+            show_default=False,
+        ),
+    ] = None
+    start: Start = FIRST
+    end: End = None
+    stride: Stride = 1
+    fps: Fps = None
+    camera: Camera = None
+    allow_network: AllowNetwork = False
+    demo: Demo = False
+    batch: Batch = None
 
+    def source(self) -> "Path | Stream | None":
+        """Return the video; None with --demo or --batch. Raises UsageError."""
+        from vostool.media.inputs import camera, parse_input
 
-def check_segment_input(
-    video: "Path | Stream | None",
-    mask: list[str] | None,
-    absent: list[str] | None,
-    demo: bool,
-    batch: Path | None,
-    ranged: bool,
-) -> None:
-    """Raise UsageError for arguments that exclude each other."""
-    if batch is not None:
-        if video or mask or absent or demo:
-            raise UsageError(
-                "--batch names its videos, masks and absent stretches: give none, and no --demo"
-            )
-        return
-    if demo and (video or mask or absent or ranged):
-        raise UsageError("--demo brings its own video and mask: give neither, and no range")
-    if not demo and video is None:
-        raise UsageError("expected a VIDEO, or --camera, --demo or --batch")
-    if not demo and video is not None:
-        require_mask(video, mask)
+        video = None if self.video is None else parse_input(self.video, self.allow_network)
+        if self.camera is not None:
+            if self.video is not None:
+                raise UsageError(
+                    f"--camera {self.camera} takes the place of a VIDEO, found {self.video} too"
+                )
+            video = camera(self.camera)
+        self._check(video)
+        return video
+
+    def _check(self, video: "Path | Stream | None") -> None:
+        """Raise UsageError for arguments that exclude each other."""
+        described = video or self.mask or self.absent
+        if self.batch is not None:
+            if described or self.demo:
+                raise UsageError(
+                    "--batch names its videos, masks and absent stretches: give none, and no --demo"
+                )
+        elif self.demo:
+            if described or self.start != FIRST or self.end is not None:
+                raise UsageError("--demo brings its own video and mask: give neither, and no range")
+        elif video is None:
+            raise UsageError("expected a VIDEO, or --camera, --demo or --batch")
+        else:
+            require_mask(video, self.mask)

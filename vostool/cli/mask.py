@@ -1,29 +1,21 @@
 """`vostool mask` on the command line."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vostool import defaults
 from vostool.cli.grouped_help import Command
+from vostool.cli.groups import takes_groups
 from vostool.cli.loading import load_model
-from vostool.cli.options import (
-    AsJson,
-    Device,
-    ModelName,
-    Overwrite,
-    Precision,
-    Quiet,
-    Size,
-    Threads,
-    Weights,
-)
+from vostool.cli.model_options import takes_model
+from vostool.cli.options import AsJson, Overwrite, Quiet
 from vostool.cli.printing import print_message, print_result
-from vostool.threads import limit_threads
 
 if TYPE_CHECKING:
     from vostool.first_mask.make import MaskReport
+    from vostool.inference.options import ModelOptions
     from vostool.inference.predictor import Predictor
 
 SHAPES = ("polygon", "box", "ellipse")
@@ -40,11 +32,10 @@ class ShapesInOrder(Command):
         return super().parse_args(ctx, args)
 
 
-def mask(
-    context: typer.Context,
-    video: Annotated[
-        Path, typer.Argument(help="A video, or a folder of frames.", show_default=False)
-    ],
+@dataclass(frozen=True)
+class ShapeOptions:
+    """The frame, and the objects on it: drawn, or in a file."""
+
     frame: Annotated[
         str,
         typer.Option(
@@ -52,7 +43,7 @@ def mask(
             help="The frame to make a mask of: its number, or a time such as 0:12.5.",
             rich_help_panel="Input",
         ),
-    ] = "0",
+    ] = "0"
     polygon: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,7 +53,7 @@ def mask(
             rich_help_panel="Input",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     box: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,7 +62,7 @@ def mask(
             rich_help_panel="Input",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     ellipse: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,7 +71,7 @@ def mask(
             rich_help_panel="Input",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     given: Annotated[
         Path | None,
         typer.Option(
@@ -90,7 +81,7 @@ def mask(
             rich_help_panel="Input",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -101,7 +92,13 @@ def mask(
             rich_help_panel="Input",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class RepairOptions:
+    """What is done to the objects then, as `MaskJob` has it."""
+
     snap: Annotated[
         bool,
         typer.Option(
@@ -110,7 +107,7 @@ def mask(
             "and segments it again. Look at the result.",
             rich_help_panel="Repair, in this order",
         ),
-    ] = False,
+    ] = False
     largest: Annotated[
         bool,
         typer.Option(
@@ -118,7 +115,7 @@ def mask(
             help="Keep only the largest part of each object.",
             rich_help_panel="Repair, in this order",
         ),
-    ] = False,
+    ] = False
     fill_holes: Annotated[
         bool,
         typer.Option(
@@ -126,7 +123,7 @@ def mask(
             help="Fill the background that an object encloses.",
             rich_help_panel="Repair, in this order",
         ),
-    ] = False,
+    ] = False
     grow: Annotated[
         int,
         typer.Option(
@@ -134,7 +131,18 @@ def mask(
             rich_help_panel="Repair, in this order",
             show_default=False,
         ),
-    ] = 0,
+    ] = 0
+
+
+@takes_model(only=("weights", "model", "size", "device", "precision"))
+@takes_groups
+def mask(
+    context: typer.Context,
+    video: Annotated[
+        Path, typer.Argument(help="A video, or a folder of frames.", show_default=False)
+    ],
+    shapes: ShapeOptions,
+    repair: RepairOptions,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -155,51 +163,34 @@ def mask(
         ),
     ] = False,
     overwrite: Overwrite = False,
-    weights: Weights = defaults.WEIGHTS,
-    model: ModelName = defaults.MODEL,
-    size: Size = None,
-    device: Device = defaults.AUTO,
-    precision: Precision = defaults.AUTO,
-    threads: Threads = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    *,
+    model: "ModelOptions",
 ) -> None:
     """Make the mask of a frame, from which segment follows the objects.
 
     Draw it by numbers, or take it from a file of another tool. Writes an indexed PNG.
     """
-    limit_threads(threads)
     from vostool.first_mask.drawing import Drawing
     from vostool.first_mask.make import MaskJob, make_mask
-    from vostool.inference.options import ModelOptions
     from vostool.media.time_codes import parse_position
 
-    values = {
-        "polygon": iter(polygon or ()),
-        "box": iter(box or ()),
-        "ellipse": iter(ellipse or ()),
-    }
-    kind = "frame" if frame_only else "mask"
+    values = {kind: iter(getattr(shapes, kind) or ()) for kind in SHAPES}
     job = MaskJob(
         video=video,
-        output=output or Path(f"{video.resolve().stem}-{kind}.png"),
-        frame=parse_position("--frame", frame),
-        given=given,
-        threshold=threshold,
+        output=output or Path(f"{video.resolve().stem}-{'frame' if frame_only else 'mask'}.png"),
+        frame=parse_position("--frame", shapes.frame),
+        given=shapes.given,
+        threshold=shapes.threshold,
         drawings=tuple(Drawing.parse(each, next(values[each])) for each in context.meta[ORDER]),
-        snap=snap,
-        largest=largest,
-        fill_holes=fill_holes,
-        grow=grow,
         frame_only=frame_only,
         overwrite=overwrite,
-    )
-    options = ModelOptions(
-        model=model, weights=weights, device=device, precision=precision, size=size
+        **asdict(repair),
     )
 
     def load() -> "Predictor":
-        return load_model(options, quiet)
+        return load_model(model, quiet)
 
     report = make_mask(job, load)
     print_objects(report, quiet)

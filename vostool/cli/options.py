@@ -1,20 +1,16 @@
 """Options that several commands take."""
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vostool import defaults
 from vostool.errors import InputError, UsageError
 from vostool.inference.cuts import OnCut
-from vostool.model.memory_designs import MEMORIES
 from vostool.progress import ProgressForm
-from vostool.threads import limit_threads
 
 if TYPE_CHECKING:
     from vostool.media.inputs import Stream
@@ -35,244 +31,6 @@ def offer(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
-def by_weights(usual: object) -> str:
-    """Return the default that --help shows of an option that published weights may set."""
-    return f"{usual}; published weights: their makers'"
-
-
-Weights = Annotated[
-    str,
-    typer.Option(help="A weights file, or the name of shipped weights.", rich_help_panel="Model"),
-]
-ModelName = Annotated[
-    str,
-    typer.Option(
-        help="stm for the built-in network, or the name of a plug-in model.",
-        rich_help_panel="Model",
-    ),
-]
-Size = Annotated[
-    int | None,
-    typer.Option(
-        min=32,
-        help="Short side of the network's input, in pixels.",
-        rich_help_panel="Model",
-        show_default="set by the weights",
-    ),
-]
-MemoryEvery = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Memorise every Nth frame.",
-        rich_help_panel="Model",
-        show_default=by_weights(defaults.MEMORY_EVERY),
-    ),
-]
-MemoryFrames = Annotated[
-    int | None,
-    typer.Option(
-        min=2,
-        help="Keep at most N frames in the memory bank: annotated frames and the latest others.",
-        rich_help_panel="Model",
-        show_default=by_weights(defaults.MEMORY_FRAMES),
-    ),
-]
-ObjectsAtOnce = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        help="Process at most N objects at a time: saves RAM or GPU memory, gives the same masks.",
-        rich_help_panel="Compute",
-    ),
-]
-MemoryDesign = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Memory design of the built-in network: {', '.join(MEMORIES)} "
-        "(this stm is a design, --model stm the network).",
-        rich_help_panel="Model",
-        show_default="set by the weights",
-        autocompletion=offer(*MEMORIES),
-    ),
-]
-TopK = Annotated[
-    int | None,
-    typer.Option(
-        "--top-k",
-        min=0,
-        help="Attend only to the K most similar memory positions; 0: all.",
-        rich_help_panel="Model",
-        show_default="set by the weights: all",
-    ),
-]
-KernelSigma = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Width of kmn's kernel, in feature positions (16 pixels of the network's input).",
-        rich_help_panel="Model",
-        show_default="set by the weights",
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        help=f"{defaults.DEVICES}.",
-        rich_help_panel="Compute",
-        autocompletion=offer(defaults.AUTO, "cpu", "cuda"),
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option(
-        help=f"{defaults.AUTO}, or one of {', '.join(defaults.PRECISIONS)}.",
-        rich_help_panel="Compute",
-        autocompletion=offer(defaults.AUTO, *defaults.PRECISIONS),
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Threads of the network on a CPU, and at most so many of the decoder and of the "
-        "encoder each.",
-        rich_help_panel="Compute",
-        show_default="OMP_NUM_THREADS, else one for each core that is available and idle",
-    ),
-]
-Reference = Annotated[
-    str | None,
-    typer.Option(
-        help="Frames to predict from: first, previous, first+previous, memory, or kept (memory "
-        "without the previous frame).",
-        rich_help_panel="Model",
-        show_default=by_weights(defaults.REFERENCE),
-        autocompletion=offer("first", "previous", "first+previous", "memory", "kept"),
-    ),
-]
-GcEvery = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Apply gradient correction to every Nth frame before it is memorised.",
-        rich_help_panel="Gradient correction",
-        show_default=f"off; papers: {defaults.GC_EVERY}",
-    ),
-]
-GcIters = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help=f"Steps per frame, at most; {defaults.GC_ITERS} unless given.",
-        rich_help_panel="Gradient correction",
-        show_default=False,
-    ),
-]
-GcRate = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Step size (alpha in Eq. 8 of the journal paper), independent of --size.",
-        rich_help_panel="Gradient correction",
-        show_default=f"set by the weights; papers: {defaults.GC_RATE:g}",
-    ),
-]
-GcLength = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Instead of --gc-rate: scale each step so that the mask changes by this much (RMS).",
-        rich_help_panel="Gradient correction",
-        show_default=False,
-    ),
-]
-GcSmooth = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Weight of the smoothness term (lambda in Eq. 10 of the journal paper).",
-        rich_help_panel="Gradient correction",
-        show_default=f"off; papers: {defaults.PAPER_SMOOTH:g}",
-    ),
-]
-GcStop = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Stop once a step lowers the loss by less than this fraction.",
-        rich_help_panel="Gradient correction",
-        show_default="never",
-    ),
-]
-GcMemoryOnly = Annotated[
-    bool,
-    typer.Option(
-        "--gc-memory-only",
-        help="Memorise the corrected masks, but write the uncorrected ones.",
-        rich_help_panel="Gradient correction",
-    ),
-]
-Disturb = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KIND",
-        help="Disturb what frames are remembered by, to see how robust a model is: box, "
-        "masks:FOLDER (those of another run), fgsm or mi-fgsm; the correction starts from there.",
-        rich_help_panel="Disturbed memory",
-        show_default="off",
-        autocompletion=offer("box", "masks:", *defaults.ATTACKS),
-    ),
-]
-BoxDisturb = Annotated[
-    str | None,
-    typer.Option(
-        metavar="box",
-        help="Remember frames by the boxes of their objects, to see how robust a model is; the "
-        "correction starts from there.",
-        rich_help_panel="Disturbed memory",
-        show_default="off",
-        autocompletion=offer("box"),
-    ),
-]
-DisturbEvery = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Disturb every Nth frame, if it stays in memory; "
-        f"{defaults.DISTURB_EVERY} unless given.",
-        rich_help_panel="Disturbed memory",
-        show_default=False,
-    ),
-]
-Attacker = Annotated[
-    str | None,
-    typer.Option(
-        help="The weights whose gradient an attack follows (black box).",
-        rich_help_panel="Disturbed memory",
-        show_default="those attacked: white box",
-    ),
-]
-Strength = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=255,
-        help="The most that an attack changes a pixel of a mask (epsilon), in 1/255; "
-        f"{defaults.STRENGTH:g} unless given.",
-        rich_help_panel="Disturbed memory",
-        show_default=False,
-    ),
-]
-AttackSteps = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help=f"Steps of mi-fgsm (T); {defaults.ATTACK_STEPS} unless given.",
-        rich_help_panel="Disturbed memory",
-        show_default=False,
-    ),
-]
 Absent = Annotated[
     list[str] | None,
     typer.Option(
@@ -327,80 +85,14 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing result.", rich_help_panel="Output")
 ]
 
-# options of every command that runs a model: name, declaration and default
-MODEL: dict[str, tuple[Any, object]] = {
-    "model": (ModelName, defaults.MODEL),
-    "weights": (Weights, defaults.WEIGHTS),
-    "size": (Size, None),
-    "reference": (Reference, None),
-    "memory_every": (MemoryEvery, None),
-    "memory_frames": (MemoryFrames, None),
-    "memory": (MemoryDesign, None),
-    "top_k": (TopK, None),
-    "kernel_sigma": (KernelSigma, None),
-    "gc_every": (GcEvery, None),
-    "gc_iters": (GcIters, None),
-    "gc_rate": (GcRate, None),
-    "gc_length": (GcLength, None),
-    "gc_smooth": (GcSmooth, None),
-    "gc_stop": (GcStop, None),
-    "gc_memory_only": (GcMemoryOnly, False),
-    "device": (Device, defaults.AUTO),
-    "precision": (Precision, defaults.AUTO),
-    "objects_at_once": (ObjectsAtOnce, defaults.OBJECTS_AT_ONCE),
-}
 
-# options that disturb the memory: all of them where the truth is known, else boxes alone
-DISTURBANCE: dict[str, tuple[Any, object]] = {
-    "disturb": (Disturb, None),
-    "disturb_every": (DisturbEvery, None),
-    "attacker": (Attacker, None),
-    "strength": (Strength, None),
-    "attack_steps": (AttackSteps, None),
-}
-BOXES: dict[str, tuple[Any, object]] = {
-    "disturb": (BoxDisturb, None),
-    "disturb_every": (DisturbEvery, None),
-}
+@dataclass(frozen=True)
+class PrintOptions:
+    """What a command prints besides its result, and in which form."""
 
-Command = Callable[..., None]
-
-
-def takes_model(
-    more: Mapping[str, tuple[Any, object]] = MappingProxyType({}), **changes: object
-) -> Callable[[Command], Command]:
-    """Return a decorator that adds the model options to a command, which gets one value, `model`.
-
-    `more` are further options of it that the command takes, `changes` defaults that differ.
-    """
-    options = {**MODEL, **more}
-    parameters = {**options, "threads": (Threads, None)}
-
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def with_model(**arguments: Any) -> None:
-            from vostool.inference.options import ModelOptions
-
-            limit_threads(arguments.pop("threads"))
-            chosen = {name: arguments.pop(name) for name in options}
-            command(model=ModelOptions().changed(chosen), **arguments)
-
-        signature = inspect.signature(command)
-        own = [each for each in signature.parameters.values() if each.name != "model"]
-        added = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=changes.get(name, default),
-                annotation=declared,
-            )
-            for name, (declared, default) in parameters.items()
-        ]
-        with_model.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-        with_model.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
-        return with_model
-
-    return decorate
+    as_json: AsJson = False
+    quiet: Quiet = False
+    progress: Progress = ProgressForm.AUTO
 
 
 def require_mask(video: "Path | Stream", mask: str | Sequence[str] | None) -> None:

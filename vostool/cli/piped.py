@@ -18,11 +18,16 @@ STDOUT = Path("-")
 
 
 def check_stdout(**flags: object) -> None:
-    """Raise UsageError for options that do not go with masks on stdout, and for a terminal."""
+    """Raise UsageError for options that do not go with masks on stdout.
+
+    Also if stdout is a terminal, or closed.
+    """
     for name, is_given in flags.items():
         if is_given:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"-o - writes masks to stdout and nothing else; expected no {option}")
+    if sys.__stdout__ is None:
+        raise UsageError("-o -: stdout is closed; send it to a program or into a file")
     if sys.stdout.isatty():
         raise UsageError("-o -: stdout is a terminal; send it to a program or into a file")
 

@@ -3,51 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vostool import defaults
 from vostool.cli.brief import HelpAll
 from vostool.cli.dry_run import preview
-from vostool.cli.formats import (
-    Codec,
-    Crf,
-    EffectOn,
-    Finishing,
-    Names,
-    Opacity,
-    Palette,
-    Write,
-    outputs_of,
-    quiet_encoders,
-)
-from vostool.cli.inputs import (
-    AllowNetwork,
-    Batch,
-    Camera,
-    Demo,
-    End,
-    Fps,
-    Start,
-    Stride,
-    check_segment_input,
-    given_video,
-)
+from vostool.cli.formats import OutputOptions, quiet_encoders
+from vostool.cli.groups import takes_groups
+from vostool.cli.inputs import InputOptions
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, ended_by_ctrl_c, way_on
 from vostool.cli.loading import load_model
-from vostool.cli.options import (
-    BOXES,
-    Absent,
-    AsJson,
-    Check,
-    Cuts,
-    DryRun,
-    Overwrite,
-    Progress,
-    Quiet,
-    takes_model,
-)
+from vostool.cli.model_options import BOXES, takes_model
+from vostool.cli.options import PrintOptions
 from vostool.cli.piped import STDOUT, check_stdout, piped
 from vostool.cli.printing import document_of, print_json, print_message, print_result
 from vostool.errors import UsageError, WarningsError
@@ -55,6 +24,7 @@ from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
+    from vostool.benchmark.dry_run import DryRun as DryRunReport
     from vostool.inference.options import ModelOptions
     from vostool.media.inputs import Stream
     from vostool.segment.batch import Outcome
@@ -72,132 +42,11 @@ NEEDED = (
 
 
 @takes_model(BOXES)
+@takes_groups
 def segment(
-    video: Annotated[
-        str | None,
-        typer.Argument(
-            help="A video, a folder of frames, or - for one on stdin (y4m, mpegts, mkv).",
-            show_default=False,
-        ),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m",
-            "--mask",
-            help="MASK.png for the first frame; 120:LATE.png for frame 120, 0:04.8:LATE.png for "
-            "that time; 2@DOG.png for object 2 alone; or a folder of masks named like the frames, "
-            "00120.png for frame 120. Repeatable.",
-            rich_help_panel="Input",
-            show_default=False,
-        ),
-    ] = None,
-    absent: Absent = None,
-    backward: Annotated[
-        bool,
-        typer.Option(
-            "--backward",
-            help="Follow the objects of a mask to the frames before it as well; between two masks "
-            "of an object both count, the nearer one more.",
-            rich_help_panel="Input",
-        ),
-    ] = False,
-    cuts: Cuts = OnCut.IGNORE,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Treat the masks as soft masks of one object (grey edges, JPEG, a matte): pixels "
-            "at least this white, or this opaque, belong to the object.",
-            rich_help_panel="Input",
-            show_default=False,
-        ),
-    ] = None,
-    start: Start = "0",
-    end: End = None,
-    stride: Stride = 1,
-    fps: Fps = None,
-    camera: Camera = None,
-    allow_network: AllowNetwork = False,
-    demo: Demo = False,
-    batch: Batch = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Output folder; with --batch the parent of the videos' folders; - for the masks "
-            "on stdout, as Y4M in grey whose luma is the object.",
-            rich_help_panel="Output",
-            show_default="the video's name",
-        ),
-    ] = None,
-    write: Write = None,
-    overlay: Annotated[
-        bool | None,
-        typer.Option(
-            "--overlay/--no-overlay",
-            help="Write overlay.mp4.",
-            rich_help_panel="Output",
-            show_default=False,
-        ),
-    ] = None,
-    masks: Annotated[
-        bool | None,
-        typer.Option(
-            "--masks/--no-masks",
-            help="Write masks/00000.png ….",
-            rich_help_panel="Output",
-            show_default=False,
-        ),
-    ] = None,
-    cutouts: Annotated[
-        bool,
-        typer.Option(
-            "--cutouts",
-            help="Write cutouts/00000.png …: the objects on a transparent background.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
-    names: Names = None,
-    finish: Finishing = None,
-    effect_on: EffectOn = None,
-    opacity: Opacity = None,
-    palette: Palette = None,
-    codec: Codec = None,
-    crf: Crf = None,
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Do what is left of an interrupted run, or after a mask was added, changed or "
-            "taken away: from that frame on. A batch does so anyway.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
-    states: Annotated[
-        bool,
-        typer.Option(
-            "--state/--no-state",
-            help="Keep what --resume needs (.state/, 256 MB; with XMem more).",
-            rich_help_panel="Output",
-        ),
-    ] = True,
-    check: Check = None,
-    dry_run: DryRun = False,
-    fail_on_warning: Annotated[
-        bool,
-        typer.Option(
-            "--fail-on-warning",
-            help="Exit with code 9 if there are warnings; the result is still complete.",
-            rich_help_panel="Output",
-        ),
-    ] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    progress: Progress = ProgressForm.AUTO,
+    given: InputOptions,
+    wanted: OutputOptions,
+    printing: PrintOptions,
     help_all: HelpAll = False,
     *,
     model: "ModelOptions",
@@ -206,77 +55,101 @@ def segment(
 
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json, or what --write says.
     """
-    from vostool.media.inputs import parse_rate
-    from vostool.media.time_codes import parse_position
+    video = given.source()
+    check_together(video, given, wanted, printing)
+    template = job_of(video, given, wanted)
+    shown = printing.as_json, printing.quiet, printing.progress
+    quiet_encoders()
+    reports: Sequence[RunReport | DryRunReport]
+    if wanted.dry_run:
+        reports = [preview(template, model, *shown)]
+    elif given.batch is not None:
+        with way_on(GO_ON):
+            reports = segment_batch(given.batch, template, model, *shown, plot=bool(wanted.check))
+    else:
+        with way_on(*continuation(template), without=("--overwrite", "--resume")):
+            reports = [segment_one(video, template, model, *shown, plot=bool(wanted.check))]
+    if wanted.fail_on_warning:
+        refuse_warnings(reports)
 
-    outputs = outputs_of(write, {"masks": masks, "overlay": overlay, "cutouts": cutouts or None})
-    first = parse_position("--start", start)
-    last = None if end is None else parse_position("--end", end)
-    source = given_video(video, camera, allow_network)
-    check_segment_input(source, mask, absent, demo, batch, bool(first or last))
-    if output == STDOUT:
-        flags = {"write": write, "masks": masks, "overlay": overlay, "cutouts": cutouts}
-        check_stdout(**flags, batch=batch, json=as_json, resume=resume, overwrite=overwrite)
-    if resume and overwrite:
+
+def check_together(
+    video: "Path | Stream | None",
+    given: InputOptions,
+    wanted: OutputOptions,
+    printing: PrintOptions,
+) -> None:
+    """Raise UsageError for options that exclude each other."""
+    if wanted.output == STDOUT:
+        names = ("write", "masks", "overlay", "cutouts", "resume", "overwrite")
+        flags = {name: getattr(wanted, name) for name in names}
+        check_stdout(**flags, batch=given.batch, json=printing.as_json)
+    if wanted.resume and wanted.overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
-    if dry_run and (batch or output == STDOUT or not isinstance(source, Path)):
+    repeatable = isinstance(video, Path) and wanted.output != STDOUT
+    if wanted.dry_run and not repeatable:
         raise UsageError(
             "--dry-run: expected a VIDEO that can be read again; no --demo, --batch or -o -"
         )
-    if batch is None:
-        from vostool.media.inputs import default_output
-        from vostool.segment.output import check_free
 
-        output = output or (Path("vostool-demo") if source is None else default_output(source))
-        # before it takes seconds to load the model
-        if not overwrite and not resume and output != STDOUT:
-            check_free(output)
 
+def job_of(video: "Path | Stream | None", given: InputOptions, wanted: OutputOptions) -> "Job":
+    """Return what is to be done; with --batch a template, without video and output perhaps.
+
+    Raises UsageError, and OutputError for an output that is there.
+    """
+    from vostool.media.inputs import parse_rate
+    from vostool.media.time_codes import parse_position
     from vostool.segment.frame_range import with_range
     from vostool.segment.job import Job
 
-    template = with_range(
-        Job(
-            video=source or Path(),
-            masks=tuple(mask or ()),
-            stride=stride,
-            fps=None if fps is None else parse_rate(fps),
-            output=output or Path(),
-            outputs=outputs,
-            overwrite=overwrite,
-            threshold=threshold,
-            resume=resume,
-            states=states,
-            absent=tuple(absent or ()),
-            backward=backward,
-            cuts=cuts,
-            check=defaults.CHECK_EVERY if check is None else check,
-            names=names,
-            finish=finish,
-            effect_on=effect_on,
-            opacity=opacity,
-            palette=palette,
-            codec=codec,
-            crf=crf,
-        ),
-        first,
-        last,
+    outputs = wanted.outputs
+    start = parse_position("--start", given.start)
+    end = None if given.end is None else parse_position("--end", given.end)
+    job = Job(
+        video=video or Path(),
+        masks=tuple(given.mask or ()),
+        stride=given.stride,
+        fps=None if given.fps is None else parse_rate(given.fps),
+        output=wanted.output or Path() if given.batch else output_folder(video, wanted),
+        outputs=outputs,
+        overwrite=wanted.overwrite,
+        threshold=given.threshold,
+        resume=wanted.resume,
+        states=wanted.states,
+        absent=tuple(given.absent or ()),
+        backward=given.backward,
+        cuts=given.cuts,
+        check=defaults.CHECK_EVERY if wanted.check is None else wanted.check,
+        names=wanted.names,
+        finish=wanted.finish,
+        effect_on=wanted.effect_on,
+        opacity=wanted.opacity,
+        palette=wanted.palette,
+        codec=wanted.codec,
+        crf=wanted.crf,
     )
-    quiet_encoders()
-    if dry_run:
-        preview(template, model, as_json, quiet, progress)
-        return
-    if batch is not None:
-        with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
-    else:
-        words, more = BEGIN_AGAIN, () if output == STDOUT else ("--overwrite",)
-        if template.keeps_states and output != STDOUT:
-            words, more = GO_ON, ("--resume",)
-        with way_on(words, *more, without=("--overwrite", "--resume")):
-            reports = [segment_one(source, template, model, as_json, quiet, progress, bool(check))]
-    if fail_on_warning:
-        refuse_warnings(reports)
+    return with_range(job, start, end)
+
+
+def output_folder(video: "Path | Stream | None", wanted: OutputOptions) -> Path:
+    """Return the folder of the results; raises OutputError if it may not be replaced."""
+    from vostool.media.inputs import default_output
+    from vostool.segment.output import check_free
+
+    usual = Path("vostool-demo") if video is None else default_output(video)
+    output = wanted.output or usual
+    # before it takes seconds to load the model
+    if not wanted.overwrite and not wanted.resume and output != STDOUT:
+        check_free(output)
+    return output
+
+
+def continuation(job: "Job") -> tuple[str, ...]:
+    """Return how an interrupted run is continued: the words for it, and the option."""
+    if job.output == STDOUT:
+        return (BEGIN_AGAIN,)
+    return (GO_ON, "--resume") if job.keeps_states else (BEGIN_AGAIN, "--overwrite")
 
 
 def segment_one(
@@ -371,7 +244,7 @@ def document_of_job(outcome: "Outcome") -> dict[str, Any]:
     return outcome.report.model_dump(mode="json") if outcome.report else {}
 
 
-def refuse_warnings(reports: "Sequence[RunReport]") -> None:
+def refuse_warnings(reports: "Sequence[RunReport | DryRunReport]") -> None:
     """Exit if there are warnings; the results are printed by then, and stay."""
     found = [warning.message for report in reports for warning in report.warnings]
     if found:

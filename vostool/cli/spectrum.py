@@ -7,7 +7,8 @@ import typer
 
 from vostool import defaults
 from vostool.cli.loading import load_model
-from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask, takes_model
+from vostool.cli.model_options import takes_model
+from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask
 from vostool.cli.printing import print_message, print_result
 
 if TYPE_CHECKING:

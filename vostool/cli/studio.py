@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vostool.cli.interrupts import GO_ON
-from vostool.cli.options import Quiet, takes_model
+from vostool.cli.model_options import takes_model
+from vostool.cli.options import Quiet
 from vostool.cli.printing import print_message
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vostool.cli.options import Device, Quiet, Threads
+from vostool.cli.model_options import Device, Threads
+from vostool.cli.options import Quiet
 from vostool.threads import limit_threads
 
 

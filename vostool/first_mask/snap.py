@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vostool.device import oom_as_device_error
 from vostool.errors import MaskError
+from vostool.inference.given_mask import annotation_of
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Rgb
 from vostool.media.labels import BoolMask, LabelMap, ids_in
 from vostool.model.aggregate import aggregate

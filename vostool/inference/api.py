@@ -15,8 +15,9 @@ from vostool.inference import video
 from vostool.inference.absence import Absence, Stretch
 from vostool.inference.backward import WayBack
 from vostool.inference.cuts import OnCut, read_on_cut
+from vostool.inference.given_mask import Mask
 from vostool.inference.predictor import Predictor
-from vostool.inference.prompts import GivenMasks, Mask
+from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker, choose_predictor
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap

@@ -90,9 +90,8 @@ class WayBack:
         """
         if self.turn is None:
             return
-        given = self.given.mirrored(self.turn)
-        states = States(self.folder, self.video, self.turn, given, self.stride, backward=True)
-        tracker = self._tracker = Tracker(predictor=predictor)
+        states, tracker = self._states(self.turn), Tracker(predictor=predictor)
+        self._tracker, given = tracker, states.given
         done = states.resume(tracker, self._written(self.turn))
         make_folder(self.folder)
         yield done, tracker
@@ -107,6 +106,17 @@ class WayBack:
                 if keep and (states.due(done) or done == self.frames):
                     states.writing(tracker, done)()
                 yield done, tracker
+
+    def kept(self, predictor: Predictor) -> int:
+        """Return how many of its frames the folder holds, so that they are not followed again."""
+        if self.turn is None:
+            return 0
+        state = self._states(self.turn).usable(predictor, self._written(self.turn))
+        return 0 if state is None else state.provenance.frames
+
+    def _states(self, turn: int) -> States:
+        given = self.given.mirrored(turn)
+        return States(self.folder, self.video, turn, given, self.stride, backward=True)
 
     def _frames(self, turn: int, done: int) -> Iterator[Frame]:
         """Yield the frames of the mirrored video, without the first ones, which are done."""

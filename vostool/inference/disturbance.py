@@ -10,10 +10,10 @@ from torch import Tensor
 
 from vostool import defaults
 from vostool.errors import InputError, UsageError
+from vostool.inference.given_mask import annotation_of
 from vostool.inference.oom import image_at
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
-from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.model.borders import Bordered

@@ -16,9 +16,9 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor
 
+from vostool.inference.given_mask import annotation_of
 from vostool.inference.placement import Placement
 from vostool.inference.prefetch import read_ahead
-from vostool.inference.prompts import annotation_of
 from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
 from vostool.model.interface import DivisibleMemory, StoredMemory

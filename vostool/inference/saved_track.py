@@ -6,7 +6,6 @@ and the frames are memorised again. A memory that is not made of frames is writt
 tensors (`StoredMemory`). The file is safetensors, its header JSON under the key "vostool".
 """
 
-import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,16 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from vostool.errors import InputError, UsageError
 from vostool.files import atomic_write
-from vostool.inference.oom import Limits, fit_masks
+from vostool.inference.oom import fit_masks
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
+from vostool.inference.settings import completed, differences, settings_of
 from vostool.media.frame import Rgb
 from vostool.media.video import read_frames, read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
@@ -259,37 +259,6 @@ def memory_tensors(track: Track[Any, Any], predictor: Predictor) -> Iterator[tup
                     f"--model {predictor.name}: its memory cannot be written, as it is neither one "
                     "of `memory_frames` frames nor has `to_tensors`"
                 )
-
-
-def settings_of(predictor: Predictor, limits: Limits | None = None) -> dict[str, Any]:
-    """Return all settings that affect the masks, within other limits perhaps; JSON-serialisable."""
-    # by the given predictor, which reads its weights for that but once
-    network = predictor.identity.effective
-    options = predictor.options if limits is None else predictor.within(limits).options
-    settings = {**network, **options, "torch": torch.__version__}
-    return json.loads(json.dumps(settings))
-
-
-def completed(settings: Mapping[str, Any], predictor: Predictor) -> Mapping[str, Any]:
-    """Return the settings of an earlier result, the network's with those added since.
-
-    A setting that an earlier version did not have is what its default makes it.
-    """
-    own, before = getattr(predictor.network, "settings", None), settings.get("settings")
-    if not isinstance(own, BaseModel) or not isinstance(before, Mapping):
-        return settings
-    try:
-        network = type(own).model_validate(before)
-    except ValidationError:  # of another network
-        return settings
-    return {**settings, "settings": network.model_dump(mode="json")}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each setting that differs; one that is missing is None."""
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
-            yield f"{name} {before.get(name)}, now {now.get(name)}"
 
 
 def pack(masks: Tensor) -> Tensor:

@@ -8,41 +8,26 @@ and the last one stays; so does one every `SPACING` frames, of which every other
 together take more than `BOUND` bytes, or than `FEWEST` of them.
 """
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-from pydantic import Field
-
-import vostool
 from vostool.errors import Caution, InputError, OutputError, UsageError
 from vostool.files import make_folder, remove
 from vostool.files.claims import OVERWRITE
-from vostool.files.documents import Document
 from vostool.inference.checks import Check
-from vostool.inference.cuts import OnCut
-from vostool.inference.oom import LimitChange, Limits
+from vostool.inference.oom import LimitChange
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import (
-    Header,
-    SavedTrack,
-    Snapshot,
-    completed,
-    differences,
-    read_header,
-    read_track,
-    settings_of,
-)
+from vostool.inference.provenance import Lowering, Provenance, fingerprint, versions
+from vostool.inference.saved_track import Header, SavedTrack, Snapshot, read_header, read_track
+from vostool.inference.settings import completed, differences, settings_of
 from vostool.inference.tracker import Tracker
-from vostool.media.folder import list_images
 
 FOLDER, SUFFIX = ".state", ".safetensors"
 SPACING = 50  # frames between the states that stay, at first
@@ -50,37 +35,6 @@ BOUND = 256 * 10**6  # bytes of all states together
 FEWEST = 8  # states that there is room for, however large: those of XMem take up to 265 MB each
 INTERVAL = 3.0  # seconds between two states, at most as long as frames come
 RATE = 20 * 10**6  # bytes per second: in addition, a state's own size is waited for at this rate
-PIECE = 2**20  # bytes at both ends of a video that are compared
-
-
-class Lowering(Document):
-    """A lowering of the limits, as `LimitChange`."""
-
-    frame: int
-    size: int
-    objects_at_once: int | None
-    memory_frames: int | None
-    words: str
-
-    @property
-    def change(self) -> LimitChange:
-        """The lowering as the tracker has it."""
-        limits = Limits(self.size, self.objects_at_once, self.memory_frames)
-        return LimitChange(self.frame, limits, self.words)
-
-
-class Provenance(Document):
-    """What the masks of a run's first frames were made from, besides the network's settings."""
-
-    frames: int  # how many
-    video: str  # its fingerprint
-    start: int
-    given: dict[int, str]  # fingerprints of the masks of these frames, by frame
-    absent: dict[int, list[tuple[int, int]]] = Field(default_factory=dict)  # see `Absence.until`
-    cuts: OnCut | None = OnCut.IGNORE  # what was done at scene cuts; None: there was none
-    checks: list[Check] = Field(default_factory=list)  # of these frames
-    lowered: list[Lowering]  # how the limits were lowered by then
-    versions: dict[str, str]  # of the packages that affect the masks
 
 
 @dataclass(frozen=True)
@@ -151,6 +105,12 @@ class States:
             raise OutputError(f"{self.folder}: cannot be resumed: {problems[0]}; {OVERWRITE}")
         return None
 
+    def usable(self, predictor: Predictor, most: int) -> State | None:
+        """Return what `latest` does; None also if all states are of another run."""
+        with suppress(OutputError):
+            return self.latest(predictor, most)
+        return None
+
     def _difference(self, state: State, predictor: Predictor) -> str | None:
         """Return in which setting a state was made otherwise, if it was."""
         provenance = state.provenance
@@ -207,10 +167,7 @@ class States:
         Return after how many frames that is; 0 if there is none, or all are of another run. Later
         states are removed. Raises OutputError for other frames than those it remembers.
         """
-        try:
-            state = self.latest(tracker.predictor, most)
-        except OutputError:  # of another run
-            state = None
+        state = self.usable(tracker.predictor, most)
         if state is not None:
             tracker.start_within(state.lowered)
             self.restore(tracker, state)
@@ -306,32 +263,3 @@ class States:
         """Return after how many frames there are states."""
         names = (path.stem for path in self.place.glob(f"*{SUFFIX}"))
         return [int(name) for name in names if name.isdecimal()]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that affect the masks, besides PyTorch's."""
-    return {"vostool": vostool.__version__, "av": version("av")}
-
-
-def fingerprint(video: Path) -> str:
-    """Return a hash of a video: its length and both its ends, or of all files in a folder.
-
-    Raises InputError if it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        if video.is_dir():
-            for path in list_images(video):
-                with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-                digest.update(f"{path.name} {content}\n".encode())
-        else:
-            with video.open("rb") as file:
-                size = video.stat().st_size
-                digest.update(str(size).encode())
-                digest.update(file.read(PIECE))
-                file.seek(max(PIECE, size - PIECE))
-                digest.update(file.read(PIECE))
-    except OSError as error:
-        raise InputError(f"{video}: cannot be read: {error.strerror}") from error
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A video's frames from the last to the first; memory grows by a few bytes for each frame.
+"""A video's frames from the last to the first; memory grows by a hundred bytes for each frame.
 
 A first pass decodes all, converts nothing, and notes of each picture where the file places it, a
 checksum, and whether decoding can begin with it. Then block after block is decoded from such a
@@ -21,17 +21,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vostool.errors import InputError
-from vostool.media.compat import container_crop
-from vostool.media.container import (
-    find_video,
-    open_media,
-    with_stored_times,
-)
+from vostool.media.container import find_video, open_media
 from vostool.media.decoding import Decoding, all_pictures, decode_pictures
 from vostool.media.folder import list_images, read_folder
 from vostool.media.frame import Frame, frame_name
 from vostool.media.frame_conversion import Presenter
-from vostool.media.video import clock_of
+from vostool.media.video import OpenVideo
 
 BLOCK_BYTES = 200 * 10**6  # of the pictures of a block
 BLOCK_FRAMES = 64  # at most
@@ -60,12 +55,22 @@ class Index:
     """What the first pass notes: for each picture an entry of every list."""
 
     path: Path
-    presenter: Presenter  # which has seen the first picture
-    size: int  # bytes of a picture as it is shown
+    presenter: Presenter
+    size: int = 0  # bytes of a picture as it is shown
     places: "array[int]" = field(default_factory=lambda: array("q"))  # presentation time stamps
     checksums: "array[int]" = field(default_factory=lambda: array("L"))
     times: list[Fraction] = field(default_factory=list)
     keys: "array[int]" = field(default_factory=lambda: array("q"))  # numbers of key pictures
+
+    def add(self, picture: VideoFrame, time: Fraction) -> None:
+        """Note the next picture."""
+        if not self.places:  # all are shown in the size of the first one
+            self.size = self.presenter.present(picture).nbytes
+        if picture.pts is not None and picture.key_frame:
+            self.keys.append(len(self.places))
+        self.places.append(UNPLACED if picture.pts is None else picture.pts)
+        self.checksums.append(checksum(picture))
+        self.times.append(time)
 
     def read(self, start: int, end: int) -> Iterator[Frame]:
         """Yield frames from `end` - 1 down to `start`, block by block."""
@@ -123,24 +128,10 @@ class Index:
 def index_of(path: Path, end: int | None = None) -> Index:
     """Return the index of a video up to some frame; raises InputError if it has none."""
     with open_media(path) as container:
-        stream = find_video(container, path)
-        presenter = Presenter(path, container_crop(container, stream))
-        clock = clock_of(container, stream)
-        shown = islice(all_pictures(path, container, stream, Decoding()), end)
-        index = None
-        for number, (picture, time) in enumerate(
-            clock.read(with_stored_times(shown, container, stream))
-        ):
-            if index is None:
-                index = Index(path, presenter, presenter.present(picture).nbytes)
-            placed = picture.pts is not None
-            index.places.append(picture.pts if picture.pts is not None else UNPLACED)
-            index.checksums.append(checksum(picture))
-            index.times.append(time)
-            if placed and picture.key_frame:
-                index.keys.append(number)
-    if index is None:
-        raise InputError(f"{path}: no frame can be decoded")
+        video = OpenVideo(path, container)
+        index = Index(path, video.presenter)
+        for picture, time in video.pictures(end):
+            index.add(picture, time)
     return index
 
 

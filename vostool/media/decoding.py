@@ -101,7 +101,7 @@ def _packets(
             if packet.size:  # the last one is empty
                 cut_off = "the file is cut off" if packet.is_corrupt else ""
                 yield packet
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError) as error:  # of a pipe Python's own
         cut_off = reason_of(error)
     progress.failure = cut_off or progress.failure
     yield None

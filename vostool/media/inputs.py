@@ -7,7 +7,7 @@ address on the network, a camera.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -25,7 +25,10 @@ from vostool.media.streams import SCHEMES, open_address, open_camera, open_stdin
 from vostool.media.video import OpenVideo, check_frames, probe, read_frames
 
 PIPE = "-"
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(?:[^/@]*@)?([^?#]*)")
+# scheme, what follows it, and of that the place: without user, password and query
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://(?:[^/?#]*@)?([^?#]*).*)", re.DOTALL)
+# no exponent: 1e99999999 would take minutes
+RATE = re.compile(r"\d{1,9}(?:\.\d{1,9}|/\d{1,9})?", re.ASCII)
 MAX_RATE = 1000  # frames per second
 
 
@@ -195,14 +198,15 @@ def parse_input(text: str, allow_network: bool = False) -> Path | Stream:
     address = ADDRESS.match(text)
     if address is None:
         return Path(text)
-    scheme, place = address[1].lower(), address[2]
+    scheme, place = address[1].lower(), address[3]
     if scheme not in SCHEMES:
         known = ", ".join(f"{each}://" for each in SCHEMES)
         raise UsageError(f"{scheme}://{place}: expected a path, or one of {known}")
     if not allow_network:
         raise UsageError(f"{scheme}://{place}: lies on the network; --allow-network reads it")
+    whole = scheme + address[2]  # FFmpeg knows no HTTPS://
     # without what is secret: it stands in messages, and in run.json
-    return Stream(Path(place.rstrip("/")), "an address", lambda: open_address(text, place))
+    return Stream(Path(place.rstrip("/")), "an address", lambda: open_address(whole, place))
 
 
 def default_output(video: Path | Stream) -> Path:
@@ -218,10 +222,13 @@ def camera(number: int) -> Stream:
 
 def parse_rate(text: str) -> Fraction:
     """Return frames per second of such as "30", "23.976" or "30000/1001"; raises UsageError."""
-    try:
-        rate = Fraction(text.strip()[:20])
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
+    rate = Fraction(0)
+    if RATE.fullmatch(text.strip()):
+        with suppress(ZeroDivisionError):
+            rate = Fraction(text.strip())
     if not 0 < rate <= MAX_RATE:
-        raise UsageError(f"--fps: expected frames per second, such as 30 or 24000/1001, not {text}")
+        raise UsageError(
+            f"--fps {text[:40]}: expected frames per second, more than 0 and at most {MAX_RATE}, "
+            "such as 30 or 24000/1001"
+        )
     return rate

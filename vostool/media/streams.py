@@ -46,8 +46,10 @@ class Pipe:
     """A file to FFmpeg that cannot be sought in; knows how it began."""
 
     def __init__(self, descriptor: int) -> None:
-        """Read from a descriptor."""
+        """Read from a descriptor, and wait for what is to come."""
         self._descriptor = descriptor
+        if os.name == "posix":
+            os.set_blocking(descriptor, True)  # programs that shared it may have left it otherwise
         self.start = b""
         self.size = 0  # bytes so far
         self.ended = False
@@ -103,7 +105,7 @@ def has_index_last(start: bytes) -> bool:
 
 def is_cut_off(pipe: Pipe, container: InputContainer) -> bool:
     """Return whether a Y4M that came through a pipe ends within a picture; FFmpeg does not say."""
-    header, first, *_ = pipe.start.split(b"\n", 2)  # the first picture is told of in a line too
+    header, first, *_ = pipe.start.split(b"\n", 2)  # each picture has a line before it
     format = container.streams.video[0].codec_context.format
     planes = () if format is None else format.components
     picture = sum(each.width * each.height * -(-each.bits // 8) for each in planes)
@@ -141,7 +143,7 @@ def open_camera(number: int, name: Path) -> Iterator[InputContainer]:
 
 
 def device_name(number: int) -> str:
-    """Return the name of a camera where FFmpeg goes by names; raises InputError."""
+    """Return the name by which FFmpeg finds a camera on Windows; raises InputError."""
     found = [each for each in av.enumerate_input_devices("dshow") if "video" in each.media_types]
     if number >= len(found):
         raise InputError(f"camera-{number}: no such camera, {len(found)} found")

@@ -120,7 +120,7 @@ def read_times(path: Path, rate: Fraction = FOLDER_RATE) -> Iterator[Fraction]:
         yield from (index / rate for index in range(len(list_images(path))))
         return
     with open_media(path) as container:
-        yield from OpenVideo(path, container).times()
+        yield from (time for _, time in OpenVideo(path, container).pictures())
 
 
 def check_frames(start: int, end: int | None) -> None:
@@ -147,7 +147,9 @@ class OpenVideo:
         self._path, self._container = path, container
         self._stream = stream = find_video(container, path)
         self._codec = stream.codec_context.name
-        self._presenter = Presenter(path, container_crop(container, stream))
+        self.presenter = Presenter(path, container_crop(container, stream))
+        # its period is how long a picture is shown where the file does not say
+        self._clock = Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
         self._progress = Decoding()
         if once:  # threads of whole frames would hold back the latest ones, and lose a damaged end
             stream.codec_context.thread_type = "SLICE"
@@ -158,7 +160,7 @@ class OpenVideo:
     @cached_property
     def info(self) -> VideoInfo:
         """Its facts; decodes the first picture, and raises InputError if there is none."""
-        stream, presenter = self._stream, self._presenter
+        stream, presenter = self._stream, self.presenter
         picture = next(self._pictures, None)
         if picture is None:
             raise self._nothing()
@@ -186,17 +188,15 @@ class OpenVideo:
     ) -> Iterator[Frame]:
         """Yield frames as `read_frames`; `damage` receives what is missing, `notes` the rest."""
         path, stream, progress = self._path, self._stream, self._progress
-        seconds, clock = _seconds(self._container, stream), clock_of(self._container, stream)
+        seconds, clock = _seconds(self._container, stream), self._clock
         if (stated := stated_rate(stream)) and stated != frame_rate(stream):
             notes.append(f"{path}: states {float(stated):g} frames per second, taken as 25")
-        for index, (picture, time) in enumerate(self._timed(clock, end)):
+        for index, (picture, time) in enumerate(self.pictures(end)):
             if index >= start and (index - start) % stride == 0:
-                yield Frame(index, time, self._presenter.present(picture), frame_name(index))
+                yield Frame(index, time, self.presenter.present(picture), frame_name(index))
         last = progress.frames - 1
-        notes.extend(f"{path}: {line}" for line in (*clock.warnings(), *self._presenter.warnings))
+        notes.extend(f"{path}: {line}" for line in (*clock.warnings(), *self.presenter.warnings))
         damage.extend(f"{path}: {line}" for line in progress.passed_over())
-        if last < 0:
-            raise self._nothing()
         if last < start:
             raise InputError(f"{path}: cannot start at frame {start}, it has {last + 1} frames")
         if last + 1 == end:
@@ -208,24 +208,18 @@ class OpenVideo:
             ends = f"ends after frame {last} at {float(clock.elapsed):.1f} s"
             damage.append(f"{path}: {ends}, announced are {seconds:.1f} s: is the file complete?")
 
-    def times(self) -> Iterator[Fraction]:
-        """Yield when each frame is shown, as `read_times`."""
-        for _, time in self._timed(clock_of(self._container, self._stream)):
-            yield time
+    def pictures(self, end: int | None = None) -> Iterator[tuple[VideoFrame, Fraction]]:
+        """Yield the decoded pictures up to a number, and when each is shown, in seconds.
+
+        Raises InputError if there is none.
+        """
+        pictures = islice(self._pictures, end)
+        yield from self._clock.read(with_stored_times(pictures, self._container, self._stream))
         if not self._progress.frames:
             raise self._nothing()
 
-    def _timed(self, clock: Clock, end: int | None = None) -> Iterator[tuple[VideoFrame, Fraction]]:
-        pictures = islice(self._pictures, end)
-        return clock.read(with_stored_times(pictures, self._container, self._stream))
-
     def _nothing(self) -> InputError:
         return InputError(f"{self._path}: no frame can be decoded ({self._codec})")
-
-
-def clock_of(container: InputContainer, stream: VideoStream) -> Clock:
-    """Return the clock that gives the pictures of a stream their times."""
-    return Clock(1 / (frame_rate(stream) or FALLBACK_RATE), may_break(container))
 
 
 def _seconds(container: InputContainer, stream: VideoStream) -> float | None:

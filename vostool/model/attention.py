@@ -9,7 +9,6 @@ query frame, m positions of a block of the memory.
     keys (P, m, C)    values (P, m, D)    query (P, C, h, w)    similarities (P, m, h w)
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 Item = TypeVar("Item")
 # from a block of keys and the query to the logits of each memory position, a row, for each
-# position of the query; a block is independent of the others
+# position of the query, in a tensor of their own; a block is independent of the others
 Similarities = Callable[[Tensor, Tensor], Tensor]
 
 CACHED = 2**19  # similarities in a block on a CPU: 2 MiB of float32, a share of its last cache
@@ -92,7 +91,8 @@ class BlockwiseAttention(torch.autograd.Function):
     ) -> Tensor:
         """Return the weighted values, (P, h w, D)."""
         shape = len(query), 1, query[0, 0].numel()
-        peak = query.new_full(shape, -math.inf)  # the largest logit so far
+        # the largest logit so far; finite, so that a block whose logits are all -inf counts nothing
+        peak = query.new_full(shape, torch.finfo(query.dtype).min)
         total = query.new_zeros(shape)  # of the weights, relative to the peak
         answer = query.new_zeros(shape[0], shape[2], keys_and_values[-1].shape[2])
         for keys, values in zip(*halves(keys_and_values), strict=True):

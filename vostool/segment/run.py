@@ -6,20 +6,17 @@ writes. Only a few frames and the memory bank, whose size is capped, are held in
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from vostool.device import oom_as_device_error
-from vostool.errors import OutputError
-from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.inference.absence import parse_absent
 from vostool.inference.backward import WayBack, discard, folder_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.saved_track import completed, differences
 from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import State, States
 from vostool.inference.video import segmented
@@ -28,20 +25,18 @@ from vostool.media.labels import LabelMap
 from vostool.media.scene_cuts import with_scenes
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
-from vostool.segment.job import (
-    OLDER,
-    OUTPUT_FLAGS,
-    Job,
-    expected_frames,
-    length_of,
-    mask_paths,
-    options_of,
-    source_of,
-)
-from vostool.segment.output import Output, results_in
+from vostool.segment.job import Job, expected_frames, mask_paths, source_of
+from vostool.segment.output import Output
 from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
-from vostool.segment.writers import check_outputs, file_of, is_output
+from vostool.segment.resume import (
+    frames_in_common,
+    is_finished,
+    is_followed,
+    keeping_outputs,
+    refuse_unresumable,
+)
+from vostool.segment.writers import check_outputs
 
 # called with the number of a frame in the video and its labels, once they are written
 WrittenCallback = Callable[[int, LabelMap], None]
@@ -66,12 +61,9 @@ def segment(
     prepared = prepare(job, predictor, sink)
     job, report = prepared.job, prepared.report
     with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
-        state = prepared.state(predictor)
-        if report is not None and is_finished(report, state, job, prepared.output):
+        record = prepared.record(predictor)
+        if report is not None and is_finished(report, record.state, job, prepared.output):
             return report
-        record = RunRecord(job, predictor, prepared.given, prepared.output, state)
-        if is_followed(report, state, job):  # outputs are added, made from the masks that there are
-            record.way_back = None
         return follow_into(record, progress, written)
 
 
@@ -89,6 +81,14 @@ class Prepared:
         """The files that are read."""
         return {self.job.input.path, *self.given.files}
 
+    def record(self, predictor: Predictor) -> RunRecord:
+        """Return the record of the run as it begins; raises OutputError as `state` does."""
+        state = self.state(predictor)
+        record = RunRecord(self.job, predictor, self.given, self.output, state)
+        if is_followed(self.report, state, self.job):  # outputs are added, made from its masks
+            record.way_back = None
+        return record
+
     def state(self, predictor: Predictor) -> State | None:
         """Return the state to go on from, None: from the beginning.
 
@@ -97,7 +97,8 @@ class Prepared:
         if not self.job.resume:
             return None
         refuse_unresumable(self.job, predictor, self.report, self.output)
-        return self.output.states.latest(predictor, min(self.output.kept, length_of(self.job)))
+        most = min(self.output.kept, frames_in_common(self.job, self.report))
+        return self.output.states.latest(predictor, most)
 
 
 def prepare(job: Job, predictor: Predictor, sink: BinaryIO | None = None) -> Prepared:
@@ -126,70 +127,6 @@ def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
         threshold=job.threshold,
         absence=parse_absent(job.absent),
         cuts=job.cuts,
-    )
-
-
-def keeping_outputs(job: Job, report: RunReport | None) -> Job:
-    """Return a job with the outputs that the run it resumes has too, so that none goes stale."""
-    before = {} if report is None else report.outputs
-    made = [name for name, path in before.items() if path is not None and is_output(name)]
-    return replace(job, outputs=tuple(dict.fromkeys((*job.outputs, *made))))
-
-
-def refuse_unresumable(
-    job: Job, predictor: Predictor, report: RunReport | None, output: Output
-) -> None:
-    """Raise OutputError if what the job's folder holds is no run to go on with.
-
-    What no report accounts for is not known to be a run's: it is not replaced.
-    """
-    if report is None:
-        refuse_to_replace(results_in(job.output))
-        return
-    added = [name for name in job.outputs if not report.outputs.get(name)]
-    refuse_to_replace(job.output / file_of(name) for name in added)
-    refuse_other_run(job, predictor, report)
-    if report.status == "done" and not any(True for _ in output.states.found()):
-        raise OutputError(
-            f"{job.output}: holds a finished run without states (--no-state, or of an older "
-            f"version); {OVERWRITE}"
-        )
-
-
-def refuse_other_run(job: Job, predictor: Predictor, report: RunReport) -> None:
-    """Raise OutputError if a run in the job's folder was made with other options."""
-    # the video and the masks may lie elsewhere; those that are the same count, see `States`
-    free = {"video", "masks", "absent", "output", "end", "overwrite", "states", "check", "write"}
-    free.update(OUTPUT_FLAGS.values(), ["cuts"])
-    before = completed({**OLDER, **report.options, **report.network.effective}, predictor)
-    now = {**options_of(job, predictor), **predictor.identity.effective}
-    changes = differences(
-        *(
-            {name: value for name, value in each.items() if name not in free}
-            for each in (before, now)
-        )
-    )
-    if change := next(changes, None):
-        raise OutputError(f"{job.output}: cannot be resumed: it has {change}; {OVERWRITE}")
-
-
-def is_finished(report: RunReport, state: State | None, job: Job, output: Output) -> bool:
-    """Return whether a run that is to be resumed has all that is wanted, by the same masks."""
-    return (
-        is_followed(report, state, job)
-        and all(report.outputs.get(name) for name in job.outputs)
-        and output.is_complete(report.frames)
-    )
-
-
-def is_followed(report: RunReport | None, state: State | None, job: Job) -> bool:
-    """Return whether a run that is to be resumed has followed every frame, by the same masks."""
-    return (
-        report is not None
-        and report.status == "done"
-        and report.options.get("end") == job.end
-        and state is not None
-        and state.provenance.frames == report.frames
     )
 
 

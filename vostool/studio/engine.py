@@ -20,7 +20,8 @@ from vostool.progress import ProgressCallback
 from vostool.segment.job import Job, mask_paths
 from vostool.segment.output import results_in
 from vostool.segment.report import RunReport, read_report
-from vostool.segment.run import refuse_other_run, segment
+from vostool.segment.resume import refuse_other_run
+from vostool.segment.run import segment
 
 
 class Engine:
