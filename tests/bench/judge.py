@@ -56,7 +56,7 @@ def measure(
             frame.index, prediction, tracker.track.groups, tracker.track.loop.segmenter
         )
         seconds += time.perf_counter() - started
-        labels = labels_of(prediction, frame.rgb.shape[:2], None)
+        labels = labels_of(prediction.masks, prediction.ids, frame.rgb.shape[:2], None)
         j = jaccard(truth[frame.index] == 1, labels == 1)
         rows.append([j, *(getattr(check, name) for name in SCORES)])
     return np.array(rows), seconds
