@@ -17,6 +17,7 @@ from vostool.preprocess import (
     most_pixels,
     object_tensor,
     resized_frame,
+    soft_masks,
     upsample,
     working_size,
 )
@@ -185,6 +186,20 @@ class TestLabelMaps:
         assert np.unique(labels).tolist() == [0, 1, 2]
         # a small pixel reaches half the way to the next ones: 10 for each, and 10 at the ends
         assert sizes == [(60, 80), (40, 50), (40, 30)]
+
+    @pytest.mark.parametrize("size", [(135, 240), (97, 151), (17, 23), (2, 3)])
+    def test_are_the_same_to_the_bit_band_by_band(
+        self, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        generator = torch.Generator().manual_seed(1)
+        masks = torch.randn(1, 4, 15, 27, generator=generator).mul(3).softmax(dim=1)
+        masks[:, 3, :, 14:] = 0
+        whole = label_map(masks, (4, 2, 9), size), soft_masks(masks, size)
+        monkeypatch.setattr("vostool.preprocess.CACHED", 3 * size[1])
+        parts = label_map(masks, (4, 2, 9), size), soft_masks(masks, size)
+        for one, other in zip(whole, parts, strict=True):
+            assert (one == other).all()
+        assert len(np.unique(whole[0])) > 1
 
 
 TASKS = Path("/proc/self/task")  # the threads of this process, on Linux

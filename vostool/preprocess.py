@@ -3,8 +3,9 @@
 Shapes: a frame is H x W pixels, the network's input h x w.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -19,6 +20,7 @@ Size = tuple[int, int]  # height, width
 # memory and time grow with the square of the pixels. Few frames are longer than 32:9.
 LONGEST = 4
 ALWAYS_AFFORDABLE = 256**2  # pixels that are affordable at any shape
+CACHED = 2**18  # pixels of a mask that are enlarged at a time on a CPU: 1 MiB of float32
 
 
 def working_size(height: int, width: int, short_side: int, stride: int) -> Size:
@@ -105,37 +107,62 @@ def label_map(masks: Tensor, ids: Sequence[int], size: Size) -> NDArray[np.uint8
     """
     labels = np.zeros(size, np.uint8)
     background, objects = masks[0, 0], masks[0, 1:]
-    rows, columns = (
-        BilinearAxis.between(*sides, masks.device)
-        for sides in zip(background.shape, size, strict=True)
-    )
-    ahead = objects > background
-    in_rows, in_columns = (ahead.any(dim=dim).cpu().numpy() for dim in (2, 1))
-    if not in_rows.any():
+    rows, columns = axes_between(masks, size)
+    boxes = boxes_around(objects > background, rows, columns)
+    shown = [(id_, mask, box) for id_, mask, box in zip(ids, objects, boxes, strict=True) if box]
+    if not shown:
         return labels
-    every_row, every_column = map(np.logical_or.reduce, (in_rows, in_columns))
-    around = rows.around(every_row), columns.around(every_column)
-    rows, columns = rows.part(around[0]), columns.part(around[1])
-    highest = upsample(background, rows, columns)
-    found = torch.zeros_like(highest, dtype=torch.uint8)
-    for channel, id_ in enumerate(ids):
-        if in_rows[channel].any():
-            box = rows.around(in_rows[channel]), columns.around(in_columns[channel])
-            mask = upsample(objects[channel], rows.part(box[0]), columns.part(box[1]))
-            found[box].masked_fill_(mask > highest[box], id_)
-            torch.maximum(highest[box], mask, out=highest[box])
-    labels[around] = found.cpu().numpy()
+    across = hull(box[1] for _, _, box in shown)
+    for down in bands(hull(box[0] for _, _, box in shown), across, masks.device):
+        highest = upsample(background, rows.part(down), columns.part(across))
+        found = torch.zeros_like(highest, dtype=torch.uint8)
+        for id_, mask, box in shown:
+            part = shared(box[0], down), shared(box[1], across)
+            if part[0].start < part[0].stop:
+                large = upsample(mask, rows.part(part[0]), columns.part(part[1]))
+                place = within(part[0], down), within(part[1], across)
+                found[place].masked_fill_(large > highest[place], id_)
+                torch.maximum(highest[place], large, out=highest[place])
+        labels[down, across] = found.cpu().numpy()
     return labels
 
 
 def soft_masks(masks: Tensor, size: Size) -> NDArray[np.float32]:
     """Enlarge masks (1, N + 1, h, w) to (N + 1, H, W); most probable is what `label_map` has."""
-    rows, columns = (
-        BilinearAxis.between(*sides, masks.device)
-        for sides in zip(masks.shape[2:], size, strict=True)
-    )
-    enlarged = torch.stack([upsample(mask, rows, columns) for mask in masks[0].float()])
+    small = masks[0].float()
+    rows, columns = axes_between(masks, size)
+    enlarged = small.new_zeros(len(small), *size)
+    boxes = boxes_around(small != 0, rows, columns)
+    for mask, large, box in zip(small, enlarged, boxes, strict=True):
+        if box is not None:
+            for down in bands(*box, mask.device):
+                large[down, box[1]] = upsample(mask, rows.part(down), columns.part(box[1]))
     return enlarged.cpu().numpy()
+
+
+def bands(down: slice, across: slice, device: torch.device) -> Iterator[slice]:
+    """Yield rows, from those of `down`, which fit into a CPU's cache together; else all."""
+    height = max(1, CACHED // (across.stop - across.start))
+    if device.type != "cpu":
+        height = down.stop - down.start
+    for start in range(down.start, down.stop, height):
+        yield slice(start, min(start + height, down.stop))
+
+
+def hull(parts: Iterable[slice]) -> slice:
+    """Return the smallest stretch that holds all of some."""
+    starts, stops = zip(*((part.start, part.stop) for part in parts), strict=True)
+    return slice(min(starts), max(stops))
+
+
+def shared(one: slice, other: slice) -> slice:
+    """Return what two stretches share; it ends before it starts if that is nothing."""
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def within(part: slice, whole: slice) -> slice:
+    """Return where a stretch lies in another one, which holds it."""
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 @dataclass(frozen=True)
@@ -146,15 +173,6 @@ class BilinearAxis:
     behind: Tensor  # (L,), the next one, if there is any
     share: Tensor  # (L,), of the one behind, from 0 to 1
     places: NDArray[np.int64]  # `before` in RAM, so that no object needs a device synchronisation
-
-    @classmethod
-    def between(cls, small: int, large: int, device: torch.device) -> Self:
-        """Return how a side of `small` pixels becomes one of `large`."""
-        middles = np.arange(large, dtype=np.float32) + 0.5
-        exact = (middles * np.float32(small / large) - 0.5).clip(0, small - 1)
-        places = exact.astype(np.int64)
-        before, share = (torch.from_numpy(each).to(device) for each in (places, exact - places))
-        return cls(before, (before + 1).clamp(max=small - 1), share.float(), places)
 
     def part(self, place: slice) -> Self:
         """Return the same for some of the large positions."""
@@ -168,11 +186,44 @@ class BilinearAxis:
         return slice(start, int(np.searchsorted(self.places, last, side="right")))
 
 
+@lru_cache(maxsize=8)  # the same for every frame, and its way to a GPU would have that wait
+def axis_between(small: int, large: int, device: torch.device) -> BilinearAxis:
+    """Return how a side of `small` pixels becomes one of `large`."""
+    middles = np.arange(large, dtype=np.float32) + 0.5
+    exact = (middles * np.float32(small / large) - 0.5).clip(0, small - 1)
+    places = exact.astype(np.int64)
+    before, share = (torch.from_numpy(each).to(device) for each in (places, exact - places))
+    return BilinearAxis(before, (before + 1).clamp(max=small - 1), share.float(), places)
+
+
+def axes_between(masks: Tensor, size: Size) -> tuple[BilinearAxis, BilinearAxis]:
+    """Return how masks (1, N, h, w) are enlarged to a size, along rows and columns."""
+    height, width = (
+        axis_between(*sides, masks.device) for sides in zip(masks.shape[2:], size, strict=True)
+    )
+    return height, width
+
+
+def boxes_around(
+    there: Tensor, rows: BilinearAxis, columns: BilinearAxis
+) -> list[tuple[slice, slice] | None]:
+    """Return the large rows and columns that depend on what is there (N, h, w); None: none do."""
+    in_rows, in_columns = (there.any(dim=dim).cpu().numpy() for dim in (2, 1))
+    boxes = (
+        (rows.around(down), columns.around(across)) if down.any() else None
+        for down, across in zip(in_rows, in_columns, strict=True)
+    )
+    # of a frame that is smaller than the masks, some of these count for nothing
+    return [box if box and all(part.start < part.stop for part in box) else None for box in boxes]
+
+
 def upsample(mask: Tensor, rows: BilinearAxis, columns: BilinearAxis) -> Tensor:
     """Enlarge a mask (h, w) to rows by columns, or a part of it."""
+    top, bottom = int(rows.places[0]), int(rows.places[-1]) + 2
+    mask = mask[top:bottom]
     left, right = (mask.index_select(1, each) for each in (columns.before, columns.behind))
     wide = torch.lerp(left, right, columns.share)
-    above, below = (wide.index_select(0, each) for each in (rows.before, rows.behind))
+    above, below = (wide.index_select(0, each - top) for each in (rows.before, rows.behind))
     return torch.lerp(above, below, rows.share[:, None])
 
 

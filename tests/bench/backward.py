@@ -60,7 +60,9 @@ def follow(
         for frame, prediction in predict(read_frames(source), given, tracker, Stopwatch()):
             for name, way in ways.items():
                 merged = way.merge(frame, prediction)
-                labels = labels_of(merged, frame.rgb.shape[:2], given.get(frame.index))
+                labels = labels_of(
+                    merged.masks, merged.ids, frame.rgb.shape[:2], given.get(frame.index)
+                )
                 ((j, f),) = score_frame(truth[frame.index], labels, [1])
                 scores[name].append((j + f) / 2)
     return scores

@@ -95,7 +95,9 @@ def follow(clip: BenchmarkClip, predictor: Predictor, watch: Stopwatch) -> Itera
     given = GivenMasks({0: truth[0]}, probe(clip.source), strict=False)
     tracker = Tracker(predictor=predictor)
     for frame, prediction in predict(read_frames(clip.source), given, tracker, watch):
-        labels = labels_of(prediction, frame.rgb.shape[:2], given.get(frame.index))
+        labels = labels_of(
+            prediction.masks, prediction.ids, frame.rgb.shape[:2], given.get(frame.index)
+        )
         yield Followed(frame, truth[frame.index], labels, prediction, tracker)
 
 

@@ -281,7 +281,7 @@ def losses_of(network: Stm, images: list[Tensor], truth: Annotation, frame: int)
         later = network.encode(images[frame].to(dtype))
 
     def losses(objects: Tensor) -> Iterator[Tensor]:
-        return explain(network, later, objects, [Goal((0, 1, 2), reference)])
+        return explain(network, later, [Goal((0, 1, 2), reference)])(objects)
 
     return losses
 

@@ -330,7 +330,7 @@ def test_what_was_remembered_is_remembered_anew(
         lowered += tracker.lowered
 
     lowered: list[LimitChange] = []
-    expected = list(masks(network, []))
+    expected = list(masks(Cramped(network, FRAMES + 1), []))
     found = list(masks(Cramped(network, FRAMES - 1), lowered))
     (step,) = lowered
     assert step.frame == FRAMES - 1

@@ -1,10 +1,13 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
+import torch
 
-from vostool.inference.prefetch import WriteBehind, read_ahead
+from vostool.inference.prefetch import Helpers, WriteBehind, pool_beside, read_ahead
 
 PATIENCE = 5.0  # seconds, the most that a test waits for a thread
 
@@ -151,3 +154,90 @@ class TestWriteBehind:
 
     def fail(self) -> None:
         raise OSError("disk full")
+
+
+class TestHelpers:
+    def test_items_are_done_in_their_order_however_long_their_calls_take(self) -> None:
+        ended: list[int] = []
+        counts: list[int] = []
+
+        def call(number: int) -> None:
+            time.sleep(0.002 * (3 - number % 3))
+            ended.append(number)
+
+        with Helpers(3, lambda: counts.append(len(ended))) as helpers:
+            for number in range(12):
+                helpers.submit([partial(call, number), partial(call, number)])
+        assert sorted(ended) == sorted(2 * list(range(12)))
+        assert len(counts) == 12
+        assert all(count >= 2 * item for item, count in enumerate(counts, start=1))
+
+    def test_there_are_no_more_items_at_a_time_than_threads(self) -> None:
+        gate, submitted = threading.Event(), list[int]()
+
+        def submit_all() -> None:
+            for number in range(5):
+                helpers.submit([lambda: gate.wait(PATIENCE) and None])
+                submitted.append(number)
+
+        with Helpers(2, lambda: None) as helpers:
+            submitter = threading.Thread(target=submit_all)
+            submitter.start()
+            assert wait_for(lambda: len(submitted) == 2)
+            time.sleep(0.02)
+            assert len(submitted) == 2
+            gate.set()
+            submitter.join()
+        assert len(submitted) == 5
+
+    def test_no_item_is_done_from_one_on_whose_call_raised(self) -> None:
+        done: list[None] = []
+
+        def fail() -> None:
+            raise OSError("disk full")
+
+        with (
+            pytest.raises(OSError, match="disk full"),
+            Helpers(2, lambda: done.append(None)) as all_,
+        ):
+            all_.submit([lambda: None])
+            all_.submit([fail, lambda: None])
+            all_.submit([lambda: None])
+        assert len(done) == 1
+
+    def test_the_error_of_the_block_is_raised_rather_than_that_of_a_call(self) -> None:
+        def fail() -> None:
+            raise OSError("disk full")
+
+        done: list[None] = []
+        with pytest.raises(KeyboardInterrupt), Helpers(1, lambda: done.append(None)) as helpers:
+            helpers.submit([fail])
+            raise KeyboardInterrupt
+        assert not done
+        assert not threads("write-helper")
+
+
+TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="no /proc")
+def test_operations_in_a_pool_start_no_threads_beside_those_of_the_network() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def threads_after() -> int:
+        torch.ones(1000, 1000).add(1)
+        return len(list(TASKS.iterdir()))
+
+    try:
+        with pool_beside(2, "beside") as pool:
+            started = len(list(TASKS.iterdir()))
+            assert pool.submit(threads_after).result() == started
+            assert torch.get_num_threads() == 2
+            other: list[int] = []
+            later = threading.Thread(target=lambda: other.append(torch.get_num_threads()))
+            later.start()
+            later.join()
+            assert other == [2], "nor does it count for other threads"
+    finally:
+        torch.set_num_threads(before)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vostool.media.overlay import COLOURS, OUTLINES, paint
+from vostool.media.overlay import COLOURS, OUTLINES, boxes_around, paint
 
 Array = NDArray[np.uint8]
 
@@ -71,3 +71,45 @@ class TestPaint:
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
     def test_takes_any_size(self, size: tuple[int, int]) -> None:
         assert paint(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8)).shape == (*size, 3)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_is_what_a_look_at_every_neighbour_gives(self, seed: int) -> None:
+        """Objects of any form, some of them far apart, some at the border."""
+        random = np.random.default_rng(seed)
+        labels = np.zeros((320, 400), np.uint8)
+        for id_ in (1, 2, 3, 2):
+            top, left = random.integers(-20, 320), random.integers(-20, 400)
+            height, width = random.integers(1, 90, 2)
+            labels[max(0, top) : top + height, max(0, left) : left + width] = id_
+        labels[random.random(labels.shape) < 0.02 * (labels > 0)] = 0  # holes
+        labels[-1, -1] = 3
+        rgb = random.integers(0, 256, (320, 400, 3), np.uint8)
+        expected = rgb.copy()
+        for y, x in np.argwhere(labels):
+            near = [
+                labels[y, x],
+                *labels[max(0, y - 1) : y + 2, x],
+                *labels[y, max(0, x - 1) : x + 2],
+            ]
+            if any(each != labels[y, x] for each in near):
+                expected[y, x] = OUTLINES[labels[y, x]]
+            else:
+                mixed = rgb[y, x] * (127 / 255) + COLOURS[labels[y, x]] * (128 / 255)
+                expected[y, x] = np.round(mixed)
+        painted = paint(rgb, labels)
+        assert np.abs(painted.astype(int) - expected).max() <= 1
+        edge = (expected == OUTLINES[labels]).all(axis=2) & (labels > 0)
+        assert (painted[edge] == expected[edge]).all()
+        assert (painted[labels == 0] == rgb[labels == 0]).all()
+
+
+def test_boxes_hold_all_objects_with_a_margin_and_do_not_overlap() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:15, 5:10] = labels[12:20, 40:45] = labels[50, 79] = 1
+    labels[12:20, 50] = 2  # so near that margins meet
+    boxes = [
+        (rows.start, rows.stop, columns.start, columns.stop)
+        for rows, columns in boxes_around(labels, 3)
+    ]
+    assert boxes == [(7, 23, 2, 13), (7, 23, 37, 54), (47, 54, 76, 83)]
+    assert list(boxes_around(np.zeros((5, 5), np.uint8), 3)) == []

@@ -13,6 +13,7 @@ from vostool.model.borders import (
 )
 from vostool.model.check import check_segmenter
 from vostool.model.encoders import normalize
+from vostool.model.interface import prepare_match
 
 
 class Recorder:
@@ -108,3 +109,13 @@ class TestBordered:
     def test_a_bordered_network_keeps_the_contract_of_a_segmenter(self) -> None:
         images = torch.rand(2, 2, 3, 21, 35)
         check_segmenter(Bordered(Recorder()), images, torch.rand(2, 3, 21, 35).softmax(dim=1))
+
+
+def test_a_match_that_is_prepared_has_the_borders_of_both_frames() -> None:
+    bordered = Bordered(Recorder())
+    images = torch.rand(2, 1, 3, 40, 70)
+    masks = torch.rand(1, 3, 40, 70).softmax(dim=1)
+    features, query = (bordered.encode(image) for image in images)
+    expected = bordered.segment(query, bordered.memorize(features, masks))
+    assert torch.equal(prepare_match(bordered, features, query)(masks), expected)
+    assert expected.shape == (1, 2, 40, 70)

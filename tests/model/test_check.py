@@ -1,5 +1,7 @@
 """The contract checker notices each way in which a model may break the contract."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -76,6 +78,11 @@ class Crowded(Whole):
         return super().segment(features, memory) + features.sum() / 1000
 
 
+class Hasty(Whole):
+    def prepare_match(self, features: Tensor, query: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda masks: self.segment(features, self.memorize(features, masks))
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -87,6 +94,7 @@ class Crowded(Whole):
         (Moody, "the model keeps a state"),
         (Greedy, "memorize changed the memory"),
         (Crowded, "for a clip alone"),
+        (Hasty, "other logits from a match that is prepared"),
     ],
 )
 def test_what_is_broken_is_told(model: type[Whole], words: str) -> None:

@@ -140,3 +140,14 @@ class TestTheCorrection:
 
 def test_the_contract_is_kept(model: Stm) -> None:
     check_segmenter(InChunks(model, 1))
+
+
+@pytest.mark.parametrize("most", [1, 2, None])
+def test_a_match_that_is_prepared_is_the_same_in_chunks(most: int | None, model: Stm) -> None:
+    features, query = (model.encode(image) for image in images(2))
+    masks = torch.rand(1, 6, HEIGHT, WIDTH).softmax(dim=1).requires_grad_()
+    expected = model.segment(query, model.memorize(features, masks))
+    found = InChunks(model, most).prepare_match(features, query)(masks)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(found.sum(), masks)
+    assert gradient.abs().amax(dim=(0, 2, 3))[1:].gt(0).all()

@@ -111,6 +111,31 @@ def random_images(count: int, batch: int, height: int = 32, width: int = 48) -> 
     return torch.rand(count, batch, 3, height, width, generator=generator)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_match_that_is_prepared_is_a_frame_memorised_and_segmented(
+    any_network: Stm, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kept:
+        monkeypatch.setattr("vostool.model.memory.KEPT", 0)
+    with torch.no_grad():
+        features, query = (any_network.encode(image) for image in random_images(2, 2))
+        logits_of = any_network.prepare_match(features, query)
+    for count in (3, 1):
+        masks = random_masks(2, count).requires_grad_()
+        found = logits_of(masks)
+        expected = any_network.segment(query, any_network.memorize(features, masks))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        direction = torch.randn_like(expected)
+        gradients = [
+            torch.autograd.grad((logits * direction).sum(), masks)[0]
+            for logits in (found, expected)
+        ]
+        torch.testing.assert_close(
+            *gradients, rtol=1e-3, atol=1e-3 * gradients[1].abs().max().item()
+        )
+        assert gradients[1].abs().max() > 0
+
+
 @torch.no_grad()
 def follow(network: Stm, images: Tensor, objects: Tensor) -> Tensor:
     """Return the masks of every frame, (T, B, N + 1, H, W)."""

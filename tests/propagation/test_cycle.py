@@ -12,6 +12,8 @@ from tests.conftest import TINY, ColourMemory, ColourSegmenter, Scene, scene
 from vostool.errors import UsageError
 from vostool.model.aggregate import aggregate
 from vostool.model.interface import Reference
+from vostool.model.memory import KernelMemory
+from vostool.model.object_chunks import InChunks
 from vostool.model.stm import Stm, StmFeatures
 from vostool.propagation.correction import (
     PAPER_PIXELS,
@@ -147,6 +149,28 @@ def network_goal(network: Stm, clip: Scene) -> tuple[StmFeatures, Goal[StmFeatur
     return shown, Goal(WHOLE, Reference(first, clip.masks[0]))
 
 
+def test_a_correction_compares_both_frames_once_whatever_its_steps(
+    clip: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = Stm(TINY.model_copy(update={"keys": "shared", "memory": "kmn"})).eval()
+    network.requires_grad_(False)
+    shown, first = network_goal(network, clip)
+    calls, whole = [], KernelMemory.similarities
+
+    def similarities(self: KernelMemory, keys: Tensor, query: Tensor) -> Tensor:
+        calls.append(keys.shape)
+        return whole(self, keys, query)
+
+    monkeypatch.setattr(KernelMemory, "similarities", similarities)
+    for most in (None, 1):
+        corrected = GradientCorrection(steps=4)(
+            InChunks(network, most), shown, soft(clip.masks[LATER]), [first]
+        )
+        assert not torch.equal(corrected, soft(clip.masks[LATER]))
+    assert len(calls) == 2
+
+
 def correct(clip: Scene, masks: Tensor, **options: Any) -> Tensor:
     correction = GradientCorrection(**{"rate": 3e4, "smooth": 0.0} | options)
     return correction(ColourSegmenter(), clip.images[LATER], masks, [goal(clip)])
@@ -171,7 +195,7 @@ class TestGradient:
         both = Goal((0, 1, 2), Reference(first, truth))
 
         def losses(objects: Tensor) -> list[Tensor]:
-            return [*explain(network, shown, objects, [both]), smooth * roughness(objects)]
+            return [*explain(network, shown, [both])(objects), smooth * roughness(objects)]
 
         masks = 0.2 + 0.2 * torch.rand(1, 2, 32, 48, dtype=torch.float64)
         step = next(descend(losses, masks, at_rate(PAPER_PIXELS / (32 * 48))))
@@ -241,7 +265,7 @@ class TestGradientCorrection:
     def test_lowers_the_loss_step_by_step_for_a_network(self, network: Stm, clip: Scene) -> None:
         shown, first = network_goal(network, clip)
         steps = descend(
-            lambda objects: explain(network, shown, objects, [first]),
+            explain(network, shown, [first]),
             soft(clip.masks[LATER])[:, 1:],
             at_rate(100.0),
             admissible,
@@ -334,11 +358,11 @@ class TestGradientCorrection:
             cycle_loss(ColourSegmenter(), shown, masks[:, list(each.channels)], each.reference)
             for each in (first, late)
         ]
-        both = list(explain(ColourSegmenter(), shown, masks[:, 1:], [first, late]))
+        both = list(explain(ColourSegmenter(), shown, [first, late])(masks[:, 1:]))
         torch.testing.assert_close(both, losses)
 
         def all_losses(objects: Tensor) -> Iterator[Tensor]:
-            for loss in explain(ColourSegmenter(), shown, objects, [first, late]):
+            for loss in explain(ColourSegmenter(), shown, [first, late])(objects):
                 yield loss
                 with pytest.raises(RuntimeError, match="second time"):  # what it took is freed
                     torch.autograd.grad(loss.sum(), objects)
@@ -490,9 +514,7 @@ class TestEquation12:
     ) -> None:
         shown, first = network_goal(network, clip)
         empty = torch.zeros_like(clip.masks[0][:, 1:])
-        steps = descend(
-            lambda objects: explain(network, shown, objects, [first]), empty, at_rate(180.0)
-        )
+        steps = descend(explain(network, shown, [first]), empty, at_rate(180.0))
         free = [step.after for step in islice(steps, 4)]
         assert free[-1].amin() < 0 < free[-1].amax()
         fields = islice(receptive_field(network, shown, first.reference), 4)
@@ -504,9 +526,9 @@ class TestEquation12:
     ) -> None:
         """By what an object and the background leave over, also where an object is below 0."""
         features, first = network_goal(network, clip)
-        memorize = Mock(wraps=network.memorize)
-        monkeypatch.setattr(network, "memorize", memorize)
+        remembered = Mock(wraps=network.remembered)
+        monkeypatch.setattr(network, "remembered", remembered)
         list(islice(receptive_field(network, features, first.reference), 4))
-        masks = [call.args[1].detach() for call in memorize.call_args_list]
+        masks = [call.args[1].detach() for call in remembered.call_args_list]
         assert min(each[:, 1:].amin() for each in masks) < 0
         assert all((1 - each.sum(dim=1)).abs().amax() < 1e-4 for each in masks)

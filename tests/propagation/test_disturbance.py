@@ -348,7 +348,7 @@ def loss_of(
         for each in coming
         if each.objects is not None
     ]
-    return lambda objects: torch.stack(list(explain(segmenter, features, objects, goals))).sum()
+    return lambda objects: torch.stack(list(explain(segmenter, features, goals)(objects))).sum()
 
 
 @pytest.fixture

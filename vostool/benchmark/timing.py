@@ -5,7 +5,7 @@ unchanged, and so are the masks.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +16,13 @@ from torch import Tensor
 
 from vostool.device import synchronize
 from vostool.inference.predictor import Predictor
-from vostool.model.interface import LimitedMemory, RecurrentModel, Segmenter, memory_limit
+from vostool.model.interface import (
+    LimitedMemory,
+    RecurrentModel,
+    Segmenter,
+    memory_limit,
+    prepare_match,
+)
 from vostool.propagation.correction import Goal, GradientCorrection
 
 STAGES = ("encode", "memorize", "segment", "correct")  # the calls that are timed
@@ -89,6 +95,16 @@ class TimedSegmenter:
         """See `Segmenter.segment`."""
         with self._clock.stage("segment"):
             return self._segmenter.segment(features, memory)
+
+    def prepare_match(self, features: Any, query: Any) -> Callable[[Tensor], Tensor]:
+        """See `MatchingModel.prepare_match`."""
+        logits_of = prepare_match(self._segmenter, features, query)
+
+        def timed_logits(masks: Tensor) -> Tensor:
+            with self._clock.stage("segment"):
+                return logits_of(masks)
+
+        return timed_logits
 
 
 @dataclass(frozen=True)

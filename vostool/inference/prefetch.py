@@ -1,17 +1,20 @@
 """Decoding and writing in threads beside the network: read ahead, write behind.
 
-Both hold a bounded number of items, so that memory does not grow with a video's length.
+All hold a bounded number of items, so that memory does not grow with a video's length.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Full, Queue
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
+
+import torch
 
 Item = TypeVar("Item")
+Call: TypeAlias = Callable[[], None]
 
 _END = object()
 GRACE = 5.0  # seconds that the end waits for an item being made; a pipe may be silent for ever
@@ -63,6 +66,69 @@ class _Raised:
         self.error = error
 
 
+def pool_beside(threads: int, name: str) -> ThreadPoolExecutor:
+    """Return a pool of threads that run PyTorch's operations alone.
+
+    By default each would have a team of OpenMP threads of its own, beside the network's.
+    """
+    count, started = torch.get_num_threads(), Barrier(threads + 1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=run_alone)
+    for _ in range(threads):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(count)  # also what threads that are started later begin with
+    return pool
+
+
+def run_alone() -> None:
+    """Have this thread run PyTorch's operations without others."""
+    torch.get_num_threads()  # else the first operation takes up the number of all threads
+    torch.set_num_threads(1)
+
+
+class Helpers:
+    """Run the calls of one item after another in several threads; a context manager.
+
+    There are at most as many items at a time as threads. `done` is called for each item in turn,
+    once all its calls have ended. What a call raises is raised by the next `submit` or `settle`, or
+    at the end of the block; no item from there on is done.
+    """
+
+    def __init__(self, threads: int, done: Call) -> None:
+        self._pool = pool_beside(threads, "write-helper")
+        self._items: deque[list[Future[None]]] = deque()
+        self._threads, self._done = threads, done
+
+    def submit(self, calls: Iterable[Call]) -> None:
+        """Start the calls of an item; waits while too many are under way."""
+        self.settle(self._threads - 1)
+        self._items.append([self._pool.submit(call) for call in calls])
+
+    def settle(self, most: int = 0) -> None:
+        """Wait until all but the latest `most` items are done."""
+        while len(self._items) > most:
+            for call in self._items[0]:
+                call.result()
+            self._items.popleft()
+            self._done()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True)
+        try:
+            self.settle()
+        except Exception:
+            if problem is None:  # else that one is raised
+                raise
+
+
 class WriteBehind:
     """Run calls one after another in a thread, at most `depth` waiting; a context manager.
 
@@ -71,18 +137,18 @@ class WriteBehind:
     """
 
     def __init__(self, depth: int = 8) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
+        self._pool = pool_beside(1, "write-behind")
         self._waiting: deque[Future[None]] = deque()
         self._depth = depth
         self._failed = False
 
-    def submit(self, call: Callable[[], None]) -> None:
+    def submit(self, call: Call) -> None:
         """Queue a call; waits while too many are queued."""
         while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._run, call))
 
-    def _run(self, call: Callable[[], None]) -> None:
+    def _run(self, call: Call) -> None:
         if self._failed:
             return
         try:

@@ -6,6 +6,7 @@ the frame: a queue of frames waiting to be written takes little RAM, however man
 Shapes: a frame is H x W pixels, the network's input h x w.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -93,3 +94,14 @@ class SegmentedFrame:
     labels: LabelMap  # (H, W)
     soft: SoftMasks | None = None
     finished: bool = False  # whether the labels are as they are to be written
+
+
+@dataclass(frozen=True)
+class PendingFrame:
+    """A frame whose labels are yet to be made, in whichever thread that is asked for.
+
+    For a large frame it takes as long as reading it: the network need not wait for it.
+    """
+
+    frame: Frame
+    segmented: Callable[[], SegmentedFrame]

@@ -96,7 +96,7 @@ class Tracker:
         with oom_as_device_error(self.predictor.device):
             prediction = self.advance(rgb, given, number=number, absent=absent)
             self._size = size
-            return labels_of(prediction, size, given)
+            return labels_of(prediction.masks, prediction.ids, size, given)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -336,13 +336,13 @@ def choose_predictor(predictor: Predictor | None, options: dict[str, Any]) -> Pr
     return predictor
 
 
-def labels_of(prediction: Prediction[Any], size: Size, given: LabelMap | None) -> LabelMap:
-    """Return a prediction's label map (H, W) under the mask given for its frame.
+def labels_of(masks: Tensor, ids: Sequence[int], size: Size, given: LabelMap | None) -> LabelMap:
+    """Return the label map (H, W) of predicted masks (1, N + 1, h, w) under a given one.
 
     It is made in RAM if the device has no room for that.
     """
     try:
-        labels = label_map(prediction.masks, prediction.ids, size)
+        labels = label_map(masks, ids, size)
     except torch.OutOfMemoryError:
-        labels = label_map(prediction.masks.cpu(), prediction.ids, size)
+        labels = label_map(masks.cpu(), ids, size)
     return put_over(labels, given)

@@ -5,18 +5,20 @@ the network runs.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
+
+from torch import Tensor
 
 from vostool.device import synchronize
 from vostool.inference.cuts import OnCut
 from vostool.inference.disturbance import KnownObjects, known_frames
 from vostool.inference.oom import resized_ahead
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.soft import SegmentedFrame, SoftMasks
+from vostool.inference.soft import PendingFrame, SegmentedFrame, SoftMasks
 from vostool.inference.tracker import Tracker, labels_of
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
@@ -94,7 +96,7 @@ def follow(
     """
     with closing(segmented(frames, given, tracker, watch, known, finish=finish)) as found:
         for each in found:
-            yield each.frame, each.labels
+            yield each.frame, each.segmented().labels
 
 
 def segmented(
@@ -105,14 +107,26 @@ def segmented(
     known: KnownObjects | None = None,
     soft: bool = False,
     finish: Finish | None = None,
-) -> Generator[SegmentedFrame, None, None]:
-    """Yield every frame as `follow` does, on request with its soft masks."""
+) -> Generator[PendingFrame, None, None]:
+    """Yield every frame as `follow` does, on request with its soft masks; labels are pending."""
     with closing(predict(frames, given, tracker, watch, known)) as predictions:
         for frame, prediction in predictions:
             prediction = prediction if finish is None else finish(frame, prediction)
             size, mask = (frame.rgb.shape[0], frame.rgb.shape[1]), given.get(frame.index)
-            labels = labels_of(prediction, size, mask)
             probable = (
                 SoftMasks.of_prediction(prediction, size, frame.index, given) if soft else None
             )
-            yield SegmentedFrame(frame, labels, probable)
+            masks, ids = prediction.masks, prediction.ids  # without the features, which are large
+            yield PendingFrame(frame, partial(labelled, frame, masks, ids, mask, probable))
+
+
+def labelled(
+    frame: Frame,
+    masks: Tensor,
+    ids: Sequence[int],
+    given: LabelMap | None,
+    soft: SoftMasks | None,
+) -> SegmentedFrame:
+    """Return a frame with the labels of its masks (1, N + 1, h, w), under those given for it."""
+    height, width = frame.rgb.shape[:2]
+    return SegmentedFrame(frame, labels_of(masks, ids, (height, width), given), soft)

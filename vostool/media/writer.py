@@ -193,11 +193,11 @@ class _Movie:
         if self._film.even and (height % 2 or width % 2):
             odd = ((0, height % 2), (0, width % 2), (0, 0))[: pixels.ndim]
             pixels = np.pad(pixels, odd, mode="edge")
-        picture = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), self._film.pictures)
+        pixels = np.ascontiguousarray(pixels)
         if self._film.stored == self._film.pictures:
-            return picture
+            return VideoFrame.from_ndarray(pixels, self._film.pictures)
         return self._scaler.reformat(
-            picture,
+            VideoFrame.from_numpy_buffer(pixels, self._film.pictures),  # no copy
             format=self._film.stored,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,

@@ -3,6 +3,7 @@
 Shapes as in `vostool.model.interface`, but H and W may be any.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.model.encoders import MEAN
-from vostool.model.interface import Segmenter
+from vostool.model.interface import Segmenter, prepare_match
 
 
 class Padding(NamedTuple):
@@ -118,3 +119,10 @@ class Bordered:
     def segment(self, features: BorderedFeatures, memory: Any) -> Tensor:
         """See `Segmenter.segment`."""
         return features.padding.crop(self._segmenter.segment(features.features, memory))
+
+    def prepare_match(
+        self, features: BorderedFeatures, query: BorderedFeatures
+    ) -> Callable[[Tensor], Tensor]:
+        """See `MatchingModel.prepare_match`."""
+        logits_of = prepare_match(self._segmenter, features.features, query.features)
+        return lambda masks: query.padding.crop(logits_of(pad_masks(masks, features.padding)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vostool.errors import ContractError, VostoolError
-from vostool.model.interface import Segmenter
+from vostool.model.interface import MatchingModel, Segmenter
 
 
 def check_segmenter(
@@ -68,6 +68,13 @@ def check_frames(segmenter: Segmenter[Any, Any], images: Tensor, masks: Tensor) 
         logits = logits.detach()
         again = segmenter.segment(second, memory)
         expect(same(again, logits), "other logits for the same input: the model keeps a state")
+        if isinstance(segmenter, MatchingModel):
+            again = segmenter.segment(second, segmenter.memorize(first, masks))
+            found = segmenter.prepare_match(first, second)(masks)
+            expect(
+                torch.allclose(found, again, rtol=1e-2, atol=1e-2),
+                "other logits from a match that is prepared",
+            )
         more = segmenter.memorize(second, masks.flip(1), memory, False)
         again = segmenter.segment(second, memory)
         expect(same(again, logits), "memorize changed the memory that it was given")

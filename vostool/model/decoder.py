@@ -12,6 +12,7 @@ from weights without that stage gives the same log-odds as before. The same hold
 Shapes: BN = B N objects of B clips; h x w positions at 1/16 of the image.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -104,8 +105,31 @@ class Decoder(nn.Module):
         `size` is that of the image, H x W; None: 16h x 16w. `location` (BN, 2, h, w) is where the
         object was and where it was not, if that is known.
         """
-        size = size or (16 * read.shape[2], 16 * read.shape[3])
-        x = self.fuse(read)
+        return self.refine(self.fuse(read), skips, location, size)
+
+    def fuse_parts(self, query: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return `fuse` of a memory's answer (BN, D, h, w) beside the query's value (B, D, h, w).
+
+        The share of the query is computed once.
+        """
+        ours, own = self.fuse.weight.chunk(2, dim=1)
+        share = functional.conv2d(query, own, self.fuse.bias, padding=1)
+
+        def fuse(answer: Tensor) -> Tensor:
+            x = functional.conv2d(answer, ours, padding=1)
+            return (x.unflatten(0, (len(share), -1)) + share.unsqueeze(1)).flatten(0, 1)
+
+        return fuse
+
+    def refine(
+        self,
+        x: Tensor,
+        skips: tuple[Tensor, ...],
+        location: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Return the log-odds, as `forward`, of a readout that is fused (BN, ., h, w)."""
+        size = size or (16 * x.shape[2], 16 * x.shape[3])
         if location is not None:
             x = x + self.locate(location)
         x = self.block(x)

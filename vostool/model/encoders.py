@@ -24,9 +24,10 @@ STEM_CHANNELS = 64  # of every backbone
 
 def normalize(image: Tensor, dtype: torch.dtype) -> Tensor:
     """Return images (B, 3, H, W) in [0, 1], normalised by ImageNet's statistics; channels_last."""
-    mean, deviation = image.new_tensor(MEAN), image.new_tensor(DEVIATION)
-    image = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
-    return image.to(dtype, memory_format=torch.channels_last)
+    # by numbers: a tensor of them would be copied to a GPU, which has to wait for it
+    channels = zip(image.unbind(dim=1), MEAN, DEVIATION, strict=True)
+    normal = torch.stack([(each - mean) / deviation for each, mean, deviation in channels], dim=1)
+    return normal.to(dtype, memory_format=torch.channels_last)
 
 
 class Pyramid(NamedTuple):

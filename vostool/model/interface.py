@@ -13,7 +13,7 @@ Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
@@ -129,6 +129,20 @@ class RecurrentModel(Protocol):
 
 
 @runtime_checkable
+class MatchingModel(Protocol):
+    """A model that computes once what many matches of the same two frames have in common.
+
+    Optional, for the correction: each of its steps predicts the reference from one frame alone.
+    """
+
+    def prepare_match(self, features: Any, query: Any) -> Callable[[Tensor], Tensor]:
+        """Return the function from masks of a frame to the logits of the query frame.
+
+        That is `segment(query, memorize(features, masks))`.
+        """
+
+
+@runtime_checkable
 class AdvisedModel(Protocol):
     """A model that says how it is best used, where the user does not. Optional."""
 
@@ -143,6 +157,15 @@ def others(masks: Tensor) -> Tensor:
     Also those that are not among the N: the background is where no object at all is.
     """
     return 1 - masks[:, :1] - masks[:, 1:]
+
+
+def prepare_match(
+    segmenter: Segmenter[Features, Any], features: Features, query: Features
+) -> Callable[[Tensor], Tensor]:
+    """Return the function from masks of a frame to the logits of the query frame from it alone."""
+    if isinstance(segmenter, MatchingModel):
+        return segmenter.prepare_match(features, query)
+    return lambda masks: segmenter.segment(query, segmenter.memorize(features, masks))
 
 
 def memory_limit(segmenter: Segmenter[Any, Any]) -> int | None:

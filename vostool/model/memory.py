@@ -18,9 +18,9 @@ frame, T frames.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from vostool.model.attention import attend
 from vostool.model.stored import stored_tensor
 
 Similarity = Literal["dot", "l2"]
+KEPT = 2**23  # the most attention weights that are kept from one read to the next: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class FrameMemory(Protocol):
 
     def read(self, query: Tensor) -> Tensor:
         """Return the readout for each query position, (B, G, D, h, w)."""
+
+
+@runtime_checkable
+class PreparedMemory(FrameMemory, Protocol):
+    """A memory that computes once what many reads of a single frame have in common. Optional."""
+
+    def reader(self, key: Tensor, query: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from a frame's value to what is read of it alone.
+
+        That is `add(key, value, annotated=False).read(query)` of an empty memory.
+        """
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,7 @@ class StackedMemory:
         clips, groups = self.keys[0].shape[:2]
         # half precision, which autocast would choose, is too coarse for similarities
         with torch.autocast(query.device.type, enabled=False):
-            asked = comparable_query(query, self.options.similarity)
-            asked = asked.expand(-1, groups, -1, -1, -1).flatten(0, 1)
+            asked = self.asked(query, groups)
             keys = [key.flatten(0, 1) for key in self.keys]
             values = [value.flatten(0, 1) for value in self.values]
             several = len(keys) > 1 or self.options.top_alone
@@ -120,6 +131,26 @@ class StackedMemory:
             else:
                 answer = attend(self.similarities, asked, keys, values)
         return answer.mT.unflatten(0, (clips, groups)).unflatten(3, query.shape[3:])
+
+    def reader(self, key: Tensor, query: Tensor) -> Callable[[Tensor], Tensor]:
+        """See `PreparedMemory.reader`; the weights are computed once, where there is room."""
+        clips, groups = key.shape[:2]
+        count = clips * groups * key[0, 0, 0].numel() * query[0, 0, 0].numel()
+        if self.options.top_alone or count > KEPT:
+            return lambda value: self.add(key, value, annotated=False).read(query)
+        own = comparable_key(positions(key), self.options.similarity).flatten(0, 1)
+        weights = self.similarities(own, self.asked(query, groups)).softmax(dim=1).to(key.dtype)
+
+        def read(value: Tensor) -> Tensor:
+            answer = weights.mT @ positions(value).flatten(0, 1)
+            return answer.mT.unflatten(0, (clips, groups)).unflatten(3, query.shape[3:])
+
+        return read
+
+    def asked(self, query: Tensor, groups: int) -> Tensor:
+        """Return a query (B, 1 or G, C, h, w) as `similarities` takes it, (P, C', h, w)."""
+        comparable = comparable_query(query, self.options.similarity)
+        return comparable.expand(-1, groups, -1, -1, -1).flatten(0, 1)
 
     def similarities(self, keys: Tensor, query: Tensor) -> Tensor:
         """Return the attention logits of memory positions for each query position, (P, m, h w).

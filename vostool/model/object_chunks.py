@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from vostool.model.interface import Segmenter
+from vostool.model.interface import Segmenter, prepare_match
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -49,19 +49,11 @@ class InChunks:
         memorize: Callable[..., Any] = self._segmenter.memorize
         if keep:
             memorize = partial(memorize, keep=True)
-        count = masks.shape[1] - 1
-        chunks = -(-count // (self._most or count))
-        memories = (None,) * chunks if memory is None else memory
+        parts = self.chunks_of(masks)
+        memories = (None,) * len(parts) if memory is None else memory
         return tuple(
-            checkpointed(
-                chunks > 1,
-                memorize,
-                features,
-                masks if chunks == 1 else masks[:, [0, *(1 + place for place in part)]],
-                remembered,
-                annotated,
-            )
-            for part, remembered in zip(parts_of(count, chunks), memories, strict=True)
+            checkpointed(len(parts) > 1, memorize, features, part, remembered, annotated)
+            for part, remembered in zip(parts, memories, strict=True)
         )
 
     def segment(self, features: Any, memory: tuple[Any, ...]) -> Tensor:
@@ -71,6 +63,26 @@ class InChunks:
             checkpointed(several, self._segmenter.segment, features, chunk) for chunk in memory
         ]
         return torch.cat(logits, dim=1) if several else logits[0]
+
+    def prepare_match(self, features: Any, query: Any) -> Callable[[Tensor], Tensor]:
+        """See `MatchingModel.prepare_match`."""
+        logits_of = prepare_match(self._segmenter, features, query)
+
+        def all_logits(masks: Tensor) -> Tensor:
+            parts = self.chunks_of(masks)
+            several = len(parts) > 1
+            logits = [checkpointed(several, logits_of, part) for part in parts]
+            return torch.cat(logits, dim=1) if several else logits[0]
+
+        return all_logits
+
+    def chunks_of(self, masks: Tensor) -> list[Tensor]:
+        """Return the masks of each chunk of the objects, (B, n + 1, H, W), in order."""
+        count = masks.shape[1] - 1
+        chunks = -(-count // (self._most or count))
+        if chunks == 1:
+            return [masks]
+        return [masks[:, [0, *(1 + place for place in part)]] for part in parts_of(count, chunks)]
 
 
 def parts_of(count: int, chunks: int) -> list[range]:

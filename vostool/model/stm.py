@@ -8,7 +8,7 @@ Shapes: B clips, N objects, H x W pixels, h x w = H/16 x W/16 positions, C key a
 value channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
@@ -20,7 +20,7 @@ from torch.nn import functional
 from vostool.model.decoder import Decoder, OutputStride, ResidualBlock
 from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.interface import DivisibleMemory, StoredMemory, others
-from vostool.model.memory import FrameMemory, MemoryOptions, Similarity
+from vostool.model.memory import FrameMemory, MemoryOptions, PreparedMemory, Similarity
 from vostool.model.memory_designs import known_design, memory_design
 from vostool.model.policy import Policy
 from vostool.model.published.kinds import known_kind, policy_of
@@ -287,6 +287,34 @@ class Stm(nn.Module):
         location = None if memory.location is None else memory.location.flatten(0, 1)
         logits = self.decoder(read, features.skips, location, features.size)
         return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
+
+    def prepare_match(
+        self, features: StmFeatures, query: StmFeatures
+    ) -> Callable[[Tensor], Tensor]:
+        """See `MatchingModel.prepare_match`.
+
+        Of shared keys the attention from frame to frame is the same, whatever the masks; so is what
+        the query frame's own value adds to what is read.
+        """
+        memory, asked = self.empty_memory(), query.key.unsqueeze(1)
+        if self.training or not isinstance(memory, PreparedMemory):
+            return lambda masks: self.segment(query, self.memorize(features, masks))
+        shared = self.settings.keys == "shared"
+        read = memory.reader(features.key.unsqueeze(1), asked) if shared else None
+        fuse = self.decoder.fuse_parts(query.value)
+
+        def logits_of(masks: Tensor) -> Tensor:
+            key, value = self.remembered(features, masks)
+            if read is None:
+                answer = memory.add(key, value, annotated=False).read(asked)
+            else:
+                answer = read(value.flatten(1, 2).unsqueeze(1))
+            answer = answer.flatten(1, 2).unflatten(1, value.shape[1:3]).flatten(0, 1)
+            fused = fuse(answer.contiguous(memory_format=torch.channels_last))
+            logits = self.decoder.refine(fused, query.skips, size=query.size)
+            return logits.unflatten(0, (-1, value.shape[1])).squeeze(2)
+
+        return logits_of
 
 
 def encoder(

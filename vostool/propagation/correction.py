@@ -8,7 +8,6 @@ Shapes: masks (B, N + 1, H, W), background first; objects (B, N, H, W) are the m
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Generic, NamedTuple
 
@@ -18,8 +17,8 @@ from torch import Tensor
 from vostool import defaults
 from vostool.errors import UsageError
 from vostool.model.interface import Features, Memory, Reference, Segmenter
-from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.losses import roughness
+from vostool.propagation.cycle import way_back
+from vostool.propagation.losses import mask_loss, roughness
 
 PAPER_PIXELS = 240 * 427  # of the frames for which the authors tuned alpha
 
@@ -30,6 +29,11 @@ class Goal(Generic[Features]):
 
     channels: tuple[int, ...]  # the background and the objects of the reference
     reference: Reference[Features]
+
+    def own(self, masks: Tensor) -> Tensor:
+        """Return the channels of a frame's masks that are for this goal."""
+        every = self.channels == tuple(range(masks.shape[1]))
+        return masks if every else masks[:, self.channels]
 
 
 @dataclass(frozen=True)
@@ -80,21 +84,15 @@ class GradientCorrection:
         """
         if not self.moves:
             return masks
-        losses = partial(self.losses, segmenter, features, goals)
+        cycle_losses = explain(segmenter, features, goals)
+
+        def losses(objects: Tensor) -> Iterator[Tensor]:
+            yield from cycle_losses(objects)
+            if self.smooth:
+                yield self.smooth * roughness(objects)  # Eq. 10
+
         steps = islice(descend(losses, masks[:, 1:], self.pace, admissible), self.steps)
         return with_background(settle(steps, self.tolerance))
-
-    def losses(
-        self,
-        segmenter: Segmenter[Features, Memory],
-        features: Features,
-        goals: Sequence[Goal[Features]],
-        objects: Tensor,
-    ) -> Iterator[Tensor]:
-        """Yield the terms of the loss, (B,) each: the cycle loss, and the smoothness (Eq. 10)."""
-        yield from explain(segmenter, features, objects, goals)
-        if self.smooth:
-            yield self.smooth * roughness(objects)
 
     @property
     def pace(self) -> "Pace":
@@ -102,20 +100,27 @@ class GradientCorrection:
         return at_rate(self.rate) if self.length is None else of_length(self.length)
 
 
+Losses = Callable[[Tensor], Iterable[Tensor]]  # from objects to the terms of a loss, (B,) each
+
+
 def explain(
     segmenter: Segmenter[Features, Memory],
     features: Features,
-    objects: Tensor,
     goals: Sequence[Goal[Features]],
     complete: Callable[[Tensor], Tensor] | None = None,
-) -> Iterator[Tensor]:
-    """Yield the cycle loss (Eq. 7) toward one reference after another, (B,) each.
+) -> Losses:
+    """Return the cycle loss (Eq. 7) of a frame's objects, toward one reference after another.
 
     `complete` adds the background to the objects, by default `with_background`.
     """
-    for goal in goals:
-        masks = (complete or with_background)(objects)
-        yield cycle_loss(segmenter, features, masks[:, goal.channels], goal.reference)
+    ways = [(goal, way_back(segmenter, features, goal.reference)) for goal in goals]
+
+    def losses(objects: Tensor) -> Iterator[Tensor]:
+        for goal, predicted in ways:
+            masks = (complete or with_background)(objects)
+            yield mask_loss(predicted(goal.own(masks)), goal.reference.masks)
+
+    return losses
 
 
 Pace = Callable[[Tensor], Tensor]  # from a direction to a step; the loss is summed over pixels
@@ -154,7 +159,7 @@ class Step(NamedTuple):
 
 
 def descend(
-    losses_of: Callable[[Tensor], Iterable[Tensor]],
+    losses_of: Losses,
     objects: Tensor,
     pace: Pace,
     project: Callable[[Tensor], Tensor] = lambda objects: objects,
@@ -236,8 +241,6 @@ def receptive_field(
     goal = Goal(tuple(range(reference.masks.shape[1])), reference)
     empty = torch.zeros_like(reference.masks[:, 1:])
 
-    def losses(objects: Tensor) -> Iterator[Tensor]:
-        return explain(segmenter, features, objects, [goal], summing_to_one)
-
+    losses = explain(segmenter, features, [goal], summing_to_one)
     for step in descend(losses, empty, at_rate(rate)):
         yield step.after.relu()

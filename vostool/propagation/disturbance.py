@@ -149,8 +149,10 @@ class Attack:
     ) -> Tensor:
         """Return masks near these by which the references of the goals are explained worse."""
 
+        explained = explain(model, features, goals)
+
         def losses(objects: Tensor) -> Iterator[Tensor]:
-            return (-loss for loss in explain(model, features, objects, goals))
+            return (-loss for loss in explained(objects))
 
         objects, radius = masks[:, 1:], self.strength / 255
         steps = descend(

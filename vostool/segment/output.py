@@ -5,18 +5,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, cast
 
 from vostool.allocator import release_free_memory
 from vostool.errors import Caution, OutputError
 from vostool.files import remove, write_text
 from vostool.files.claims import Claim, claimed, refuse_claimed, refuse_to_replace
 from vostool.inference.checks import Check, as_csv
-from vostool.inference.prefetch import WriteBehind
+from vostool.inference.prefetch import Call, Helpers, WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import States
 from vostool.media.frame import Frame
+from vostool.media.labels import LabelMap
 from vostool.segment.report import REPORT, RunReport, read_report
 from vostool.segment.writers import (
     CLASSIC,
@@ -30,14 +31,19 @@ from vostool.segment.writers import (
 from vostool.segment.writers.pictures import Masks
 from vostool.segment.writers.pipe import LabelStream
 from vostool.segment.writers.soft_store import SoftStore
+from vostool.threads import thread_count
 
 RELEASE_EVERY = 25  # frames: some 1 % of the time for 1080p, against what they leave behind
+HELPERS = 4  # threads at most: a cut-out of a 4K frame takes some hundred MB while it is made
+
+# called with the number of a frame in the video and its labels, once they are written
+Written: TypeAlias = Callable[[int, LabelMap], None]
 CHECKS = ("check.csv", "check.png")
 REMEDY = "--resume goes on with it; else choose another -o or give --overwrite"
 
 
 class Output:
-    """The outputs of a run, written in a thread beside the network.
+    """The outputs of a run, written in threads beside the network.
 
     From the first frame on, run.json says that it is running; before that, an older run is left
     as it is. Everything else is whole or has "part" in its name.
@@ -65,7 +71,8 @@ class Output:
         kept = [self._store] if self.soft and resumable and "masks" in names else []
         piped = [] if sink is None else [LabelStream(folder, source, sink)]
         self._writers: list[Writer] = [*self.named.values(), *kept, *piped]
-        self.frames = 0  # written so far
+        self.frames = 0  # written so far, with all that is made of them
+        self._added = 0  # of which the writing has begun
         self._done = [0] * len(self._writers)  # frames that those which are resumed have already
         self._claim: Claim | None = None
 
@@ -107,26 +114,52 @@ class Output:
         `Writer.resume`. They are added again: those outputs pass over them that have them.
         """
         self._running, self._resumed = report, resume
-        with ExitStack() as self._opened, WriteBehind() as self._behind:
+        helpers = min(thread_count(), HELPERS)
+        with (
+            ExitStack() as self._opened,
+            Helpers(helpers, self._count) as self._helpers,
+            WriteBehind() as self._behind,
+        ):
             yield
 
-    def add(self, segmented: SegmentedFrame) -> None:
-        """Write one frame, in the background; raises OutputError as soon as that is known."""
+    def add(self, segmented: Callable[[], SegmentedFrame], written: Written | None = None) -> None:
+        """Write one frame, in the background; raises OutputError as soon as that is known.
+
+        It is made there too. `written` is called with its number and labels once it is written.
+        """
         if self._claim is not None:
             self._claim.check()
-        self._behind.submit(partial(self._write, segmented))
+        self._behind.submit(partial(self._write, segmented, written))
 
-    def then(self, call: Callable[[], None]) -> None:
+    def then(self, call: Call) -> None:
         """Call something in the background once all that was added is written."""
+        self._behind.submit(self._settle)
         self._behind.submit(call)
 
-    def _write(self, segmented: SegmentedFrame) -> None:
-        if self.frames == 0:
+    def _settle(self) -> None:
+        self._helpers.settle()
+
+    def _write(self, make: Callable[[], SegmentedFrame], written: Written | None) -> None:
+        segmented = make()
+        if self._added == 0:
             self._begin()
         shown = self.source.settings.finish(segmented)
+        beside: list[Call] = []
         for writer, done in zip(self._writers, self._done, strict=True):
-            if self.frames >= done:
-                writer.add(segmented if writer is self._store else shown)
+            add = partial(writer.add, segmented if writer is self._store else shown)
+            if self._added < done:
+                continue
+            if writer.in_any_order:
+                beside.append(add)
+            else:
+                add()
+        self._added += 1
+        self._helpers.submit(beside)
+        if written is not None:
+            self._settle()
+            written(segmented.frame.index, segmented.labels)
+
+    def _count(self) -> None:
         self.frames += 1
         if self.frames % RELEASE_EVERY == 0:
             release_free_memory()

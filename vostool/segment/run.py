@@ -5,7 +5,7 @@ writes. Only a few frames and the memory bank, whose size is capped, are held in
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,16 +17,15 @@ from vostool.inference.absence import parse_absent
 from vostool.inference.backward import WayBack, discard, folder_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
-from vostool.inference.soft import SegmentedFrame
+from vostool.inference.soft import PendingFrame
 from vostool.inference.states import State, States
 from vostool.inference.video import segmented
 from vostool.media.frame import VideoInfo
-from vostool.media.labels import LabelMap
 from vostool.media.scene_cuts import with_scenes
 from vostool.progress import ProgressCallback, no_progress
 from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import Job, expected_frames, mask_paths, source_of
-from vostool.segment.output import Output
+from vostool.segment.output import Output, Written
 from vostool.segment.record import RunRecord
 from vostool.segment.report import RunReport, Status, read_report
 from vostool.segment.resume import (
@@ -38,15 +37,12 @@ from vostool.segment.resume import (
 )
 from vostool.segment.writers import check_outputs
 
-# called with the number of a frame in the video and its labels, once they are written
-WrittenCallback = Callable[[int, LabelMap], None]
-
 
 def segment(
     job: Job,
     predictor: Predictor,
     progress: ProgressCallback = no_progress,
-    written: WrittenCallback | None = None,
+    written: Written | None = None,
     sink: BinaryIO | None = None,
 ) -> RunReport:
     """Run a job and return its report, which is also written as run.json.
@@ -131,7 +127,7 @@ def given_masks(job: Job, info: VideoInfo) -> GivenMasks:
 
 
 def follow_into(
-    record: RunRecord, progress: ProgressCallback, written: WrittenCallback | None = None
+    record: RunRecord, progress: ProgressCallback, written: Written | None = None
 ) -> RunReport:
     """Follow the objects of a job, as `segment` does, in a folder that is claimed."""
     job, output, started = record.job, record.output, time.perf_counter()
@@ -150,9 +146,7 @@ def follow_into(
         ):
             for done, each in enumerate(segmented_frames(record, kept), start=1):
                 record.note_scene(each.frame)
-                output.add(each)
-                if written is not None:
-                    output.then(partial(written, each.frame.index, each.labels))
+                output.add(each.segmented, written)
                 progress(before + done, expected, "")
                 if done > kept:
                     record.keep_state(done)
@@ -203,7 +197,7 @@ def follow_backward(
     return way_back.frames
 
 
-def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
+def segmented_frames(record: RunRecord, kept: int) -> Iterator[PendingFrame]:
     """Yield the segmented frames of a job: at first those that are kept, from their masks.
 
     The network goes on from the state after them.
@@ -213,7 +207,7 @@ def segmented_frames(record: RunRecord, kept: int) -> Iterator[SegmentedFrame]:
         output.states.restore(record.tracker, record.state)
     frames = with_scenes(job.input.frames(job.start, job.end, job.stride, record.damage))
     for frame in islice(frames, kept):
-        yield output.segmented(frame, given)
+        yield PendingFrame(frame, partial(output.segmented, frame, given))
     found = segmented(
         frames, given, record.tracker, record.watch, soft=output.soft, finish=record.finish
     )

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 from vostool.errors import UsageError
 from vostool.inference.soft import SegmentedFrame
-from vostool.media.frame import VideoInfo, frame_name
+from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.segment.settings import Settings
 
 
@@ -48,6 +48,10 @@ class Source:
             self.start, end if self.names is None else min(end, len(self.names)), self.stride
         )
 
+    def frames_before(self, frame: Frame) -> int:
+        """Return how many of the frames that are taken come before one of them."""
+        return (frame.index - self.start) // self.stride
+
     def is_frame(self, name: str) -> bool:
         """Return whether a picture of that name is of a frame, of this run or an older one."""
         return name.isdecimal() or name in self.older or name in (self.names or ())
@@ -65,6 +69,8 @@ class Writer(ABC):
     file: ClassVar[str]  # the final name of the file or folder
     variants: ClassVar[Mapping[str, str]] = {"": ""}  # what each is; "": none need be chosen
     needs_soft: ClassVar[bool] = False  # whether it asks for the soft masks
+    # whether frames can be added in any order, also several at a time, each in a thread of its own
+    in_any_order: bool = False
 
     def __init__(self, folder: Path, source: Source, variant: str = "") -> None:
         """Prepare to write into a folder; creates nothing.

@@ -17,6 +17,7 @@ class Pictures(Writer):
     """A folder of pictures (or other files), each of which is written all or nothing."""
 
     suffix: ClassVar[str] = ".png"
+    in_any_order = True
 
     @property
     def pictures(self) -> Path:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import cv2
-import imageio.v3 as iio
 import numpy as np
 
 from vostool.files import remove, write_bytes
@@ -126,6 +125,8 @@ class Sheet(Summary):
 
     def encode(self, frames: list[tuple[int, Rgb]]) -> bytes:
         """Return a PNG with the frames in rows, each with its number."""
+        import imageio.v3 as iio  # slow to import, and seldom needed
+
         height, width = frames[0][1].shape[:2]
         columns = min(len(frames), max(1, round((len(frames) * height / width) ** 0.5 * 1.4)))
         rows = -(-len(frames) // columns)
@@ -169,6 +170,8 @@ class Preview(Summary):
 
     def encode(self, frames: list[tuple[int, Rgb]]) -> bytes:
         """Return an animation that repeats itself."""
+        import imageio.v3 as iio  # see `Sheet`
+
         each = round(1000 * min(0.2, self.seconds / len(frames)) / 10) * 10  # ms; GIF counts 10
         buffer = io.BytesIO()
         pictures = [rgb for _, rgb in frames]

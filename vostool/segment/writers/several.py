@@ -17,7 +17,7 @@ class Several(Writer):
         super().__init__(folder, source, variant)
         self._parts = list(self.parts(source.objects))
         self._done = [0] * len(self._parts)  # frames that those which are resumed have already
-        self._frames = 0
+        self.in_any_order = all(part.in_any_order for part in self._parts)
 
     @abstractmethod
     def parts(self, objects: Sequence[int]) -> list[Writer]:
@@ -64,15 +64,14 @@ class Several(Writer):
         for part in self._parts:
             make_folder(part.path.parent)
         self._done = [part.resume(frames) for part in self._parts]
-        self._frames = min(self._done, default=frames)
-        return self._frames
+        return min(self._done, default=frames)
 
     def add(self, segmented: SegmentedFrame) -> None:
         """Add a frame to every part that has it not yet."""
+        number = self.source.frames_before(segmented.frame)
         for part, done in zip(self._parts, self._done, strict=True):
-            if self._frames >= done:
+            if number >= done:
                 part.add(segmented)
-        self._frames += 1
 
     def finish(self) -> None:
         """Finish every part."""
