@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -172,7 +173,9 @@ def run(case: Case, root: Path) -> Outcome:
     log = Path(tempfile.mkdtemp(prefix="vostool-fuzz-"))
     started, problem = time.perf_counter(), ""
     feed = fed(folder / case.stdin) if case.stdin else nullcontext()
-    with toys(), captured(log) as read, feed:
+    # where PyTorch may make a folder of its own
+    caches = patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": str(log)})
+    with toys(), captured(log) as read, feed, caches:
         os.chdir(folder)
         try:
             with patch.object(tempfile, "tempdir", str(root / "temporary")):
@@ -183,9 +186,7 @@ def run(case: Case, root: Path) -> Outcome:
             os.chdir(back)
         out, err = read()
     seconds = time.perf_counter() - started
-    for name in ("stdout", "stderr"):
-        (log / name).unlink()
-    log.rmdir()
+    shutil.rmtree(log)
     violations = [
         *([f"exception: {problem}"] if problem else wrong_words(case, code, out, err)),
         *([TOO_SLOW] if seconds > PATIENCE else []),
