@@ -24,7 +24,8 @@ from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.media.writer import VideoWriter
 from vostool.propagation.frame_loop import REFERENCE_SETS, References
-from vostool.segment.batch import read_batch, segment_all
+from vostool.segment.batch import segment_all
+from vostool.segment.batch_table import read_batch
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 

@@ -35,8 +35,9 @@ Demo = Annotated[
 Batch = Annotated[
     Path | None,
     typer.Option(
-        help="Segment the videos of a CSV table instead: columns video and mask, and "
-        "optionally output, start, end, absent, write.",
+        help="Segment the videos of a table instead (CSV, .jsonl, .parquet): columns video and "
+        "mask, and optionally output, start, end, absent, write, and model options by their names: "
+        "size, weights, gc_every ....",
         rich_help_panel="Input",
         show_default=False,
     ),
@@ -92,6 +93,24 @@ def given_video(
     if video is not None:
         raise UsageError(f"--camera {number} takes the place of a VIDEO, found {video} too")
     return camera(number)
+
+
+def given_output(output: str | None, batch: Path | None) -> tuple[Path | None, str | None]:
+    """Return the output folder that is given, and its address if it is not on this machine.
+
+    Raises UsageError for an address without --batch or without the package that it needs,
+    InputError for one that is unknown.
+    """
+    from vostool.files.remote import check_scheme, scheme_of
+
+    if output is None:
+        return None, None
+    if scheme_of(output) is None:
+        return Path(output), None
+    if batch is None:
+        raise UsageError(f"-o {output}: only --batch writes to an address; expected a folder")
+    check_scheme(output)
+    return Path(output), output
 
 
 def check_segment_input(

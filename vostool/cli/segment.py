@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ from vostool.cli.inputs import (
     Start,
     Stride,
     check_segment_input,
+    given_output,
     given_video,
 )
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, ended_by_ctrl_c, way_on
@@ -123,12 +125,13 @@ def segment(
     demo: Demo = False,
     batch: Batch = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            help="Output folder; with --batch the parent of the videos' folders; - for the masks "
-            "on stdout, as Y4M in grey whose luma is the object.",
+            help="Output folder; with --batch the parent of the videos' folders, also at an "
+            "address such as s3://bucket/out; - for the masks on stdout, as Y4M in grey whose luma "
+            "is the object.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -214,12 +217,13 @@ def segment(
     last = None if end is None else parse_position("--end", end)
     source = given_video(video, camera, allow_network)
     check_segment_input(source, mask, absent, demo, batch, bool(first or last))
-    if output == STDOUT:
+    folder, upload = given_output(output, batch)
+    if folder == STDOUT:
         flags = {"write": write, "masks": masks, "overlay": overlay, "cutouts": cutouts}
         check_stdout(**flags, batch=batch, json=as_json, resume=resume, overwrite=overwrite)
     if resume and overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
-    if dry_run and (batch or output == STDOUT or not isinstance(source, Path)):
+    if dry_run and (batch or folder == STDOUT or not isinstance(source, Path)):
         raise UsageError(
             "--dry-run: expected a VIDEO that can be read again; no --demo, --batch or -o -"
         )
@@ -227,10 +231,10 @@ def segment(
         from vostool.media.inputs import default_output
         from vostool.segment.output import check_free
 
-        output = output or (Path("vostool-demo") if source is None else default_output(source))
+        folder = folder or (Path("vostool-demo") if source is None else default_output(source))
         # before it takes seconds to load the model
-        if not overwrite and not resume and output != STDOUT:
-            check_free(output)
+        if not overwrite and not resume and folder != STDOUT:
+            check_free(folder)
 
     from vostool.segment.frame_range import with_range
     from vostool.segment.job import Job
@@ -241,7 +245,8 @@ def segment(
             masks=tuple(mask or ()),
             stride=stride,
             fps=None if fps is None else parse_rate(fps),
-            output=output or Path(),
+            output=folder or Path(),
+            upload=upload,
             outputs=outputs,
             overwrite=overwrite,
             threshold=threshold,
@@ -270,8 +275,8 @@ def segment(
         with way_on(GO_ON):
             reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
     else:
-        words, more = BEGIN_AGAIN, () if output == STDOUT else ("--overwrite",)
-        if template.keeps_states and output != STDOUT:
+        words, more = BEGIN_AGAIN, () if folder == STDOUT else ("--overwrite",)
+        if template.keeps_states and folder != STDOUT:
             words, more = GO_ON, ("--resume",)
         with way_on(words, *more, without=("--overwrite", "--resume")):
             reports = [segment_one(source, template, model, as_json, quiet, progress, bool(check))]
@@ -325,18 +330,20 @@ def segment_batch(
     With --json prints one array: of each video its report, or the document of its error. Exits
     with the code of the first error once all have been tried.
     """
-    from vostool.segment.batch import read_batch, segment_all
+    from vostool.segment.batch import segment_all
+    from vostool.segment.batch_table import read_batch
 
-    jobs = read_batch(table, template)
+    jobs = read_batch(table, template, options)
     model = load_model(options, quiet)
+    load = partial(load_model, quiet=quiet)  # of jobs with options of their own
     outcomes = []
     with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
-        for outcome in segment_all(jobs, model, progress):
+        for outcome in segment_all(jobs, model, progress, load):
             outcomes.append(outcome)
             if outcome.error is not None:
                 print_message(f"vostool: {outcome.error}")
             elif outcome.report is not None:
-                if plot:
+                if plot and outcome.job.upload is None:  # it has no folder here
                     plot_checks(outcome.job.output, outcome.report)
                 print_message(
                     f"{outcome.job.input.path.name}:{' already done' * outcome.already}", quiet

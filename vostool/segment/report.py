@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from vostool.errors import Caution, InputError
-from vostool.files import read_text
+from vostool.files import read_text, write_text
 from vostool.files.documents import Document
 from vostool.inference.checks import Checks
 from vostool.inference.reports import LimitsReached, Network, Video
@@ -104,3 +104,8 @@ def read_report(folder: Path) -> RunReport | None:
         return RunReport.model_validate_json(read_text(folder / REPORT))
     except (InputError, ValidationError):
         return None
+
+
+def write_report(folder: Path, report: RunReport) -> None:
+    """Write run.json, all or nothing; raises OutputError."""
+    write_text(folder / REPORT, report.model_dump_json(indent=2) + "\n")
