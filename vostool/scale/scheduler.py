@@ -167,7 +167,7 @@ def run_all(
 
     `more` is asked for further tasks once all others are given out. `report` is called whenever
     something has happened. Raises what `Pool.wait` raises; KeyboardInterrupt gets a note of how
-    many `unit` are done.
+    many `unit` are done, unless that is empty.
     """
     board = Board(tasks)
     queue = following(board, tasks, more)
@@ -190,7 +190,8 @@ def run_all(
             yield from board.take_ended()
             upcoming = upcoming or next(queue)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"{board.done} of {board.total} {unit} are done")
+        if unit:
+            stop.add_note(f"{board.done} of {board.total} {unit} are done")
         raise
 
 
