@@ -5,7 +5,6 @@ import pytest
 
 from vostool.errors import DeviceError, InputError, VostoolError
 from vostool.progress import ProgressCallback
-from vostool.scale import scheduler
 from vostool.scale.scheduler import Standing, longest_first, run_all
 from vostool.scale.work import (
     Advanced,
@@ -118,7 +117,7 @@ def test_the_standing_counts_what_is_done_failed_and_running(
     def clock() -> float:
         return now
 
-    monkeypatch.setattr(scheduler.time, "monotonic", clock)
+    monkeypatch.setattr("vostool.scale.scheduler.time.monotonic", clock)
     half = Advanced(50, 100)
     pool = Scripted(1, {"a": [half, Ended("A")], "b": [Ended(error=InputError("no"))]})
     seen: list[Standing] = []
@@ -200,7 +199,7 @@ class TestShares:
         shares = divide(3, gpus=2)
         assert [share.gpu for share in shares] == ["0", "1", "0"]
         assert [share.threads for share in shares] == [2, 2, 2]
-        assert shares[1].name == "worker 2 on GPU 1"
+        assert shares[1].name.endswith(", worker 2, GPU 1")
 
     def test_deal_the_gpus_that_a_cluster_has_allotted(
         self, monkeypatch: pytest.MonkeyPatch

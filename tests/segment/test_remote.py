@@ -192,7 +192,19 @@ class TestTheCommand:
         assert outcome.out.splitlines() == ["memory://out/x/masks", "memory://out/x/overlay.mp4"]
         again = vostool("segment", "--batch", table, "-o", "memory://out", *model)
         assert "already done" in again.err
+        (job,) = json.loads(stored("/out")["/batch.json"])["jobs"]
+        assert (job["output"], job["status"]) == ("memory://out/x", "already done")
         assert [path.name for path in Path().iterdir()] == []
+
+    def test_does_not_merge_reports_at_an_address(
+        self,
+        vostool: Call,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        table = write_table(tmp_path / "t.csv", "video,mask", "a.mp4,a.png")
+        outcome = vostool("segment", "--batch", table, "-o", "memory://out", "--merge")
+        assert outcome.code == 2
+        assert outcome.err.startswith("vostool: --merge -o memory://out: expected a folder on this")
 
     def test_refuses_an_address_without_batch(
         self,

@@ -26,7 +26,7 @@ from vostool.inference.tracker import Tracker
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
-from vostool.segment.batch import Outcome, segment_all
+from vostool.segment.batch import Outcome, alone, segment_all
 from vostool.segment.job import Job
 from vostool.segment.output import Output
 from vostool.segment.report import RunReport
@@ -701,7 +701,7 @@ class TestWhatCannotBeResumed:
 
 class TestABatch:
     def outcome(self, job: Job, predictor: Predictor) -> Outcome:
-        (outcome,) = segment_all([job], predictor)
+        (outcome,) = segment_all([job], alone(predictor))
         assert outcome.error is None
         return outcome
 

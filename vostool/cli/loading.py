@@ -25,17 +25,20 @@ def load_model(options: "ModelOptions", quiet: bool) -> "Predictor":
     return model
 
 
+def is_dealt(options: "ModelOptions") -> bool:
+    """Return whether GPUs are dealt out to workers; else all have the device that is named."""
+    return options.device in (defaults.AUTO, "cuda")
+
+
 def local_pool(load: "Load[J, R]", options: "ModelOptions", workers: int) -> "LocalPool[J, R]":
     """Return a pool of processes on this machine: GPUs are dealt out, threads divided.
 
     This process has as many threads as each of them from now on: it has little to do.
     """
-    import torch
-
+    from vostool.device import gpu_count
     from vostool.scale.local import LocalPool
     from vostool.scale.work import divide
 
-    gpus = torch.cuda.device_count() if options.device in (defaults.AUTO, "cuda") else 0
-    shares = divide(workers, gpus)
+    shares = divide(workers, gpu_count() if is_dealt(options) else 0)
     limit_threads(shares[0].threads)
     return LocalPool(load, shares)

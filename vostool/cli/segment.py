@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vostool import defaults
+from vostool.cli.batch import Printing, segment_batch
 from vostool.cli.brief import HelpAll
 from vostool.cli.dry_run import preview
 from vostool.cli.formats import (
@@ -51,22 +51,23 @@ from vostool.cli.options import (
     takes_model,
 )
 from vostool.cli.piped import STDOUT, check_stdout, piped
-from vostool.cli.printing import document_of, print_json, print_message, print_result
+from vostool.cli.printing import print_message, print_result
+from vostool.cli.spread import LOCAL, Merge, On, ShardOption, Spread, Workers
+from vostool.cli.summary import plot_checks, print_summary
 from vostool.errors import UsageError, WarningsError
-from vostool.inference.cuts import OnCut, describe_cuts
+from vostool.inference.cuts import OnCut
 from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.media.inputs import Stream
-    from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
 
 # what --help shows
 NEEDED = (
     *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "stride", "fps"),
-    *("camera", "allow_network", "demo", "batch"),
+    *("camera", "allow_network", "demo", "batch", "workers"),
     *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
     *("check", "dry_run", "fail_on_warning", "progress"),
     *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
@@ -124,6 +125,10 @@ def segment(
     allow_network: AllowNetwork = False,
     demo: Demo = False,
     batch: Batch = None,
+    workers: Workers = None,
+    on: On = LOCAL,
+    shard: ShardOption = None,
+    merge: Merge = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -217,6 +222,7 @@ def segment(
     last = None if end is None else parse_position("--end", end)
     source = given_video(video, camera, allow_network)
     check_segment_input(source, mask, absent, demo, batch, bool(first or last))
+    spread = Spread.of(batch, workers, on, shard, merge)
     folder, upload = given_output(output, batch)
     if folder == STDOUT:
         flags = {"write": write, "masks": masks, "overlay": overlay, "cutouts": cutouts}
@@ -273,15 +279,17 @@ def segment(
         return
     if batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(batch, template, model, as_json, quiet, progress, bool(check))
+            printing = Printing(as_json, quiet, progress, plot=bool(check))
+            warnings = segment_batch(batch, template, model, spread, printing)
     else:
         words, more = BEGIN_AGAIN, () if folder == STDOUT else ("--overwrite",)
         if template.keeps_states and folder != STDOUT:
             words, more = GO_ON, ("--resume",)
         with way_on(words, *more, without=("--overwrite", "--resume")):
-            reports = [segment_one(source, template, model, as_json, quiet, progress, bool(check))]
+            report = segment_one(source, template, model, as_json, quiet, progress, bool(check))
+            warnings = [warning.message for warning in report.warnings]
     if fail_on_warning:
-        refuse_warnings(reports)
+        refuse_warnings(warnings)
 
 
 def segment_one(
@@ -316,88 +324,9 @@ def segment_one(
     return report
 
 
-def segment_batch(
-    table: Path,
-    template: "Job",
-    options: "ModelOptions",
-    as_json: bool,
-    quiet: bool,
-    form: ProgressForm,
-    plot: bool = False,
-) -> "list[RunReport]":
-    """Segment the videos of a table, print the results and return the reports.
-
-    With --json prints one array: of each video its report, or the document of its error. Exits
-    with the code of the first error once all have been tried.
-    """
-    from vostool.segment.batch import segment_all
-    from vostool.segment.batch_table import read_batch
-
-    jobs = read_batch(table, template, options)
-    model = load_model(options, quiet)
-    load = partial(load_model, quiet=quiet)  # of jobs with options of their own
-    outcomes = []
-    with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
-        for outcome in segment_all(jobs, model, progress, load):
-            outcomes.append(outcome)
-            if outcome.error is not None:
-                print_message(f"vostool: {outcome.error}")
-            elif outcome.report is not None:
-                if plot and outcome.job.upload is None:  # it has no folder here
-                    plot_checks(outcome.job.output, outcome.report)
-                print_message(
-                    f"{outcome.job.input.path.name}:{' already done' * outcome.already}", quiet
-                )
-                print_summary(outcome.report, quiet)
-    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if as_json:
-        print_json([document_of_job(outcome) for outcome in outcomes])
-    else:
-        for report in reports:
-            print_result(report, as_json, tuple(report.outputs))
-    if errors:
-        print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
-        raise typer.Exit(errors[0].exit_code)
-    return reports
-
-
-def plot_checks(folder: Path, report: "RunReport") -> None:
-    """Draw the checks of a run, if it has any, as check.png in its folder."""
-    if report.checks is not None and report.checks.objects:
-        from vostool.analysis.checks import draw_checks
-        from vostool.media.figures import save_figure
-
-        save_figure(folder / "check.png", draw_checks(report.checks))
-
-
-def document_of_job(outcome: "Outcome") -> dict[str, Any]:
-    """Return what --json prints for a job of a batch: its report, or its error."""
-    if outcome.error is not None:
-        return {"video": str(outcome.job.video), **document_of(outcome.error)}
-    return outcome.report.model_dump(mode="json") if outcome.report else {}
-
-
-def refuse_warnings(reports: "Sequence[RunReport]") -> None:
+def refuse_warnings(found: Sequence[str]) -> None:
     """Exit if there are warnings; the results are printed by then, and stay."""
-    found = [warning.message for report in reports for warning in report.warnings]
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         print_message(f"vostool: --fail-on-warning: {found[0]}{more}")
         raise typer.Exit(WarningsError.exit_code)
-
-
-def print_summary(report: "RunReport", quiet: bool) -> None:
-    """Print the warnings and the speed of a run."""
-    for warning in report.warnings:
-        print_message(f"warning: {warning.message}", quiet)
-    acted = OnCut(report.options.get("cuts", OnCut.IGNORE))
-    if report.cuts and acted is not OnCut.IGNORE:
-        print_message(describe_cuts(report.cuts, acted), quiet)
-    for line in report.checks.lines() if report.checks else ():
-        print_message(line, quiet)
-    print_message(
-        f"{report.frames} frames, {report.fps.end_to_end} frames/s "
-        f"(network alone {report.fps.network})",
-        quiet,
-    )

@@ -53,6 +53,11 @@ class Standing:
     running: tuple[Running, ...]
     seconds_left: float | None  # None: unknown as yet
 
+    @property
+    def ended(self) -> int:
+        """How many are done or failed."""
+        return self.done + self.failed
+
 
 @dataclass
 class Given(Generic[J]):
@@ -90,6 +95,7 @@ class Board(Generic[J]):
         self.total, self.done, self.failed = len(tasks), 0, 0
         self._left = sum(task.cost for task in tasks)  # cost of those not ended
         self._worked = 0.0  # cost of those ended that took any work
+        self._waited: float | None = None  # seconds until the first began: workers had to load
 
     def add(self, task: Task[J]) -> None:
         """Count one task more."""
@@ -98,7 +104,9 @@ class Board(Generic[J]):
 
     def begin(self, task: Task[J], worker: str, tries: int) -> None:
         """Note that a worker has a task."""
-        self.running[worker] = Given(task, worker, tries, time.monotonic() - self.started)
+        began = time.monotonic() - self.started
+        self._waited = began if self._waited is None else self._waited
+        self.running[worker] = Given(task, worker, tries, began)
 
     def see(self, worker: str, event: Event) -> None:
         """Note what has happened at a worker that has a task."""
@@ -145,9 +153,10 @@ class Board(Generic[J]):
     def _seconds_left(self) -> float | None:
         begun = sum(each.cost_done for each in self.running.values())
         behind = self._worked + begun
-        if behind <= 0:
+        if behind <= 0 or self._waited is None:
             return None
-        return (time.monotonic() - self.started) * max(0.0, self._left - begun) / behind
+        seconds = time.monotonic() - self.started - self._waited
+        return seconds * max(0.0, self._left - begun) / behind
 
 
 def longest_first(tasks: Iterable[Task[J]]) -> list[Task[J]]:

@@ -6,6 +6,7 @@ that nobody foresaw, may have damaged the worker, so that counts as its death.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Task(Generic[J]):
     name: str
     job: J
     cost: float = 1.0
+    number: int = 0  # its place among all, if that matters
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Share:
 
     @property
     def name(self) -> str:
-        """What the worker is called."""
-        return f"worker {self.number}" + ("" if self.gpu is None else f" on GPU {self.gpu}")
+        """What the worker is called: where it is, and its number there."""
+        gpu = "" if self.gpu is None else f", GPU {self.gpu}"
+        return f"{socket.gethostname()}, worker {self.number}{gpu}"
 
     def take(self) -> None:
         """Restrict this process to the share; call it before torch is imported."""
@@ -68,7 +71,9 @@ def divide(workers: int, gpus: int = 0) -> list[Share]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A worker has loaded what it needs."""
+    """A worker has loaded what it needs, on some host if that is to be said."""
+
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,9 @@ class Pool(Protocol[J_contra]):
 class Alone(Generic[J, R]):
     """A pool of one worker: this process."""
 
-    def __init__(self, work: Work[J, R], name: str = "this process") -> None:
+    def __init__(self, work: Work[J, R]) -> None:
         """Have jobs done by `work`."""
-        self._work, self._name = work, name
+        self._work, self._name = work, f"{socket.gethostname()}, process {os.getpid()}"
         self._jobs: list[J] = []
 
     @property

@@ -1,19 +1,26 @@
-"""Many videos in one process: one job after the other, and as few models as they need.
+"""Many videos: a table of jobs, and a pool of workers that have each loaded the model.
 
 A job that fails does not stop the others, and one that is done already, by the same options,
 is not repeated.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import partial
 from typing import TypeAlias
 
-from vostool.errors import InputError, VostoolError
+from vostool.allocator import bound_arenas
+from vostool.errors import DeviceError, InputError, OutputError, VostoolError
+from vostool.files.claims import HEARTBEAT
 from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.states import FOLDER
-from vostool.progress import ProgressCallback, no_progress
+from vostool.progress import ProgressCallback
+from vostool.scale.scheduler import Standing, longest_first, run_all
+from vostool.scale.shards import WHOLE, Shard
+from vostool.scale.work import Alone, Pool, Task, Work
+from vostool.segment.cost import Measure, alike
 from vostool.segment.frame_range import with_frame_numbers
 from vostool.segment.job import Job, is_alike
 from vostool.segment.remote import is_remote, segment_remote
@@ -21,83 +28,176 @@ from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
 from vostool.segment.writers import file_of
 
-Load: TypeAlias = Callable[[ModelOptions], Predictor]
+LoadPredictor: TypeAlias = Callable[[ModelOptions], Predictor]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job that did not fail comes to."""
+
+    report: RunReport
+    already: bool = False  # it was done before
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a job: its report or its error."""
+    """How a job ended, with its report or its error, and where and when that was."""
 
     job: Job
-    report: RunReport | None = None
-    error: VostoolError | None = None
-    already: bool = False  # it was done before
+    number: int  # its place among the jobs, from 1
+    report: RunReport | None
+    error: VostoolError | None
+    already: bool  # it was done before
+    elsewhere: bool  # another process is at work on it
+    worker: str
+    began: float  # seconds since the batch did
+    seconds: float
+    tries: int
+    own: bool = True  # False: taken over from another shard
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """What a worker loads: called, it returns what segments a job by the model of some options."""
+
+    options: ModelOptions
+    patience: float = 0.0  # see `run_job`
+
+    def __call__(self) -> Work[Job, Done]:
+        """Return what `run_job` does with the model; raises what `load_predictor` does."""
+        bound_arenas()
+        models = Models(load_predictor(self.options))
+        return partial(run_job, models, patience=self.patience)
+
+
+@dataclass
+class Models:
+    """The model of a batch, and of the jobs with options of their own the one used last."""
+
+    predictor: Predictor
+    load: LoadPredictor = load_predictor
+    _last: tuple[ModelOptions, Predictor] | None = None
+
+    def of(self, job: Job) -> Predictor:
+        """Return the model of a job; raises what loading it does."""
+        if job.model is None:
+            return self.predictor
+        if self._last is None or self._last[0] != job.model:
+            self._last = None  # both might not fit into memory
+            self._last = job.model, self.load(job.model)
+        return self._last[1]
+
+
+def alone(predictor: Predictor, load: LoadPredictor = load_predictor) -> Alone[Job, Done]:
+    """Return the pool that is this process, in which the model is loaded already.
+
+    `load` loads those of jobs with options of their own.
+    """
+    return Alone(partial(run_job, Models(predictor, load)))
 
 
 def segment_all(
     jobs: Sequence[Job],
-    predictor: Predictor,
-    progress: ProgressCallback = no_progress,
-    load: Load = load_predictor,
+    pool: Pool[Job],
+    *,
+    measure: Measure = alike,
+    shard: Shard = WHOLE,
+    more: Iterable[int] = (),
+    report: Callable[[Standing], object] = lambda _: None,
 ) -> Iterator[Outcome]:
-    """Run jobs one after the other, and yield the outcome of each, also of those that fail.
+    """Run the jobs of a shard, and yield the outcome of each as it ends, also of those that fail.
 
-    A job with model options of its own has its model loaded by `load`; of these the one used last
-    is kept. `progress` is called as that of `segment`, with the video's name and place.
-    KeyboardInterrupt gets a note of how many are done.
+    Those of the same model follow upon each other; of these, those that `measure` says are the
+    longest begin first. Then come those that `more` has the
+    numbers of: it is asked whenever a worker is free. One that another process is at work on is
+    an error, but not where there are other shards. Raises what `run_all` does.
     """
-    done = 0
-    load_once = lru_cache(maxsize=1)(load)
-    for number, job in enumerate(by_model(jobs), start=1):
-        words = f"{job.input.path.name}, {number} of {len(jobs)} videos"
 
-        def report(done: int, total: int | None, _: str, words: str = words) -> None:
-            progress(done, total, words)
+    def task(number: int, cost: float = 1.0) -> Task[Job]:
+        job = jobs[number - 1]
+        return Task(job.input.path.name, job, cost, number)
 
-        try:
-            outcome = outcome_of(job, predictor, report, load_once)
-        except KeyboardInterrupt as stop:
-            stop.add_note(f"{done} of {len(jobs)} videos are done")
-            raise
-        done += outcome.error is None
-        yield outcome
+    own = shard.own(range(1, len(jobs) + 1))
+    costs = measure(shard.own(jobs))
+    tasks = by_model(longest_first(map(task, own, costs)))
+    for result in run_all(tasks, pool, more=map(task, more), report=report, unit="videos"):
+        done, error = result.value, result.error
+        elsewhere = shard.count > 1 and isinstance(error, OutputError) and error.in_use
+        if isinstance(error, DeviceError):  # it does not name the video itself
+            error = DeviceError(f"{result.task.job.video}: {error}")
+        yield Outcome(
+            job=result.task.job,
+            number=result.task.number,
+            report=done.report if done else None,
+            error=None if elsewhere else error,
+            already=bool(done and done.already),
+            elsewhere=elsewhere,
+            worker=result.worker,
+            began=result.began,
+            seconds=result.seconds,
+            tries=result.tries,
+            own=result.task.number in own,
+        )
 
 
-def by_model(jobs: Sequence[Job]) -> list[Job]:
-    """Return jobs with those of the same model after each other, else in their order."""
+def by_model(tasks: Iterable[Task[Job]]) -> list[Task[Job]]:
+    """Return tasks with those of the same model after each other, else in their order."""
+    several = list(tasks)
     order: dict[int, int] = {}
-    for job in jobs:
-        order.setdefault(id(job.model), len(order))
-    return sorted(jobs, key=lambda job: order[id(job.model)])
+    for task in several:  # jobs with the same options share them
+        order.setdefault(id(task.job.model), len(order))
+    return sorted(several, key=lambda task: order[id(task.job.model)])
 
 
-def outcome_of(
-    job: Job, predictor: Predictor, progress: ProgressCallback, load: Load = load_predictor
-) -> Outcome:
-    """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
+def run_job(models: Models, job: Job, progress: ProgressCallback, *, patience: float = 0.0) -> Done:
+    """Run a job unless it is done; raises VostoolError or KeyboardInterrupt only.
+
+    `patience` says how many seconds to wait for another process that is at work on it, or for the
+    claim of one on another host that is no more to expire.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return run_once(models.of(job), job, progress)
+        except OutputError as error:
+            if not error.in_use or time.monotonic() >= end:
+                raise
+            time.sleep(HEARTBEAT)
+        except VostoolError:
+            raise
+        except OSError as error:
+            words = f"{error.filename or job.video}: {error.strerror or error}"
+            raise InputError(words) from error
+        except Exception as error:  # unforeseen: the next video may still succeed
+            words = f"{job.video}: internal error, {type(error).__name__}: {error}"
+            raise VostoolError(f"{words}; run it without --batch for a traceback") from error
+
+
+def run_once(predictor: Predictor, job: Job, progress: ProgressCallback) -> Done:
+    """Run a job unless it is done, or another process does it meanwhile."""
+    if is_remote(job):
+        return Done(*segment_remote(job, predictor, progress))
+    worked = False
+
+    def report(done: int, total: int | None, words: str) -> None:
+        nonlocal worked
+        worked = True
+        progress(done, total, words)
+
+    job = with_frame_numbers(job)
+    before = None if job.overwrite else run_before(job, predictor)
+    # with states, --resume finds out whether the masks are still the same
+    again = job.resume and (job.output / FOLDER).is_dir()
+    if before is not None and before.status == "done" and not again:
+        return Done(before, already=True)
+    job = replace(job, resume=job.resume or before is not None)
     try:
-        if job.model is not None:
-            predictor = load(job.model)
-        if is_remote(job):
-            report, done = segment_remote(job, predictor, progress)
-            return Outcome(job, report, already=done)
-        job = with_frame_numbers(job)
-        before = None if job.overwrite else run_before(job, predictor)
-        done = before is not None and before.status == "done"
-        # with states, --resume finds out whether the masks are still the same
-        if done and not (job.resume and (job.output / FOLDER).is_dir()):
-            return Outcome(job, before, already=True)
-        job = replace(job, resume=job.resume or before is not None)
-        report = segment(job, predictor, progress)
-        return Outcome(job, report, already=done and report == before)
-    except VostoolError as error:
-        return Outcome(job, error=error)
-    except OSError as error:
-        words = f"{error.filename or job.video}: {error.strerror or error}"
-        return Outcome(job, error=InputError(words))
-    except Exception as error:  # unforeseen: the next video may still succeed
-        words = f"{job.video}: internal error, {type(error).__name__}: {error}"
-        return Outcome(job, error=VostoolError(f"{words}; run it without --batch for a traceback"))
+        return Done(segment(job, predictor, report), already=not worked)
+    except OutputError:
+        now = None if job.overwrite else run_before(job, predictor)
+        if now is None or now == before or now.status != "done":
+            raise
+        return Done(now, already=True)
 
 
 def run_before(job: Job, predictor: Predictor) -> RunReport | None:

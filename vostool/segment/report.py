@@ -3,6 +3,7 @@
 Never imports torch.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +16,7 @@ from vostool.inference.checks import Checks
 from vostool.inference.reports import LimitsReached, Network, Video
 
 REPORT = "run.json"
+DONE = re.compile(rb'^  "status": "done"', re.MULTILINE)  # in a report as it is written
 SCHEMA_VERSION = 2  # until 1, as 0.1.0 writes it, warnings were mere messages
 
 Status = Literal["running", "interrupted", "failed", "done"]
@@ -96,6 +98,14 @@ class RunReport(Document):
     def outputs(self) -> dict[str, str | None]:
         """The path of every output by name; None for those that were not wanted."""
         return self.__pydantic_extra__
+
+
+def is_marked_done(folder: Path) -> bool:
+    """Return whether a folder's report says that its run is done, without reading all of it."""
+    try:
+        return DONE.search((folder / REPORT).read_bytes()) is not None
+    except OSError:
+        return False
 
 
 def read_report(folder: Path) -> RunReport | None:

@@ -64,9 +64,11 @@ def segment(
     the status; KeyboardInterrupt gets a note of it.
     """
     prepared = prepare(job, predictor, sink)
-    job, report = prepared.job, prepared.report
+    job = prepared.job
     with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
-        state = prepared.state(predictor)
+        # until then another process may have gone on with it
+        report = read_report(job.output) if job.resume else None
+        state = replace(prepared, report=report).state(predictor)
         if report is not None and is_finished(report, state, job, prepared.output):
             return report
         record = RunRecord(job, predictor, prepared.given, prepared.output, state)
