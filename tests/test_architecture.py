@@ -43,7 +43,7 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
 FLOORS = (
     ("allocator", "errors", "defaults", "progress", "threads"),
     ("files", "device"),
-    ("media", "model", "preprocess"),
+    ("media", "model", "preprocess", "scale"),
     ("datasets", "propagation"),
     ("inference",),
     ("first_mask",),
@@ -88,6 +88,8 @@ def test_asking_for_options_does_not_import_torch() -> None:
         "vostool.inference.reports",
         "vostool.evaluate.results",
         "vostool.model.memory_designs",
+        "vostool.scale.local",
+        "vostool.scale.scheduler",
     ],
 )
 def test_what_is_needed_before_a_network_runs_does_not_import_torch(module: str) -> None:

@@ -29,10 +29,14 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"--device {name}: expected {defaults.DEVICES}")
     if name == "cpu":
         return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(form[1] or 0) >= count:
-        raise DeviceError(f"--device {name}: expected a CUDA device, PyTorch finds {count}")
+    if int(form[1] or 0) >= gpu_count():
+        raise DeviceError(f"--device {name}: expected a CUDA device, PyTorch finds {gpu_count()}")
     return torch.device(name)
+
+
+def gpu_count() -> int:
+    """Return how many CUDA devices PyTorch finds."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -65,6 +65,14 @@ class OutputError(VostoolError):
 
     exit_code = 7
     meaning = "output exists, is in use or cannot be written"
+    in_use = False  # by another process, which is at work there
+
+    @classmethod
+    def of_use(cls, message: str) -> Self:
+        """Return the error of an output that another process is at work in."""
+        error = cls(message)
+        error.in_use = True
+        return error
 
 
 class ContractError(VostoolError):

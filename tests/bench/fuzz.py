@@ -42,6 +42,7 @@ USED_BY_COMMANDS = (
     "vostool.analysis.erf",
     "vostool.analysis.spectrum",
     "vostool.evaluate.compare",
+    "vostool.evaluate.predict",
     "vostool.evaluate.run",
     "vostool.segment.demo",
     "vostool.segment.run",

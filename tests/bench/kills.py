@@ -46,7 +46,7 @@ CODES = {signal.SIGINT: (0, 130), signal.SIGTERM: (0, 143, -15), signal.SIGKILL:
 STATUS = ("running", "interrupted", "done")
 PATIENCE = 600.0  # seconds for a run to end, on a busy machine
 # with the times that a run took, or what is drawn from them
-TIMED = ("run.json", "results.json", "report.html")
+TIMED = ("run.json", "batch.json", "results.json", "report.html")
 GROWING = ("check.csv",)  # tables that hold what was done so far, as run.json does
 
 

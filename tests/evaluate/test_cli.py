@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from tests.conftest import HEIGHT, ColourNetwork, Picture, draw
-from tests.evaluate.making import predict_truth, write_davis16, write_davis17, write_youtube
+from tests.evaluate.making import COUNT, predict_truth, write_davis16, write_davis17, write_youtube
 from tests.test_cli import Call, Outcome, vostool  # noqa: F401
+from vostool.evaluate.results import read_results
 from vostool.media.masks import encode_mask, write_mask
+from vostool.model.checkpoint import save_checkpoint
+from vostool.model.stm import Stm
 
 Eval = Callable[..., Outcome]
 
@@ -238,3 +241,28 @@ def test_to_score_masks_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr.strip()) == (0, "False")
     assert json.loads(done.stdout)["scores"]["J&F-Mean"] == 1
+
+
+def test_several_workers_give_the_results_of_one(
+    vostool: Call,  # noqa: F811
+    untrained: Stm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # one for each
+    root = write_davis16(tmp_path / "set", "a", "b")
+    save_checkpoint(tmp_path / "tiny.safetensors", untrained, {})
+    options = ("--weights", tmp_path / "tiny.safetensors", "--device", "cpu", "--size", HEIGHT)
+    for number in (1, 2):
+        outcome = vostool(
+            "eval", "davis16", root, *options, "--workers", number, "-o", f"out{number}"
+        )
+        assert outcome.code == 0
+    one, two = (read_results(Path(f"out{number}")) for number in (1, 2))
+    free = {"speed", "created", "command", "predictions"}
+    assert one.model_dump(exclude=free) == two.model_dump(exclude=free)
+    assert two.speed is not None
+    masks = sorted(Path("out1/masks").rglob("*.png"))
+    assert len(masks) == two.speed.frames == 2 * COUNT
+    for path in masks:
+        assert path.read_bytes() == (Path("out2") / path.relative_to("out1")).read_bytes()

@@ -1,7 +1,9 @@
 import json
 import os
+import shutil
 import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,16 +22,20 @@ from tests.evaluate.making import (
 )
 from tests.media.making import delay_last_picture
 from vostool.errors import InputError, MaskError, OutputError
-from vostool.evaluate.protocols import Benchmark, open_benchmark
+from vostool.evaluate.predict import predict_clip
+from vostool.evaluate.protocols import Benchmark, BenchmarkClip, open_benchmark
 from vostool.evaluate.report import worst_frames
 from vostool.evaluate.results import Results, read_results, summary
 from vostool.evaluate.results_writer import score
 from vostool.evaluate.run import evaluate, holds
+from vostool.evaluate.state import ClipDone
 from vostool.files.claims import claimed
 from vostool.inference import states
 from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
 from vostool.model.stm import Stm
+from vostool.progress import ProgressCallback
+from vostool.scale.work import Alone
 
 
 def colour_model(weights: Path, network: ColourNetwork) -> Predictor:
@@ -470,3 +476,76 @@ class TestMasksMadeElsewhere:
     def test_must_be_somewhere(self, davis16: Benchmark, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no such folder of predictions"):
             score(davis16, tmp_path / "nowhere", None)
+
+
+class TestAPool:
+    """Clips that are predicted by a pool of workers; here it is one, in this process."""
+
+    @pytest.fixture
+    def longer_last(self, tmp_path: Path) -> Benchmark:
+        """Two clips, of which the second one is the longer."""
+        root = write_davis16(tmp_path / "set", "b", count=COUNT + 2)
+        shutil.copytree(write_davis16(tmp_path / "more", "a"), root, dirs_exist_ok=True)
+        (root / "ImageSets" / "2016" / "val.txt").write_text("a\nb\n")
+        return open_benchmark("davis16", root, "val")
+
+    def test_gives_the_results_of_one_process_though_the_longest_clip_is_first(
+        self, longer_last: Benchmark, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        for clip in longer_last.clips:  # for a warning of each
+            assert clip.source is not None
+            delay_last_picture(clip.source)
+        one, many = tmp_path / "one", tmp_path / "many"
+        expected = evaluate(longer_last, predictor, one)
+        pool = Alone(partial(predict_clip, predictor, many / "masks"))
+        found = evaluate(longer_last, predictor, many, pool=pool)
+        free = {"speed", "created", "predictions"}
+        assert found.model_dump(exclude=free) == expected.model_dump(exclude=free)
+        assert len(found.warnings) == 2
+        assert masks_of(many) == masks_of(one)
+        assert list(json.loads((many / "run.json").read_text())["done"]) == ["b", "a"]
+
+    def test_stops_at_the_first_error_and_goes_on_with_what_is_left(
+        self, longer_last: Benchmark, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        done: list[str] = []
+
+        def work(clip: BenchmarkClip, progress: ProgressCallback) -> ClipDone:
+            if done == ["b"]:
+                raise InputError(f"{clip.name}: damaged")
+            done.append(clip.name)
+            return predict_clip(predictor, tmp_path / "out" / "masks", clip, progress)
+
+        with pytest.raises(InputError, match="a: damaged"):
+            evaluate(longer_last, predictor, tmp_path / "out", pool=Alone(work))
+        done.clear()
+        results = evaluate(longer_last, predictor, tmp_path / "out", pool=Alone(work))
+        assert done == ["a"]
+        assert [clip.name for clip in results.clips] == ["a", "b"]
+
+    def test_that_is_interrupted_says_once_how_many_clips_are_done(
+        self, longer_last: Benchmark, weights: Path, tmp_path: Path
+    ) -> None:
+        stopped = colour_model(weights, ColourNetwork(COUNT + 4, interrupt))
+        pool = Alone(partial(predict_clip, stopped, tmp_path / "out" / "masks"))
+        with pytest.raises(KeyboardInterrupt) as stop:
+            evaluate(longer_last, stopped, tmp_path / "out", pool=pool)
+        assert stop.value.__notes__ == [f"1 of 2 clips are done in {tmp_path / 'out'}"]
+
+    def test_reports_the_frames_of_all_clips_as_progress(
+        self, longer_last: Benchmark, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        calls: list[tuple[int, int | None, str]] = []
+        pool = Alone(partial(predict_clip, predictor, tmp_path / "out" / "masks"))
+        evaluate(
+            longer_last,
+            predictor,
+            tmp_path / "out",
+            progress=lambda *call: calls.append(call),
+            pool=pool,
+        )
+        total = 2 * COUNT + 2
+        assert calls[0] == (1, total, "0 of 2 clips")
+        assert calls[-1] == (total, total, "scoring")
+        frames = [done for done, _, _ in calls]
+        assert frames == sorted(frames)

@@ -21,9 +21,10 @@ from tests.evaluate.making import (
 from vostool.errors import DeviceError, InputError, MaskError
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.protocols import BenchmarkClip, open_benchmark
-from vostool.evaluate.scoring import Scorer, score_clip, score_clips, without_interrupts
+from vostool.evaluate.scoring import Scorer, score_clip, score_clips
 from vostool.files.claims import is_alive
 from vostool.media.masks import write_mask
+from vostool.scale.processes import without_interrupts
 
 
 @pytest.fixture

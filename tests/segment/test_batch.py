@@ -1,132 +1,15 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import FRAMES, HEIGHT, ColourNetwork, film, interrupt
+from tests.segment.test_batch_table import write_table
 from tests.test_cli import Call, vostool  # noqa: F401
-from vostool.errors import InputError, UsageError
+from vostool.errors import WeightsError
 from vostool.files.claims import claimed
 from vostool.media.frame import VideoInfo
-from vostool.media.time_codes import TimeCode
 from vostool.media.video import probe as media_probe
-from vostool.segment.batch import read_batch
-from vostool.segment.job import Job
-
-PATTERN = Job(Path(), (), Path("out"))
-
-
-def write_table(path: Path, *lines: str) -> Path:
-    path.write_text("".join(f"{line}\n" for line in lines))
-    return path
-
-
-class TestTheTable:
-    def test_names_videos_masks_and_ranges(self, tmp_path: Path) -> None:
-        table = write_table(
-            tmp_path / "t.csv",
-            "video,mask,start,end,output,absent",
-            "a.mp4,a.png,,,,",
-            "b.mp4, b.png;7:late.png ,3,9,there,1:4-5;1:8-",
-        )
-        first, second = read_batch(table, PATTERN)
-        assert first == replace(
-            PATTERN,
-            video=tmp_path / "a.mp4",
-            masks=(str(tmp_path / "a.png"),),
-            output=Path("out/a"),
-        )
-        assert second.masks == (str(tmp_path / "b.png"), f"7:{tmp_path / 'late.png'}")
-        assert (second.start, second.end, second.output) == (3, 9, Path("out/there"))
-        assert second.absent == ("1:4-5", "1:8-")
-
-    def test_may_give_times_which_count_in_each_video_and_before_those_of_the_template(
-        self, tmp_path: Path
-    ) -> None:
-        table = write_table(
-            tmp_path / "t.csv", "video,mask,start,end", "a.mp4,m.png,0:02,", "b.mp4,m.png,7,0:09"
-        )
-        template = replace(PATTERN, start=2, end_time=TimeCode("1:00"))
-        first, second = read_batch(table, template)
-        assert (first.start_time, first.end_time) == (TimeCode("0:02"), TimeCode("1:00"))
-        assert (second.start, second.start_time) == (7, None)
-        assert (second.end, second.end_time) == (None, TimeCode("0:09"))
-
-    @pytest.mark.parametrize(
-        ("lines", "words"),
-        [
-            ((), "expected a header such as video,mask"),
-            (("video,mask",), "a line for each video"),
-            (("video,mask,colour", "a,b,red"), "found 'colour'"),
-            (("video;mask", "a;b"), "with commas between them, found 'video;mask'"),
-            (("video,mask", "a.mp4,"), ":2: expected a mask, found none"),
-            (("mask,start", "a.png,1"), ":2: expected a video, found none"),
-            (("video,mask,end", "a,b,soon"), "end soon: expected the number of a frame, from 0"),
-            (("video,mask,absent", "a,b,1:5-4"), ":2: --absent 1:5-4: expected the first frame"),
-            (("video,mask,start,end", "a,b,4,4"), "start 4, end 4: the range is empty"),
-            (("video,mask", "a,b", "", "a,b,c"), ":4: expected 2 cells as in the header, found 3"),
-            (("video,mask", "a,b,"), ":2: expected 2 cells as in the header, found 3"),
-            (("video,mask,mask", "a,b,c"), ":1: expected each column once, found mask twice"),
-            (("video,mask", "a.mp4,;"), ":2: expected a mask, found ;"),
-            (
-                ("video,mask,end", f"a,b,{'9' * 5000}"),
-                ":2: end: expected a frame number, found one of 5000",
-            ),
-            (("video,mask", "a\0,b"), ":2: expected text, found a zero byte"),
-            (("video,mask", 'a,"b'), ":2: expected a CSV table"),
-        ],
-    )
-    def test_is_refused_with_its_line(
-        self, tmp_path: Path, lines: tuple[str, ...], words: str
-    ) -> None:
-        with pytest.raises(InputError) as refusal:
-            read_batch(write_table(tmp_path / "t.csv", *lines), PATTERN)
-        assert words in str(refusal.value)
-
-    def test_gives_each_video_a_place_of_its_own(self, tmp_path: Path) -> None:
-        table = write_table(tmp_path / "t.csv", "video,mask", "one/a.mp4,m.png", "two/a.mp4,m.png")
-        with pytest.raises(UsageError, match="would both write out/a"):
-            read_batch(table, PATTERN)
-
-    @pytest.mark.parametrize("output", ["../escaped", "a/../../b", "..", "/tmp/x", "link/x"])
-    def test_keeps_every_output_within_the_folder_for_all(
-        self, tmp_path: Path, output: str
-    ) -> None:
-        (tmp_path / "all").mkdir()
-        (tmp_path / "all" / "link").symlink_to(tmp_path)
-        table = write_table(
-            tmp_path / "t.csv", "video,mask,output", "a.mp4,m.png,ok", f"b.mp4,m.png,{output}"
-        )
-        with pytest.raises(InputError, match=rf"t\.csv:3: expected an output within .*{output}"):
-            read_batch(table, replace(PATTERN, output=tmp_path / "all"))
-
-    def test_keeps_the_output_of_a_video_named_as_the_folder_above_within_too(
-        self, tmp_path: Path
-    ) -> None:
-        (tmp_path / "sub").mkdir()
-        table = write_table(tmp_path / "sub" / "t.csv", "video,mask", "..,m.png")
-        assert read_batch(table, PATTERN)[0].output == Path("out") / tmp_path.name
-
-    def test_gives_folders_of_frames_their_whole_name(self, tmp_path: Path) -> None:
-        for name in ("shot.v001", "shot.v002"):
-            (tmp_path / name).mkdir()
-        table = write_table(
-            tmp_path / "t.csv", "video,mask", "shot.v001,m.png", "shot.v002,m.png", "a.b.mp4,m.png"
-        )
-        outputs = [job.output for job in read_batch(table, PATTERN)]
-        assert outputs == [Path("out/shot.v001"), Path("out/shot.v002"), Path("out/a.b")]
-
-    def test_may_name_a_video_that_no_file_system_can_hold(self, tmp_path: Path) -> None:
-        table = write_table(tmp_path / "t.csv", "video,mask,output", f"{'x' * 300},m.png,a")
-        assert read_batch(table, PATTERN)[0].output == Path("out/a")
-
-    def test_must_be_there_and_be_text(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="cannot be read"):
-            read_batch(tmp_path / "none.csv", PATTERN)
-        (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
-        with pytest.raises(InputError, match="expected a CSV table"):
-            read_batch(tmp_path / "t.csv", PATTERN)
 
 
 @pytest.fixture
@@ -142,8 +25,9 @@ def table(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    """Return all files of runs but their reports, which tell how long they took."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    """Return all files of runs but the reports, which tell how long they took."""
+    reports = ("run.json", "batch.json")
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in reports)
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -172,7 +56,7 @@ class TestABatch:
         assert outcome.code == 3
         assert "1 of 3 videos failed" in outcome.err
         counts = {
-            path.name: len(list((path / "masks").iterdir())) for path in Path("all").iterdir()
+            path.parent.name: len(list(path.iterdir())) for path in Path("all").glob("*/masks")
         }
         assert counts == {"a": 2, "c": 3}
         again = vostool("segment", "--batch", table, "-o", "all", *model)
@@ -214,6 +98,59 @@ class TestABatch:
         other = vostool("segment", "--batch", table, "-o", "all", *model[:-1], 32)
         assert other.code == 7
         assert other.err.count("exists already") == 3
+
+    def test_has_the_options_of_each_row_and_loads_a_model_once_for_rows_that_share_it(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        loaded: list[object] = []
+
+        def load(*given: object) -> ColourNetwork:
+            loaded.append(given)
+            return ColourNetwork()
+
+        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", load)
+        lines = [f"{name}.mp4,{name[0]}.png,{name}{number},{size}"
+                 for name in "ac" for number, size in enumerate(("", 64))]  # fmt: skip
+        write_table(table, "video,mask,output,size", *lines)
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        command = ("segment", "--batch", table, "-o", "all", *model)
+        assert vostool(*command).code == 0
+        assert len(loaded) == 2
+        sizes = {
+            path.parent.name: json.loads(path.read_text())["options"]["size"]
+            for path in Path("all").glob("*/run.json")
+        }
+        assert sizes == {"a0": HEIGHT, "a1": 64, "c0": HEIGHT, "c1": 64}
+        assert vostool(*command).err.count("already done") == 4
+        write_table(table, "video,mask,output,size", "a.mp4,a.png,a1,96")
+        other = vostool(*command)
+        assert (other.code, other.err.count("exists already")) == (7, 1)
+
+    def test_goes_on_past_a_row_whose_model_cannot_be_loaded(
+        self,
+        vostool: Call,  # noqa: F811
+        table: Path,
+        weights: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def load(path: Path, *_: object) -> ColourNetwork:
+            if path.name == "other.safetensors":
+                raise WeightsError(f"{path}: no weights")
+            return ColourNetwork()
+
+        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", load)
+        weights.with_name("other.safetensors").write_bytes(b"")
+        rows = "a.mp4,a.png,other.safetensors", "c.mp4,c.png,"
+        write_table(table, "video,mask,weights", *rows)
+        command = ("segment", "--batch", table, "-o", "all", "--weights", weights)
+        outcome = vostool(*command, "--device", "cpu", "--size", HEIGHT)
+        assert outcome.code == WeightsError.exit_code
+        assert "1 of 2 videos failed" in outcome.err
+        assert Path("all/c/run.json").exists()
 
     @pytest.mark.parametrize("cause", [OSError(36, "File name too long", "b"), ZeroDivisionError()])
     def test_goes_on_past_a_video_that_fails_for_whatever_cause(

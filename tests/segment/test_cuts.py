@@ -13,7 +13,7 @@ from tests.segment.test_resume import (
     mask_at,
     resumed,
 )
-from vostool.cli.segment import print_summary
+from vostool.cli.summary import print_summary
 from vostool.errors import UsageError
 from vostool.inference.cuts import OnCut
 from vostool.inference.given_mask import Mask
@@ -24,7 +24,8 @@ from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.media.writer import VideoWriter
 from vostool.propagation.frame_loop import REFERENCE_SETS, References
-from vostool.segment.batch import read_batch, segment_all
+from vostool.segment.batch import alone, segment_all
+from vostool.segment.batch_table import read_batch
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 
@@ -218,7 +219,7 @@ class TestARunThatMindsCuts:
     ) -> None:
         (tmp_path / "t.csv").write_text("video,mask\ncuts.mp4,cuts.png\n")
         template = replace(job, output=tmp_path / "all", cuts=cuts)
-        (outcome,) = segment_all(read_batch(tmp_path / "t.csv", template), predictor)
+        (outcome,) = segment_all(read_batch(tmp_path / "t.csv", template), alone(predictor))
         assert outcome.report is not None
         assert outcome.report.options["cuts"] == cuts
         segment(replace(job, cuts=cuts), predictor)

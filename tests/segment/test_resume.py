@@ -35,7 +35,7 @@ from vostool.inference.tracker import Tracker
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.video import probe, read_frames
-from vostool.segment.batch import Outcome, segment_all
+from vostool.segment.batch import Outcome, alone, segment_all
 from vostool.segment.job import Job
 from vostool.segment.output import Output
 from vostool.segment.report import RunReport
@@ -723,7 +723,7 @@ class TestWhatCannotBeResumed:
 
 class TestABatch:
     def outcome(self, job: Job, predictor: Predictor) -> Outcome:
-        (outcome,) = segment_all([job], predictor)
+        (outcome,) = segment_all([job], alone(predictor))
         assert outcome.error is None
         return outcome
 
@@ -734,12 +734,12 @@ class TestABatch:
         jobs = [Job(two.path, (str(two.mask),), out / name) for name in "ab"]
         kill = copy_as_killed(out, killed, out / "b" / ".state" / "00004.safetensors")
         network = ColourNetwork(FRAMES - 1 + 4, kill)  # at frame 4 of the second video
-        list(segment_all(jobs, replace(by_colour, network=network.eval())))
+        list(segment_all(jobs, alone(replace(by_colour, network=network.eval()))))
         whole = pictures(out / "b"), report_in(out / "b")
         shutil.rmtree(out)
         killed.rename(out)
         assert report_in(out / "b")["status"] == "running"
-        first, second = segment_all(jobs, by_colour)
+        first, second = segment_all(jobs, alone(by_colour))
         assert (first.already, second.already) == (True, False)
         assert second.report is not None
         assert second.report.seconds.frames == FRAMES - 4

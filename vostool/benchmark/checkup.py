@@ -45,8 +45,10 @@ PACKAGES = (
     "uvicorn",
     "websockets",
     "tensorboard",
+    "pyarrow",
+    "fsspec",
 )
-OPTIONAL = ("tensorboard",)
+OPTIONAL = ("tensorboard", "pyarrow", "fsspec")
 READ = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "prores", "dnxhd", "mjpeg", "ffv1")
 WRITTEN = ("libx264", "aac")
 ROOM = 10**9  # bytes of free disk below which it is worth a word

@@ -8,7 +8,7 @@ import typer
 
 from vostool.cli.grouped_help import Commands
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
-from vostool.cli.loading import load_model
+from vostool.cli.loading import load_model, local_pool
 from vostool.cli.model_options import DISTURBANCE, takes_model
 from vostool.cli.options import AsJson, Overwrite, Quiet
 from vostool.cli.printing import print_json, print_message, print_path
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from vostool.evaluate.results import Results
     from vostool.evaluate.sweep import Point
     from vostool.inference.options import ModelOptions
+    from vostool.inference.predictor import Predictor
+
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Predict N clips at a time, in processes of this machine: GPUs are dealt out, threads "
+        "divided.",
+        rich_help_panel="Compute",
+    ),
+]
 
 evaluation = Commands(
     short_help="Predict and score a benchmark, score existing masks, or compare two runs.",
@@ -91,6 +103,7 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
                 show_default=False,
             ),
         ] = None,
+        workers: Workers = 1,
         overwrite: Overwrite = False,
         as_json: AsJson = False,
         quiet: Quiet = False,
@@ -100,10 +113,10 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
         from vostool.evaluate.protocols import check_train_meta, open_benchmark
         from vostool.files.claims import refuse_to_replace
 
-        if predictions is not None and (sweep or model != type(model)()):
+        if predictions is not None and (sweep or workers > 1 or model != type(model)()):
             raise UsageError(
-                "--predictions: scores given masks; takes no --sweep, and no options of a model "
-                "or of its correction"
+                "--predictions: scores given masks; takes no --sweep, no --workers, and no options "
+                "of a model or of its correction"
             )
         if pack is not None and sweep:
             raise UsageError("--pack --sweep: only a single run can be packed")
@@ -122,9 +135,9 @@ def evaluate_on(benchmark: str, default_split: str) -> Callable[..., None]:
             raise UsageError(f"--sweep: {root} holds no truth to score by")
         with way_on(BEGIN_AGAIN if overwrite else GO_ON):
             if sweep:
-                run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet)
+                run_sweep(chosen, model, sweep, folder, overwrite, as_json, quiet, workers)
             else:
-                run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet)
+                run_benchmark(chosen, model, folder, overwrite, pack, as_json, quiet, workers)
 
     return command
 
@@ -173,21 +186,45 @@ def run_benchmark(
     pack: Path | None,
     as_json: bool,
     quiet: bool,
+    workers: int = 1,
 ) -> None:
     """Predict and score a benchmark, then pack the masks if that is asked for."""
     from vostool.evaluate.pack import pack as write_zip
     from vostool.evaluate.results_writer import MASKS
-    from vostool.evaluate.run import evaluate
-    from vostool.progress import show_progress
 
     model = load_model(options, quiet)
-    with show_progress(f"{benchmark.name} on {model.device}", quiet) as progress:
-        results = evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
+    title = f"{benchmark.name} on {model.device}"
+    results = predict_clips(benchmark, model, options, title, folder, overwrite, quiet, workers)
     print_late_warnings(benchmark, results, quiet)
     if pack is not None:
         write_zip(benchmark, folder / MASKS, pack)
         print_path(pack, as_json)
     print_scores(results, folder, as_json, quiet)
+
+
+def predict_clips(
+    benchmark: "Benchmark",
+    model: "Predictor",
+    options: "ModelOptions",
+    title: str,
+    folder: Path,
+    overwrite: bool,
+    quiet: bool,
+    workers: int,
+) -> "Results":
+    """Return the results of a benchmark, predicted here or by so many processes."""
+    from vostool.evaluate.predict import ClipWork
+    from vostool.evaluate.results_writer import MASKS
+    from vostool.evaluate.run import evaluate
+    from vostool.progress import show_progress
+
+    with show_progress(title, quiet) as progress:
+        if workers == 1:
+            return evaluate(benchmark, model, folder, overwrite=overwrite, progress=progress)
+        with local_pool(ClipWork(options, folder / MASKS), options, workers) as pool:
+            return evaluate(
+                benchmark, model, folder, overwrite=overwrite, progress=progress, pool=pool
+            )
 
 
 def run_sweep(
@@ -198,12 +235,12 @@ def run_sweep(
     overwrite: bool,
     as_json: bool,
     quiet: bool,
+    workers: int = 1,
 ) -> None:
     """Run a grid of options, and write and draw the scores."""
     from vostool.evaluate.results import read_results, summary
-    from vostool.evaluate.run import describe, evaluate, holds
+    from vostool.evaluate.run import describe, holds
     from vostool.evaluate.sweep import grid, write_sweep
-    from vostool.progress import show_progress
 
     points = {point: point.options(options) for point in grid(specs)}  # before the first run
     results: dict[Point, Results] = {}
@@ -215,10 +252,10 @@ def run_sweep(
             if not overwrite and holds(place, benchmark, model):
                 same[key] = read_results(place)
             else:
-                with show_progress(f"{point.name} on {model.device}", quiet) as progress:
-                    same[key] = evaluate(
-                        benchmark, model, place, overwrite=overwrite, progress=progress
-                    )
+                title = f"{point.name} on {model.device}"
+                same[key] = predict_clips(
+                    benchmark, model, changed, title, place, overwrite, quiet, workers
+                )
                 print_late_warnings(benchmark, same[key], quiet)
         results[point] = same[key]
     table, picture = write_sweep(folder, results)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vostool.cli.options import Check, DryRun, Overwrite, offer
+from vostool.cli.piped import STDOUT
 from vostool.cli.printing import print_table
 from vostool.errors import UsageError
 
@@ -157,12 +158,13 @@ class OutputOptions:
     """What `vostool segment` writes, where, and whether it does."""
 
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
-            help="Output folder; with --batch the parent of the videos' folders; - for the masks "
-            "on stdout, as Y4M in grey whose luma is the object.",
+            help="Output folder; with --batch the parent of the videos' folders, also at an "
+            "address such as s3://bucket/out; - for the masks on stdout, as Y4M in grey whose luma "
+            "is the object.",
             rich_help_panel="Output",
             show_default="the video's name",
         ),
@@ -229,6 +231,29 @@ class OutputOptions:
             rich_help_panel="Output",
         ),
     ] = False
+
+    def place(self, batch: Path | None) -> tuple[Path | None, str | None]:
+        """Return the output folder that is given, and its address if it is not on this machine.
+
+        Raises UsageError for an address without --batch or without the package that it needs,
+        InputError for one that is unknown.
+        """
+        from vostool.files.remote import check_scheme, scheme_of
+
+        if self.output is None:
+            return None, None
+        if scheme_of(self.output) is None:
+            return Path(self.output), None
+        if batch is None:
+            words = "only --batch writes to an address; expected a folder"
+            raise UsageError(f"-o {self.output}: {words}")
+        check_scheme(self.output)
+        return Path(self.output), self.output
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether masks go to stdout, and nothing is kept."""
+        return self.output == str(STDOUT)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -39,8 +39,9 @@ Demo = Annotated[
 Batch = Annotated[
     Path | None,
     typer.Option(
-        help="Segment the videos of a CSV table instead: columns video and mask, and "
-        "optionally output, start, end, absent, write.",
+        help="Segment the videos of a table instead (CSV, .jsonl, .parquet): columns video and "
+        "mask, and optionally output, start, end, absent, write, and model options by their names: "
+        "size, weights, gc_every ....",
         rich_help_panel="Input",
         show_default=False,
     ),

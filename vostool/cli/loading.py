@@ -1,12 +1,16 @@
-"""Load the model of a command, and say under which licence its weights are."""
+"""Load the model of a command, here or in worker processes."""
 
 from typing import TYPE_CHECKING
 
+from vostool import defaults
 from vostool.cli.printing import print_message
+from vostool.threads import limit_threads
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.inference.predictor import Predictor
+    from vostool.scale.local import LocalPool
+    from vostool.scale.work import J, Load, R
 
 
 def load_model(options: "ModelOptions", quiet: bool) -> "Predictor":
@@ -19,3 +23,22 @@ def load_model(options: "ModelOptions", quiet: bool) -> "Predictor":
     if model.licence is not None:
         print_message(f"{model.weights}: {model.published}, {model.licence}", quiet)
     return model
+
+
+def is_dealt(options: "ModelOptions") -> bool:
+    """Return whether GPUs are dealt out to workers; else all have the device that is named."""
+    return options.device in (defaults.AUTO, "cuda")
+
+
+def local_pool(load: "Load[J, R]", options: "ModelOptions", workers: int) -> "LocalPool[J, R]":
+    """Return a pool of processes on this machine: GPUs are dealt out, threads divided.
+
+    This process has as many threads as each of them from now on: it has little to do.
+    """
+    from vostool.device import gpu_count
+    from vostool.scale.local import LocalPool
+    from vostool.scale.work import divide
+
+    shares = divide(workers, gpu_count() if is_dealt(options) else 0)
+    limit_threads(shares[0].threads)
+    return LocalPool(load, shares)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from vostool import defaults
+from vostool.cli.batch import Printing, segment_batch
 from vostool.cli.brief import HelpAll
 from vostool.cli.dry_run import preview
 from vostool.cli.formats import OutputOptions, quiet_encoders
@@ -18,23 +19,22 @@ from vostool.cli.loading import load_model
 from vostool.cli.model_options import BOXES, takes_model
 from vostool.cli.options import PrintOptions
 from vostool.cli.piped import STDOUT, check_stdout, piped
-from vostool.cli.printing import document_of, print_json, print_message, print_result
+from vostool.cli.printing import print_message, print_result
+from vostool.cli.spread import SpreadOptions
+from vostool.cli.summary import plot_checks, print_summary
 from vostool.errors import UsageError, WarningsError
-from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.progress import ProgressForm, show_progress
 
 if TYPE_CHECKING:
-    from vostool.benchmark.dry_run import DryRun as DryRunReport
     from vostool.inference.options import ModelOptions
     from vostool.media.inputs import Stream
-    from vostool.segment.batch import Outcome
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
 
 # what --help shows
 NEEDED = (
     *("video", "mask", "absent", "backward", "cuts", "threshold", "start", "end", "stride", "fps"),
-    *("camera", "allow_network", "demo", "batch"),
+    *("camera", "allow_network", "demo", "batch", "workers"),
     *("output", "write", "cutouts", "names", "finish", "effect_on", "overwrite", "resume"),
     *("check", "dry_run", "fail_on_warning", "progress"),
     *("as_json", "quiet", "help_all", "weights", "size", "gc_every", "device"),
@@ -45,6 +45,7 @@ NEEDED = (
 @takes_groups
 def segment(
     given: InputOptions,
+    where: SpreadOptions,
     wanted: OutputOptions,
     printing: PrintOptions,
     help_all: HelpAll = False,
@@ -57,20 +58,23 @@ def segment(
     """
     video = given.source()
     check_together(video, given, wanted, printing)
+    spread = where.of_batch(given.batch)
     template = job_of(video, given, wanted)
     shown = printing.as_json, printing.quiet, printing.progress
     quiet_encoders()
-    reports: Sequence[RunReport | DryRunReport]
     if wanted.dry_run:
-        reports = [preview(template, model, *shown)]
+        report = preview(template, model, *shown)
+        warnings = [warning.message for warning in report.warnings]
     elif given.batch is not None:
         with way_on(GO_ON):
-            reports = segment_batch(given.batch, template, model, *shown, plot=bool(wanted.check))
+            prints = Printing(*shown, plot=bool(wanted.check))
+            warnings = segment_batch(given.batch, template, model, spread, prints)
     else:
         with way_on(*continuation(template), without=("--overwrite", "--resume")):
-            reports = [segment_one(video, template, model, *shown, plot=bool(wanted.check))]
+            run = segment_one(video, template, model, *shown, plot=bool(wanted.check))
+            warnings = [warning.message for warning in run.warnings]
     if wanted.fail_on_warning:
-        refuse_warnings(reports)
+        refuse_warnings(warnings)
 
 
 def check_together(
@@ -80,13 +84,13 @@ def check_together(
     printing: PrintOptions,
 ) -> None:
     """Raise UsageError for options that exclude each other."""
-    if wanted.output == STDOUT:
+    if wanted.to_stdout:
         names = ("write", "masks", "overlay", "cutouts", "resume", "overwrite")
         flags = {name: getattr(wanted, name) for name in names}
         check_stdout(**flags, batch=given.batch, json=printing.as_json)
     if wanted.resume and wanted.overwrite:
         raise UsageError("--resume goes on with a result, --overwrite replaces it: give one")
-    repeatable = isinstance(video, Path) and wanted.output != STDOUT
+    repeatable = isinstance(video, Path) and not wanted.to_stdout
     if wanted.dry_run and not repeatable:
         raise UsageError(
             "--dry-run: expected a VIDEO that can be read again; no --demo, --batch or -o -"
@@ -104,6 +108,7 @@ def job_of(video: "Path | Stream | None", given: InputOptions, wanted: OutputOpt
     from vostool.segment.job import Job
 
     outputs = wanted.outputs
+    folder, upload = wanted.place(given.batch)
     start = parse_position("--start", given.start)
     end = None if given.end is None else parse_position("--end", given.end)
     job = Job(
@@ -111,7 +116,8 @@ def job_of(video: "Path | Stream | None", given: InputOptions, wanted: OutputOpt
         masks=tuple(given.mask or ()),
         stride=given.stride,
         fps=None if given.fps is None else parse_rate(given.fps),
-        output=wanted.output or Path() if given.batch else output_folder(video, wanted),
+        output=folder or Path() if given.batch else output_folder(video, folder, wanted),
+        upload=upload,
         outputs=outputs,
         overwrite=wanted.overwrite,
         threshold=given.threshold,
@@ -132,13 +138,14 @@ def job_of(video: "Path | Stream | None", given: InputOptions, wanted: OutputOpt
     return with_range(job, start, end)
 
 
-def output_folder(video: "Path | Stream | None", wanted: OutputOptions) -> Path:
+def output_folder(
+    video: "Path | Stream | None", folder: Path | None, wanted: OutputOptions
+) -> Path:
     """Return the folder of the results; raises OutputError if it may not be replaced."""
     from vostool.media.inputs import default_output
     from vostool.segment.output import check_free
 
-    usual = Path("vostool-demo") if video is None else default_output(video)
-    output = wanted.output or usual
+    output = folder or (Path("vostool-demo") if video is None else default_output(video))
     # before it takes seconds to load the model
     if not wanted.overwrite and not wanted.resume and output != STDOUT:
         check_free(output)
@@ -184,86 +191,9 @@ def segment_one(
     return report
 
 
-def segment_batch(
-    table: Path,
-    template: "Job",
-    options: "ModelOptions",
-    as_json: bool,
-    quiet: bool,
-    form: ProgressForm,
-    plot: bool = False,
-) -> "list[RunReport]":
-    """Segment the videos of a table, print the results and return the reports.
-
-    With --json prints one array: of each video its report, or the document of its error. Exits
-    with the code of the first error once all have been tried.
-    """
-    from vostool.segment.batch import read_batch, segment_all
-
-    jobs = read_batch(table, template)
-    model = load_model(options, quiet)
-    outcomes = []
-    with show_progress(f"{table.name} on {model.device}", quiet, form=form) as progress:
-        for outcome in segment_all(jobs, model, progress):
-            outcomes.append(outcome)
-            if outcome.error is not None:
-                print_message(f"vostool: {outcome.error}")
-            elif outcome.report is not None:
-                if plot:
-                    plot_checks(outcome.job.output, outcome.report)
-                print_message(
-                    f"{outcome.job.input.path.name}:{' already done' * outcome.already}", quiet
-                )
-                print_summary(outcome.report, quiet)
-    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if as_json:
-        print_json([document_of_job(outcome) for outcome in outcomes])
-    else:
-        for report in reports:
-            print_result(report, as_json, tuple(report.outputs))
-    if errors:
-        print_message(f"vostool: {table}: {len(errors)} of {len(jobs)} videos failed, see above")
-        raise typer.Exit(errors[0].exit_code)
-    return reports
-
-
-def plot_checks(folder: Path, report: "RunReport") -> None:
-    """Draw the checks of a run, if it has any, as check.png in its folder."""
-    if report.checks is not None and report.checks.objects:
-        from vostool.analysis.checks import draw_checks
-        from vostool.media.figures import save_figure
-
-        save_figure(folder / "check.png", draw_checks(report.checks))
-
-
-def document_of_job(outcome: "Outcome") -> dict[str, Any]:
-    """Return what --json prints for a job of a batch: its report, or its error."""
-    if outcome.error is not None:
-        return {"video": str(outcome.job.video), **document_of(outcome.error)}
-    return outcome.report.model_dump(mode="json") if outcome.report else {}
-
-
-def refuse_warnings(reports: "Sequence[RunReport | DryRunReport]") -> None:
+def refuse_warnings(found: Sequence[str]) -> None:
     """Exit if there are warnings; the results are printed by then, and stay."""
-    found = [warning.message for report in reports for warning in report.warnings]
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         print_message(f"vostool: --fail-on-warning: {found[0]}{more}")
         raise typer.Exit(WarningsError.exit_code)
-
-
-def print_summary(report: "RunReport", quiet: bool) -> None:
-    """Print the warnings and the speed of a run."""
-    for warning in report.warnings:
-        print_message(f"warning: {warning.message}", quiet)
-    acted = OnCut(report.options.get("cuts", OnCut.IGNORE))
-    if report.cuts and acted is not OnCut.IGNORE:
-        print_message(describe_cuts(report.cuts, acted), quiet)
-    for line in report.checks.lines() if report.checks else ():
-        print_message(line, quiet)
-    print_message(
-        f"{report.frames} frames, {report.fps.end_to_end} frames/s "
-        f"(network alone {report.fps.network})",
-        quiet,
-    )

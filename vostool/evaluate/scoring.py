@@ -6,11 +6,9 @@ not is an error that names the file. The worker processes never import torch.
 
 import multiprocessing
 import os
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
@@ -26,6 +24,7 @@ from vostool.evaluate.protocols import BenchmarkClip
 from vostool.evaluate.results import ClipScores, ObjectScores
 from vostool.media.labels import VOID, LabelMap
 from vostool.media.masks import read_values
+from vostool.scale.processes import end_with, without_interrupts
 from vostool.threads import available_cores
 
 PROCESSES = 2
@@ -74,32 +73,12 @@ class Scorer:
             raise DeviceError("a scoring process died, possibly out of memory") from problem
 
 
-@contextmanager
-def without_interrupts() -> Iterator[None]:
-    """Have processes started in the block ignore Ctrl-C: their parent ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield  # a process begins with the signals blocked that its parent has blocked
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def begin_work(life: Connection) -> None:
     """Prepare a worker: it ends when `life` does, and has a lower priority than the network."""
     Thread(target=end_with, args=(life,), name="end-with-parent", daemon=True).start()
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(10)
-
-
-def end_with(life: Connection) -> None:
-    """End this process once the other end of a pipe is closed."""
-    with suppress(EOFError, OSError):
-        life.recv_bytes()
-    os._exit(1)
 
 
 def score_clips(

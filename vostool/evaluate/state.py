@@ -159,6 +159,11 @@ class RunFolder:
         self.done[clip] = done
         self.write("running")
 
+    @property
+    def frames(self) -> int:
+        """How many frames the finished clips have."""
+        return sum(clip.frames for clip in self.done.values())
+
     def close(self) -> None:
         """Note that the run is finished."""
         self.write("done")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from vostool.errors import InputError, OutputError, VostoolError
 
@@ -51,19 +52,34 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: Path, what: str = "text", error: type[VostoolError] = InputError) -> str:
-    """Return the text of a file in UTF-8.
+    """Return the text of a file in UTF-8; `what` and `error` as for `open_text`."""
+    with open_text(path, what, error) as file:
+        return file.read()
+
+
+@contextmanager
+def open_text(
+    path: Path, what: str = "text", error: type[VostoolError] = InputError
+) -> Iterator[TextIO]:
+    """Give a text file in UTF-8 to read, with the ends of lines as they are.
 
     The byte order mark that Windows puts in front is no part of the text. Raises `error` if the
     file cannot be read, is no regular file, or is no such text; `what` says what it should be.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
-            raise error(f"{path}: cannot be read: it is no file")
-        return path.read_bytes().decode("utf-8-sig")
+        check_regular(path, error)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
         raise error(f"{path}: expected {what} in UTF-8: {problem.reason}") from problem
+
+
+def check_regular(path: Path, error: type[VostoolError] = InputError) -> None:
+    """Raise `error` for what is there and no regular file: a pipe would keep its reader waiting."""
+    if path.exists() and not path.is_file():
+        raise error(f"{path}: cannot be read: it is no file")
 
 
 def is_file(path: Path) -> bool:

@@ -138,7 +138,7 @@ def acquire(path: Path, holder: Holder) -> None:
 
 def busy(folder: Path, holder: Holder) -> OutputError:
     """Return the error that names the process at work in a folder."""
-    return OutputError(
+    return OutputError.of_use(
         f"{folder}: another vostool is at work in it, process {holder.pid} on {holder.host} since "
         f"{holder.since}; wait for it or choose another -o"
     )
@@ -180,10 +180,11 @@ def take_over(path: Path, part: Path, void: Holder, holder: Holder) -> None:
     acquire(right, holder)
     try:
         if read_holder(path)[0].token != void.token:
-            raise OutputError(f"{path.parent}: another vostool has just begun work in it")
+            raise OutputError.of_use(f"{path.parent}: another vostool has just begun work in it")
         part.replace(path)
     except FileNotFoundError as error:
-        raise OutputError(f"{path.parent}: another vostool has just left it; try again") from error
+        words = f"{path.parent}: another vostool has just left it; try again"
+        raise OutputError.of_use(words) from error
     finally:
         right.unlink(missing_ok=True)
 

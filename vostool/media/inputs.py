@@ -18,7 +18,8 @@ from typing import ClassVar
 from av.container import InputContainer
 
 from vostool import files
-from vostool.errors import UsageError
+from vostool.errors import InputError, UsageError
+from vostool.files.remote import scheme_of
 from vostool.media.folder import FOLDER_RATE, folder_warnings, list_images
 from vostool.media.frame import Frame, VideoInfo
 from vostool.media.streams import SCHEMES, open_address, open_camera, open_stdin
@@ -123,6 +124,52 @@ class Stored(VideoInput):
     def warnings(self) -> list[str]:
         """What is to be said of the files in a folder."""
         return folder_warnings(self.path) if self.path.is_dir() else []
+
+
+@dataclass(frozen=True)
+class Elsewhere(VideoInput):
+    """A video at an address that FFmpeg does not read: it is to be fetched first."""
+
+    address: str
+    path: Path  # its name
+    repeatable: ClassVar[bool] = True
+
+    def probe(self) -> VideoInfo:
+        """Raise InputError."""
+        raise InputError(f"{self.address}: is not fetched yet")
+
+    def frames(
+        self,
+        start: int = 0,
+        end: int | None = None,
+        stride: int = 1,
+        warnings: list[str] | None = None,
+    ) -> Iterator[Frame]:
+        """Raise InputError."""
+        raise InputError(f"{self.address}: is not fetched yet")
+
+    def again(self, what: str) -> Path:
+        """Return its name."""
+        return self.path
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def output_name(self) -> str:
+        """A name for its output: a file's without the ending; a folder's ends in a slash."""
+        return self.path.name if self.address.endswith("/") else self.path.stem
+
+
+def is_elsewhere(text: str) -> bool:
+    """Return whether a text is an address that FFmpeg does not read."""
+    scheme = scheme_of(text)
+    return scheme is not None and scheme not in SCHEMES
+
+
+def is_stream(text: str) -> bool:
+    """Return whether a text is "-" or an address that FFmpeg reads."""
+    return text == PIPE or scheme_of(text) in SCHEMES
 
 
 class Stream(VideoInput):

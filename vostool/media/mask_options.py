@@ -21,6 +21,8 @@ from vostool.media.time_codes import (
     parse_position,
 )
 
+SPEC = re.compile(rf"((?:({TIME}|\d+):)?(?:(\d+)@)?)(.+)", re.DOTALL)
+
 # a mask of several objects, or the masks of single ones by id
 MaskFiles: TypeAlias = Path | dict[int, Path]
 
@@ -36,22 +38,38 @@ class MaskOption:
     @classmethod
     def parse(cls, text: str) -> "MaskOption":
         """Read it from text; raises UsageError for a number that cannot be."""
-        match = re.fullmatch(rf"(?:({TIME}|\d+):)?(?:(\d+)@)?(.+)", text, re.DOTALL)
-        if match is None:
-            raise UsageError("--mask: expected a file or folder, found an empty name")
-        frame, id_, path = match.groups()
-        return cls(
-            Path(path),
-            None if frame is None else parse_position("--mask", frame),
-            None if id_ is None else _object_id(text, id_),
-        )
+        frame, id_, path = split_spec(text)
+        return cls(Path(path), frame, id_)
 
     def __str__(self) -> str:
         frame = "" if self.frame is None else f"{self.frame}:"
-        path = str(self.path)
-        if re.match(r"\d+[:@]", path):  # or it would be read as a number
-            path = f"./{path}"
-        return frame + ("" if self.id is None else f"{self.id}@") + path
+        return with_prefix(frame + ("" if self.id is None else f"{self.id}@"), self.path)
+
+
+def split_spec(text: str) -> tuple[Position | None, int | None, str]:
+    """Return frame, id and path of a `MaskOption`; raises UsageError for an impossible number."""
+    match = SPEC.fullmatch(text)
+    if match is None:
+        raise UsageError("--mask: expected a file or folder, found an empty name")
+    _, frame, id_, path = match.groups()
+    return (
+        None if frame is None else parse_position("--mask", frame),
+        None if id_ is None else _object_id(text, id_),
+        path,
+    )
+
+
+def split_prefix(text: str) -> tuple[str, str]:
+    """Return what is given to --mask as FRAME:ID@, or as much of it as is there, and its path."""
+    match = SPEC.fullmatch(text)
+    return ("", text) if match is None else (match[1], match[4])
+
+
+def with_prefix(prefix: str, path: Path) -> str:
+    """Return a path behind FRAME:ID@, as --mask takes it."""
+    text = str(path)
+    # or it would be read as a number
+    return f"{prefix}./{text}" if re.match(r"\d+[:@]", text) else prefix + text
 
 
 def parse_mask_options(

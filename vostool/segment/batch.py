@@ -1,234 +1,203 @@
-"""Many videos in one process: a table of jobs, one model for all of them.
+"""Many videos: a table of jobs, and a pool of workers that have each loaded the model.
 
 A job that fails does not stop the others, and one that is done already, by the same options,
 is not repeated.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TypeAlias
 
-from vostool.errors import InputError, UsageError, VostoolError
-from vostool.files import read_text
-from vostool.inference.absence import parse_absent
-from vostool.inference.predictor import Predictor
+from vostool.allocator import bound_arenas
+from vostool.errors import DeviceError, InputError, OutputError, VostoolError
+from vostool.files.claims import HEARTBEAT
+from vostool.inference.options import ModelOptions
+from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.states import FOLDER
-from vostool.media.inputs import parse_input
-from vostool.media.mask_options import MaskOption
-from vostool.media.time_codes import Position, parse_position
-from vostool.progress import ProgressCallback, no_progress
-from vostool.segment.frame_range import with_frame_numbers, with_range
-from vostool.segment.job import OLDER, Job, options_of
+from vostool.progress import ProgressCallback
+from vostool.scale.scheduler import Standing, longest_first, run_all
+from vostool.scale.shards import WHOLE, Shard
+from vostool.scale.work import Alone, Pool, Task, Work
+from vostool.segment.cost import Measure, alike
+from vostool.segment.frame_range import with_frame_numbers
+from vostool.segment.job import Job, is_alike
+from vostool.segment.remote import is_remote, segment_remote
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
-from vostool.segment.writers import check_outputs, file_of, read_names
+from vostool.segment.writers import file_of
 
-COLUMNS = ("video", "mask", "output", "start", "end", "absent", "write")
-NEEDED = COLUMNS[:2]
-BETWEEN = ";"  # several masks, or absent stretches, in one cell
+LoadPredictor: TypeAlias = Callable[[ModelOptions], Predictor]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job that did not fail comes to."""
+
+    report: RunReport
+    already: bool = False  # it was done before
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a job: its report or its error."""
+    """How a job ended, with its report or its error, and where and when that was."""
 
     job: Job
-    report: RunReport | None = None
-    error: VostoolError | None = None
-    already: bool = False  # it was done before
+    number: int  # its place among the jobs, from 1
+    report: RunReport | None
+    error: VostoolError | None
+    already: bool  # it was done before
+    elsewhere: bool  # another process is at work on it
+    worker: str
+    began: float  # seconds since the batch did
+    seconds: float
+    tries: int
+    own: bool = True  # False: taken over from another shard
 
 
-def read_batch(path: Path, template: Job) -> list[Job]:
-    """Return the jobs of a CSV file with the columns video and mask, and others of `COLUMNS`.
+@dataclass(frozen=True)
+class LoadModel:
+    """What a worker loads: called, it returns what segments a job by the model of some options."""
 
-    The paths of videos and masks count from the file's own folder; several masks, absent
-    stretches or outputs to write stand with ";" between them. Outputs lie in the template's, which
-    is that of all of them, and by default are named as their videos. Empty cells take the values
-    of `template`.
-    Raises InputError for a file that is no such table, UsageError for jobs with the same output.
+    options: ModelOptions
+    patience: float = 0.0  # see `run_job`
+
+    def __call__(self) -> Work[Job, Done]:
+        """Return what `run_job` does with the model; raises what `load_predictor` does."""
+        bound_arenas()
+        models = Models(load_predictor(self.options))
+        return partial(run_job, models, patience=self.patience)
+
+
+@dataclass
+class Models:
+    """The model of a batch, and of the jobs with options of their own the one used last."""
+
+    predictor: Predictor
+    load: LoadPredictor = load_predictor
+    _last: tuple[ModelOptions, Predictor] | None = None
+
+    def of(self, job: Job) -> Predictor:
+        """Return the model of a job; raises what loading it does."""
+        if job.model is None:
+            return self.predictor
+        if self._last is None or self._last[0] != job.model:
+            self._last = None  # both might not fit into memory
+            self._last = job.model, self.load(job.model)
+        return self._last[1]
+
+
+def alone(predictor: Predictor, load: LoadPredictor = load_predictor) -> Alone[Job, Done]:
+    """Return the pool that is this process, in which the model is loaded already.
+
+    `load` loads those of jobs with options of their own.
     """
-    jobs: list[Job] = []
-    places: dict[Path, Path] = {}
-    for where, row in read_rows(path):
-        job = read_row(where, path.parent, row, template)
-        other = places.setdefault(job.output.resolve(), job.input.path)
-        if other is not job.input.path:
-            raise UsageError(
-                f"{where}: {other} and {job.input} would both write {job.output}; give them "
-                "folders of their own in a column output"
-            )
-        jobs.append(job)
-    if not jobs:
-        raise InputError(f"{path}: expected a header such as video,mask and a line for each video")
-    return jobs
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the rows of a table, without empty cells, each with its file and line.
-
-    Raises InputError.
-    """
-    rows = csv.reader(io.StringIO(read_text(path, "a CSV table"), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(rows, [])]
-        check_header(path, header)
-        for cells in rows:
-            if row := read_cells(f"{path}:{rows.line_num}", header, cells):
-                yield f"{path}:{rows.line_num}", row
-    except csv.Error as error:
-        raise InputError(f"{path}:{rows.line_num}: expected a CSV table: {error}") from error
-
-
-def read_cells(where: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    """Return the cells of a row that are not empty, by column; raises InputError."""
-    if len(cells) > len(header):
-        raise InputError(
-            f"{where}: expected {len(header)} cells as in the header, found {len(cells)}; a comma "
-            "too many, or one in a name without quotes?"
-        )
-    if any("\0" in cell for cell in cells):
-        raise InputError(f"{where}: expected text, found a zero byte")
-    return {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
-
-
-def check_header(path: Path, header: Sequence[str]) -> None:
-    """Raise InputError unless a header has the columns that are needed, and no other."""
-    for number, column in enumerate(header):
-        if column not in COLUMNS:
-            expected = f"expected columns {', '.join(COLUMNS)} with commas between them"
-            raise InputError(f"{path}:1: {expected}, found {column!r}")
-        if column in header[:number]:
-            raise InputError(f"{path}:1: expected each column once, found {column} twice")
-
-
-def read_row(where: str, folder: Path, values: dict[str, str], template: Job) -> Job:
-    """Return the job of a line; raises InputError."""
-    for name in NEEDED:
-        if name not in values:
-            raise InputError(f"{where}: expected a {name}, found none")
-    if not isinstance(parse_input(values["video"], allow_network=True), Path):
-        raise InputError(
-            f"{where}: expected a file or a folder of frames, found {values['video']}; segment a "
-            "stream without --batch"
-        )
-    video = folder / values["video"]
-    specs = [spec for spec in values["mask"].split(BETWEEN) if spec.strip()]
-    if not specs:
-        raise InputError(f"{where}: expected a mask, found {values['mask']}")
-    start, end = (read_position(where, name, values.get(name)) for name in ("start", "end"))
-    try:
-        parse_absent(absent := tuple(filter(None, values.get("absent", "").split(BETWEEN))))
-    except UsageError as error:
-        raise InputError(f"{where}: {error}") from error
-    changes: dict[str, Any] = {
-        "video": video,
-        "absent": absent,
-        "masks": tuple(in_folder(spec, folder) for spec in specs),
-        "output": place_within(where, template.output, values.get("output") or name_of(video)),
-    }
-    if "write" in values:
-        changes["outputs"] = read_outputs(where, values["write"])
-    try:
-        return with_range(replace(template, **changes), start, end)
-    except UsageError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def name_of(video: Path) -> str:
-    """Return the name of a video's output: a folder's whole name, a file's stem."""
-    try:
-        return video.resolve().name if video.is_dir() else video.stem
-    except OSError:  # it cannot be accessed; reading it raises the error
-        return video.stem
-
-
-def place_within(where: str, folder: Path, name: str) -> Path:
-    """Return a place in a folder, however it is named; raises InputError for one outside."""
-    place = folder / name
-    inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-    with suppress(OSError):  # of a name too long, for instance: nothing can be written there
-        inside = inside and place.resolve().is_relative_to(folder.resolve())
-    if not inside:
-        raise InputError(f"{where}: expected an output within {folder} (-o), found {name}")
-    return place
-
-
-def read_outputs(where: str, text: str) -> tuple[str, ...]:
-    """Return the names of outputs; raises InputError."""
-    try:
-        names = read_names(text)
-        check_outputs(names)
-    except UsageError as error:
-        raise InputError(f"{where}: {error}") from error
-    return names
-
-
-def read_position(where: str, name: str, text: str | None) -> Position | None:
-    """Return the number of a frame or its time, if there is one; raises InputError."""
-    if text is None:
-        return None
-    try:
-        return parse_position(name, text)
-    except UsageError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def in_folder(spec: str, folder: Path) -> str:
-    """Return what is given to --mask, such as "120:1@MASK.png", with its path in a folder."""
-    option = MaskOption.parse(spec.strip())
-    return str(replace(option, path=folder / option.path))
+    return Alone(partial(run_job, Models(predictor, load)))
 
 
 def segment_all(
     jobs: Sequence[Job],
-    predictor: Predictor,
-    progress: ProgressCallback = no_progress,
+    pool: Pool[Job],
+    *,
+    measure: Measure = alike,
+    shard: Shard = WHOLE,
+    more: Iterable[int] = (),
+    report: Callable[[Standing], object] = lambda _: None,
 ) -> Iterator[Outcome]:
-    """Run jobs one after the other, and yield the outcome of each, also of those that fail.
+    """Run the jobs of a shard, and yield the outcome of each as it ends, also of those that fail.
 
-    `progress` is called as that of `segment`, with the video's name and place. KeyboardInterrupt
-    gets a note of how many are done.
+    Those of the same model follow upon each other; of these, those that `measure` says are the
+    longest begin first. Then come those that `more` has the
+    numbers of: it is asked whenever a worker is free. One that another process is at work on is
+    an error, but not where there are other shards. Raises what `run_all` does.
     """
-    done = 0
-    for number, job in enumerate(jobs, start=1):
-        words = f"{job.input.path.name}, {number} of {len(jobs)} videos"
 
-        def report(done: int, total: int | None, _: str, words: str = words) -> None:
-            progress(done, total, words)
+    def task(number: int, cost: float = 1.0) -> Task[Job]:
+        job = jobs[number - 1]
+        return Task(job.input.path.name, job, cost, number)
 
+    own = shard.own(range(1, len(jobs) + 1))
+    costs = measure(shard.own(jobs))
+    tasks = by_model(longest_first(map(task, own, costs)))
+    for result in run_all(tasks, pool, more=map(task, more), report=report, unit="videos"):
+        done, error = result.value, result.error
+        elsewhere = shard.count > 1 and isinstance(error, OutputError) and error.in_use
+        if isinstance(error, DeviceError):  # it does not name the video itself
+            error = DeviceError(f"{result.task.job.video}: {error}")
+        yield Outcome(
+            job=result.task.job,
+            number=result.task.number,
+            report=done.report if done else None,
+            error=None if elsewhere else error,
+            already=bool(done and done.already),
+            elsewhere=elsewhere,
+            worker=result.worker,
+            began=result.began,
+            seconds=result.seconds,
+            tries=result.tries,
+            own=result.task.number in own,
+        )
+
+
+def by_model(tasks: Iterable[Task[Job]]) -> list[Task[Job]]:
+    """Return tasks with those of the same model after each other, else in their order."""
+    several = list(tasks)
+    order: dict[int, int] = {}
+    for task in several:  # jobs with the same options share them
+        order.setdefault(id(task.job.model), len(order))
+    return sorted(several, key=lambda task: order[id(task.job.model)])
+
+
+def run_job(models: Models, job: Job, progress: ProgressCallback, *, patience: float = 0.0) -> Done:
+    """Run a job unless it is done; raises VostoolError or KeyboardInterrupt only.
+
+    `patience` says how many seconds to wait for another process that is at work on it, or for the
+    claim of one on another host that is no more to expire.
+    """
+    end = time.monotonic() + patience
+    while True:
         try:
-            outcome = outcome_of(job, predictor, report)
-        except KeyboardInterrupt as stop:
-            stop.add_note(f"{done} of {len(jobs)} videos are done")
+            return run_once(models.of(job), job, progress)
+        except OutputError as error:
+            if not error.in_use or time.monotonic() >= end:
+                raise
+            time.sleep(HEARTBEAT)
+        except VostoolError:
             raise
-        done += outcome.error is None
-        yield outcome
+        except OSError as error:
+            words = f"{error.filename or job.video}: {error.strerror or error}"
+            raise InputError(words) from error
+        except Exception as error:  # unforeseen: the next video may still succeed
+            words = f"{job.video}: internal error, {type(error).__name__}: {error}"
+            raise VostoolError(f"{words}; run it without --batch for a traceback") from error
 
 
-def outcome_of(job: Job, predictor: Predictor, progress: ProgressCallback) -> Outcome:
-    """Run a job unless it is done, and return its outcome; raises only KeyboardInterrupt."""
+def run_once(predictor: Predictor, job: Job, progress: ProgressCallback) -> Done:
+    """Run a job unless it is done, or another process does it meanwhile."""
+    if is_remote(job):
+        return Done(*segment_remote(job, predictor, progress))
+    worked = False
+
+    def report(done: int, total: int | None, words: str) -> None:
+        nonlocal worked
+        worked = True
+        progress(done, total, words)
+
+    job = with_frame_numbers(job)
+    before = None if job.overwrite else run_before(job, predictor)
+    # with states, --resume finds out whether the masks are still the same
+    again = job.resume and (job.output / FOLDER).is_dir()
+    if before is not None and before.status == "done" and not again:
+        return Done(before, already=True)
+    job = replace(job, resume=job.resume or before is not None)
     try:
-        job = with_frame_numbers(job)
-        before = None if job.overwrite else run_before(job, predictor)
-        done = before is not None and before.status == "done"
-        # with states, --resume finds out whether the masks are still the same
-        if done and not (job.resume and (job.output / FOLDER).is_dir()):
-            return Outcome(job, before, already=True)
-        job = replace(job, resume=job.resume or before is not None)
-        report = segment(job, predictor, progress)
-        return Outcome(job, report, already=done and report == before)
-    except VostoolError as error:
-        return Outcome(job, error=error)
-    except OSError as error:
-        words = f"{error.filename or job.video}: {error.strerror or error}"
-        return Outcome(job, error=InputError(words))
-    except Exception as error:  # unforeseen: the next video may still succeed
-        words = f"{job.video}: internal error, {type(error).__name__}: {error}"
-        return Outcome(job, error=VostoolError(f"{words}; run it without --batch for a traceback"))
+        return Done(segment(job, predictor, report), already=not worked)
+    except OutputError:
+        now = None if job.overwrite else run_before(job, predictor)
+        if now is None or now == before or now.status != "done":
+            raise
+        return Done(now, already=True)
 
 
 def run_before(job: Job, predictor: Predictor) -> RunReport | None:
@@ -238,13 +207,7 @@ def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     failed. None if there is no such run.
     """
     report = read_report(job.output)
-    if report is None:
-        return None
-    # whatever these are, the masks are alike
-    same: dict[str, Any] = {"overwrite": False, "states": True, "check": 0}
-    found = {**OLDER, **report.options, **same}
-    expected = {**options_of(job, predictor), **same}
-    if report.network != predictor.identity or found != expected:
+    if report is None or not is_alike(job, predictor, report):
         return None
     paths = (job.output / file_of(name) for name in job.outputs)
     if report.status == "done" and not all(path.exists() for path in paths):

@@ -13,16 +13,20 @@ def with_range(job: Job, start: Position | None, end: Position | None) -> Job:
 
     Raises UsageError for numbers that leave no frame.
     """
+    job = replace(job, **range_changes(start, end))
+    check_range(job)
+    return job
+
+
+def range_changes(start: Position | None, end: Position | None) -> dict[str, Any]:
+    """Return the fields of a job that another range changes."""
     changes: dict[str, Any] = {}
     for name, position in (("start", start), ("end", end)):
         if isinstance(position, TimeCode):
             changes[f"{name}_time"] = position
         elif position is not None:
             changes |= {name: position, f"{name}_time": None}
-    job = replace(job, **changes)
-    if job.start_time is None and job.end_time is None:
-        check_range(job)
-    return job
+    return changes
 
 
 def with_frame_numbers(job: Job) -> Job:
@@ -43,6 +47,8 @@ def with_frame_numbers(job: Job) -> Job:
 
 
 def check_range(job: Job) -> None:
-    """Raise UsageError if a job's range is empty."""
+    """Raise UsageError if a job's range is empty, as far as that is known by numbers."""
+    if job.start_time is not None or job.end_time is not None:
+        return
     if job.end is not None and job.end <= job.start:
         raise UsageError(f"start {job.start}, end {job.end}: the range is empty")

@@ -10,15 +10,16 @@ from typing import Any
 from vostool.errors import UsageError
 from vostool.inference.absence import parse_absent
 from vostool.inference.cuts import OnCut
+from vostool.inference.options import ModelOptions
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.media.frame import VideoInfo
-from vostool.media.inputs import Stored, VideoInput
-from vostool.media.mask_options import MaskFiles, MaskOption, parse_object_masks
+from vostool.media.inputs import Elsewhere, Stored, VideoInput
+from vostool.media.mask_options import MaskFiles, parse_object_masks, split_spec
 from vostool.media.time_codes import TimeCode
-from vostool.segment.finish import Finish
 from vostool.segment.output import frame_names
-from vostool.segment.settings import OBJECTS, OPACITY, Settings, read_names, read_target
+from vostool.segment.report import RunReport
+from vostool.segment.settings import Settings, parse_settings
 from vostool.segment.writers import CLASSIC, DEFAULT, Source, check_outputs
 
 # the entries of a report's options that say which usual outputs were wanted; "masks" are those
@@ -56,6 +57,9 @@ class Job:
     backward: bool = False  # follow the objects of a mask to the frames before it as well
     cuts: OnCut = OnCut.IGNORE  # what happens to objects at scene cuts
     check: int = 0  # judge the masks of every so many frames; 0: none
+    # in a batch:
+    model: ModelOptions | None = None  # None: that of the other jobs
+    upload: str | None = None  # the address that the output folder is for, see `segment_remote`
 
     def __post_init__(self) -> None:
         """Raise UsageError for outputs that cannot be written, or what is no stretch.
@@ -75,7 +79,7 @@ class Job:
     def input(self) -> VideoInput:
         """Where the frames come from; raises UsageError for a frame rate that is not for it."""
         if isinstance(self.video, VideoInput):
-            if self.fps is not None:
+            if self.fps is not None and not isinstance(self.video, Elsewhere):
                 raise UsageError(f"--fps: is for folders of frames, {self.video} has its own times")
             return self.video
         return Stored(self.video, self.fps)
@@ -95,19 +99,19 @@ class Job:
             if time is not None:
                 yield f"{name} {time}"
         for spec in self.masks:
-            if isinstance(MaskOption.parse(spec).frame, TimeCode):
+            if isinstance(split_spec(spec)[0], TimeCode):
                 yield f"--mask {spec}"
 
     @property
     def settings(self) -> Settings:
         """How outputs are to be; raises UsageError for what is not valid."""
-        return Settings(
-            read_names(self.names or ""),
-            Finish.parse(self.finish or ""),
-            read_target(self.effect_on or OBJECTS),
-            OPACITY if self.opacity is None else self.opacity,
-            self.palette or "davis",
-            self.codec or "h264",
+        return parse_settings(
+            self.names,
+            self.finish,
+            self.effect_on,
+            self.opacity,
+            self.palette,
+            self.codec,
             self.crf,
         )
 
@@ -168,10 +172,11 @@ def expected_frames(job: Job, info: VideoInfo) -> int | None:
 def options_of(job: Job, predictor: Predictor) -> dict[str, Any]:
     """Return all settings of a run but the network's, JSON-serialisable."""
     options: dict[str, Any] = {each.name: getattr(job, each.name) for each in fields(job)}
-    options |= {"video": str(job.input), "output": str(job.output)}
+    options |= {"video": str(job.input), "output": job.upload or str(job.output)}
     options["fps"] = None if job.fps is None else str(job.fps)
     wanted = options.pop("outputs")
-    for name in ("resume", "start_time", "end_time"):  # how it was made is not what was made
+    # how it was made is not what was made; the model's options are the predictor's
+    for name in ("resume", "start_time", "end_time", "model", "upload"):
         options.pop(name)
     written = {flag: name in wanted for name, flag in OUTPUT_FLAGS.items()}
     given = {"masks": list(job.masks), "absent": list(job.absent)}
@@ -191,6 +196,15 @@ OLDER: dict[str, Any] = {
     "stride": 1,
     "fps": None,
 }
+
+
+def is_alike(job: Job, predictor: Predictor, report: RunReport) -> bool:
+    """Return whether a run has the same masks and outputs as a job would have."""
+    # whatever these are, the masks are alike
+    same: dict[str, Any] = {"overwrite": False, "states": True, "check": 0}
+    found = {**OLDER, **report.options, **same}
+    expected = {**options_of(job, predictor), **same}
+    return report.network == predictor.identity and found == expected
 
 
 def length_of(job: Job) -> int:

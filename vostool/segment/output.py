@@ -18,7 +18,7 @@ from vostool.inference.soft import SegmentedFrame
 from vostool.inference.states import States
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
-from vostool.segment.report import REPORT, RunReport, read_report
+from vostool.segment.report import REPORT, RunReport, read_report, write_report
 from vostool.segment.writers import (
     CLASSIC,
     Source,
@@ -63,7 +63,7 @@ class Output:
         Where soft masks are asked for, and `resumable` says that the run may be gone on with,
         those are kept too. Masks are also written to `sink`, see `LabelStream`.
         """
-        self.folder, self.report, self.source = folder, folder / REPORT, source
+        self.folder, self.source = folder, source
         self.named = {name: writer_of(name, folder, source) for name in names}
         self.soft = needs_soft(names)
         self._store = SoftStore(folder, source)
@@ -200,7 +200,7 @@ class Output:
 
     def write_report(self, report: RunReport) -> None:
         """Write run.json, all or nothing."""
-        write_text(self.report, report.model_dump_json(indent=2) + "\n")
+        write_report(self.folder, report)
 
     @property
     def checks(self) -> tuple[Path, ...]:

@@ -3,18 +3,20 @@
 Never imports torch.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from vostool.errors import Caution, InputError
-from vostool.files import read_text
+from vostool.files import read_text, write_text
 from vostool.files.documents import Document
 from vostool.inference.checks import Checks
 from vostool.inference.reports import LimitsReached, Network, Video
 
 REPORT = "run.json"
+DONE = re.compile(rb'^  "status": "done"', re.MULTILINE)  # in a report as it is written
 SCHEMA_VERSION = 2  # until 1, as 0.1.0 writes it, warnings were mere messages
 
 Status = Literal["running", "interrupted", "failed", "done"]
@@ -98,9 +100,22 @@ class RunReport(Document):
         return self.__pydantic_extra__
 
 
+def is_marked_done(folder: Path) -> bool:
+    """Return whether a folder's report says that its run is done, without reading all of it."""
+    try:
+        return DONE.search((folder / REPORT).read_bytes()) is not None
+    except OSError:
+        return False
+
+
 def read_report(folder: Path) -> RunReport | None:
     """Return the report of the run that a folder holds; None if there is none that can be read."""
     try:
         return RunReport.model_validate_json(read_text(folder / REPORT))
     except (InputError, ValidationError):
         return None
+
+
+def write_report(folder: Path, report: RunReport) -> None:
+    """Write run.json, all or nothing; raises OutputError."""
+    write_text(folder / REPORT, report.model_dump_json(indent=2) + "\n")

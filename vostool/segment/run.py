@@ -6,7 +6,7 @@ writes. Only a few frames and the memory bank, whose size is capped, are held in
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -55,9 +55,11 @@ def segment(
     the status; KeyboardInterrupt gets a note of it.
     """
     prepared = prepare(job, predictor, sink)
-    job, report = prepared.job, prepared.report
+    job = prepared.job
     with prepared.output.claimed(prepared.inputs, replace=job.overwrite or job.resume):
-        record = prepared.record(predictor)
+        # until then another process may have gone on with it
+        report = read_report(job.output) if job.resume else None
+        record = replace(prepared, report=report).record(predictor)
         if report is not None and is_finished(report, record.state, job, prepared.output):
             return report
         return follow_into(record, progress, written)

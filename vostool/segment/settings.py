@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vostool.errors import UsageError
 from vostool.inference.soft import SegmentedFrame
@@ -59,6 +60,28 @@ class Settings:
         """Return the names of some objects, each with a number from 1."""
         names = dict.fromkeys(self.name_of(id_) for id_ in objects)
         return {name: number for number, name in enumerate(names, start=1)}
+
+
+@lru_cache  # the jobs of a batch share theirs
+def parse_settings(
+    names: str | None,
+    finish: str | None,
+    effect_on: str | None,
+    opacity: float | None,
+    palette: str | None,
+    codec: str | None,
+    crf: int | None,
+) -> Settings:
+    """Return the settings that are given as text, None: as usual; raises UsageError."""
+    return Settings(
+        read_names(names or ""),
+        Finish.parse(finish or ""),
+        read_target(effect_on or OBJECTS),
+        OPACITY if opacity is None else opacity,
+        palette or "davis",
+        codec or "h264",
+        crf,
+    )
 
 
 def read_id(text: str, what: str) -> int:

@@ -4,6 +4,7 @@ An output is named by its kind and, where there are several, its variant: `masks
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from vostool.errors import UsageError
@@ -113,6 +114,11 @@ def every_output() -> Iterator[str]:
 
 def check_outputs(names: Iterable[str]) -> None:
     """Raise UsageError if there is no output, one that is unknown, or two with the same file."""
+    _check_outputs(tuple(names))
+
+
+@lru_cache  # the jobs of a batch share theirs
+def _check_outputs(names: tuple[str, ...]) -> None:
     places: dict[str, str] = {}
     for name in names:
         other = places.setdefault(file_of(name), name)

@@ -1,0 +1,174 @@
+"""A batch over several processes, or in shards that do not know of each other."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import FRAMES, HEIGHT, TINY, ColourNetwork, film
+from tests.segment.test_batch import pictures
+from tests.test_cli import Call, vostool
+from vostool.files.claims import claimed
+from vostool.model.checkpoint import save_checkpoint
+from vostool.model.stm import Stm
+
+__all__ = ["vostool"]  # a fixture
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Four videos, of which the second is the longest and the third is none."""
+    for name, count in (("a", FRAMES), ("b", 2 * FRAMES), ("d", FRAMES)):
+        film(tmp_path / f"{name}.mp4", tmp_path / f"{name}.png", count)
+    (tmp_path / "c.mp4").write_text("no video")
+    return write_table(tmp_path / "t.csv", "abcd")
+
+
+def write_table(path: Path, names: str) -> Path:
+    """Write a table of videos, which all begin alike."""
+    path.write_text("video,mask\n" + "".join(f"{name}.mp4,a.png\n" for name in names))
+    return path
+
+
+def report_in(path: str) -> dict[str, Any]:
+    return json.loads(Path(path).read_text())
+
+
+def statuses(path: str) -> dict[str, str]:
+    """Return the status of each job in a batch's report, by its folder's name."""
+    return {Path(each["output"]).name: each["status"] for each in report_in(path)["jobs"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("x.mp4", "-m", "m.png", "--workers", "2"),
+            "--workers: is for the videos of a --batch TABLE",
+        ),
+        (("--demo", "--on", "ray"), "--on: is for the videos of a --batch TABLE"),
+        (("--batch", "t.csv", "--shard", "0/3"), "--shard 0/3: expected NUMBER/COUNT"),
+        (("--batch", "t.csv", "--on", "mars"), "--on mars: expected local, ray or ray:HOST:PORT"),
+        (("--batch", "t.csv", "--on", "ray:"), "--on ray:: expected local, ray or"),
+        (("--batch", "t.csv", "--merge", "--shard", "1/2"), "--merge segments nothing"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(
+    vostool: Call, options: tuple[str, ...], words: str
+) -> None:
+    outcome = vostool("segment", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert words in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_without_ray_the_error_says_how_to_install_it(
+    vostool: Call, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    outcome = vostool("segment", "--batch", table, "-o", "all", "--on", "ray")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].endswith("pip install 'vostool[cluster]'")
+    assert not Path("all").exists()
+
+
+class TestShards:
+    @pytest.fixture(autouse=True)
+    def by_colour(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
+        )
+
+    @pytest.fixture
+    def command(self, table: Path, weights: Path) -> tuple[object, ...]:
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        return ("segment", "--batch", table, "-o", "all", *model)
+
+    def test_do_their_own_videos_then_those_not_begun_and_are_merged(
+        self, vostool: Call, command: tuple[object, ...]
+    ) -> None:
+        second = vostool(*command, "--shard", "2/2")
+        assert second.code == 0  # what it took over and failed is reported by the first
+        assert statuses("all/batch-2of2.json") == {
+            **dict.fromkeys("abd", "done"),
+            "c": "failed",
+        }
+        early = vostool(*command, "--merge")
+        assert (early.code, early.err.count("batch-1of2.json: not found")) == (3, 1)
+        first = vostool(*command, "--shard", "1/2")
+        assert first.code == 3
+        assert first.err.splitlines()[-1].endswith("1 of 2 videos failed, see above")
+        assert statuses("all/batch-1of2.json") == {"a": "already done", "c": "failed"}
+        merged = vostool(*command, "--merge")
+        assert (merged.code, merged.out) == (3, "all/batch.json\n")
+        assert statuses("all/batch.json") == statuses("all/batch-2of2.json")
+        assert report_in("all/batch.json")["frames"] == 4 * FRAMES
+
+    def test_leave_a_video_that_another_process_is_at_work_on_which_is_no_error(
+        self, vostool: Call, command: tuple[object, ...]
+    ) -> None:
+        with claimed(Path("all/b")):
+            second = vostool(*command, "--shard", "2/2")
+        assert second.code == 0
+        assert "b.mp4: left to another process" in second.err
+        assert statuses("all/batch-2of2.json")["b"] == "elsewhere"
+        # the other process was killed: who still runs takes its video over
+        vostool(*command, "--shard", "1/2")
+        assert statuses("all/batch-1of2.json") == {
+            "a": "already done",
+            "b": "done",
+            "c": "failed",
+        }
+        assert vostool(*command, "--merge").code == 3
+        assert statuses("all/batch.json")["b"] == "done"
+
+    def test_that_left_a_video_to_each_other_are_told_when_they_are_merged(
+        self, vostool: Call, table: Path, command: tuple[object, ...]
+    ) -> None:
+        write_table(table, "ab")
+        with claimed(Path("all/b")):
+            codes = [vostool(*command, "--shard", f"{number}/2").code for number in (1, 2)]
+        assert codes == [0, 0]
+        merged = vostool(*command, "--merge", "--quiet")
+        assert merged.code == 7
+        assert "all/b: left to a shard that has not done it" in merged.err
+        assert "1 of 2 videos are not done" in merged.err
+
+    def test_of_another_table_or_a_foreign_file_are_refused_before_any_work(
+        self, vostool: Call, command: tuple[object, ...]
+    ) -> None:
+        Path("all").mkdir()
+        Path("all/batch.json").write_text("[]")
+        outcome = vostool(*command)
+        assert outcome.code == 7
+        assert "is not the report of a batch" in outcome.err
+        assert [path.name for path in Path("all").iterdir()] == ["batch.json"]
+
+
+def test_two_workers_make_the_same_files_as_one_and_begin_with_the_longest_video(
+    vostool: Call, table: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "w.safetensors", Stm(TINY).eval(), {})
+    model = ("--weights", tmp_path / "w.safetensors", "--device", "cpu", "--size", HEIGHT)
+    command = ("segment", "--batch", table, *model, "--precision", "fp32", "-o")
+    assert vostool(*command, "one").code == 3
+    two = vostool(*command, "two", "--workers", "2", "--progress", "json")
+    assert two.code == 3
+    assert pictures(Path("two")) == pictures(Path("one"))
+    assert two.out.splitlines() == [
+        f"two/{name}/{output}" for name in "abd" for output in ("masks", "overlay.mp4")
+    ]
+    last = json.loads([line for line in two.err.splitlines() if line.startswith("{")][-1])
+    assert (last["done"], last["failed"], last["total"], last["running"]) == (3, 1, 4, [])
+    report = report_in("two/batch.json")
+    begun = sorted(report["jobs"], key=lambda job: job["began"])
+    assert Path(begun[0]["video"]).name == "b.mp4"
+    assert (report["status"], report["frames"]) == ("done", 4 * FRAMES)
+    assert [job["status"] for job in report["jobs"]] == ["done", "done", "failed", "done"]
+    # what is done is so for one process too
+    assert vostool(*command, "two", "--quiet").code == 3
+    assert set(statuses("two/batch.json").values()) == {"already done", "failed"}

@@ -1,0 +1,59 @@
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.scale.making import load, load_nothing
+from vostool.errors import InputError, WeightsError
+from vostool.files.claims import is_alive
+from vostool.scale.local import LocalPool
+from vostool.scale.scheduler import run_all
+from vostool.scale.work import Share, Task
+
+SHARES = [Share(1, threads=1), Share(2, threads=1)]
+
+
+def tasks(*jobs: str) -> list[Task[str]]:
+    return [Task(job, job) for job in jobs]
+
+
+def test_a_killed_worker_is_replaced_and_its_task_done_by_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kill = f"kill {tmp_path / 'was here'}"
+    bad = f"bad {tmp_path}"
+    with LocalPool(load, SHARES) as pool:
+        results = {each.task.name: each for each in run_all(tasks(kill, bad, "a", "b"), pool)}
+    assert len(results) == 4
+    assert results[kill].tries == 2
+    assert results[kill].value[0] == kill
+    assert isinstance(results[bad].error, InputError)
+    assert results["a"].value[0] == "a"
+    assert "(signal 9); it is tried again" in caplog.text
+    assert not any(is_alive(each.value[1]) for each in results.values() if each.value)
+
+
+def test_a_pool_that_is_left_by_an_exception_interrupts_its_workers(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    results = None
+    with pytest.raises(KeyboardInterrupt), LocalPool(load, SHARES[:1]) as pool:
+
+        def press_once_it_runs(_: object) -> None:
+            while not note.exists() or not note.read_text():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+        results = list(run_all(tasks(f"sleep {note}"), pool, report=press_once_it_runs))
+    assert results is None
+    assert note.read_text() == "interrupted"
+
+
+def test_what_no_worker_can_load_is_an_error_once(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(WeightsError, match="no such file"),
+        LocalPool(load_nothing, SHARES) as pool,
+    ):
+        list(run_all(tasks("a"), pool))
+    assert caplog.text.count("the others go on") == 1

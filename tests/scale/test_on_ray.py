@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from tests.scale.making import load
+from vostool.errors import DeviceError, InputError
+from vostool.files.claims import is_alive
+from vostool.scale.on_ray import THREADS, Plan, RayPool, plan
+from vostool.scale.scheduler import run_all
+from vostool.scale.work import Task
+
+CPU, GPU = {"CPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}
+
+
+def test_a_cluster_with_gpus_has_an_actor_for_each() -> None:
+    assert plan([GPU, GPU], None, gpus=True) == Plan(4, 8, 1.0)
+
+
+def test_a_cluster_without_gpus_has_an_actor_for_each_few_cpus_of_a_node() -> None:
+    assert plan([CPU, {"CPU": 7.0}], None, gpus=True) == Plan(3, THREADS, 0.0)
+    assert plan([GPU], None, gpus=False) == Plan(4, THREADS, 0.0)
+
+
+def test_actors_that_are_asked_for_have_what_fits_on_the_nodes() -> None:
+    # three of 4 CPUs each would not fit on nodes of 6
+    assert plan([{"CPU": 6.0}, {"CPU": 6.0}], 3, gpus=True) == Plan(3, 3, 0.0)
+    assert plan([GPU], 4, gpus=True) == Plan(4, 4, 0.5)
+
+
+@pytest.mark.parametrize("nodes", [[], [{"CPU": 1.0}]])
+def test_there_is_an_actor_at_least(nodes: list[dict[str, float]]) -> None:
+    assert plan(nodes, None, gpus=True) == Plan(1, 1, 0.0)
+
+
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_killed_actor_is_replaced_and_its_task_done_by_another(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    kill, bad = f"kill {tmp_path / 'was here'}", f"bad {tmp_path}"
+    tasks = [Task(job, job) for job in (kill, bad, "a", "b")]
+    with RayPool(load, workers=2, gpus=False) as pool:
+        results = {each.task.name: each for each in run_all(tasks, pool)}
+    assert (results[kill].tries, results[kill].value[0]) == (2, kill)
+    assert isinstance(results[bad].error, InputError)
+    assert results["a"].value[0] == "a"
+    assert not any(is_alive(each.value[1]) for each in results.values() if each.value)
+
+
+def test_an_address_where_no_cluster_answers_is_a_device_error() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(DeviceError, match=r"--on ray:127\.0\.0\.1:9: no cluster answers"):
+        RayPool(load, "127.0.0.1:9", gpus=False).__enter__()

@@ -1,0 +1,161 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from vostool.errors import InputError, OutputError
+from vostool.files.claims import claimed
+from vostool.scale.shards import WHOLE, Shard
+from vostool.segment.batch_report import (
+    BatchReport,
+    BatchStatus,
+    JobEntry,
+    is_left,
+    left_over,
+    make_way,
+    merge,
+    read_batch_report,
+    report_path,
+    write_report,
+)
+from vostool.segment.job import Job
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ENTRY = JobEntry(1, "a.mp4", "out/a", "done", "w1", began=0.0, seconds=2.0, tries=1, frames=50)
+
+
+def report(
+    *entries: JobEntry, shard: Shard = WHOLE, rows: int = 4, status: BatchStatus = "done"
+) -> BatchReport:
+    return BatchReport.of("t.csv", rows, entries, START, seconds=4.0, status=status, shard=shard)
+
+
+def leave(folder: Path, name: str, status: str) -> Path:
+    """Leave the run of a job."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "run.json").write_text(f'{{\n  "frames": 3,\n  "status": "{status}"\n}}\n')
+    return folder / name
+
+
+def test_a_report_counts_jobs_frames_and_how_busy_its_workers_were(tmp_path: Path) -> None:
+    failed = replace(ENTRY, number=3, status="failed", frames=None, seconds=1.0, worker="w2")
+    found = report(failed, replace(ENTRY, number=2, status="already done", seconds=0.0), ENTRY)
+    assert found.totals == {"done": 1, "already done": 1, "failed": 1, "elsewhere": 0}
+    assert (found.frames, found.frames_per_second) == (50, 12.5)
+    assert [entry.number for entry in found.jobs] == [1, 2, 3]
+    assert [(each.worker, each.jobs, each.share) for each in found.workers] == [
+        ("w1", 2, 0.5),
+        ("w2", 1, 0.25),
+    ]
+    write_report(tmp_path / "all" / "batch.json", found)
+    assert read_batch_report(tmp_path / "all" / "batch.json") == found
+
+
+def test_only_the_report_of_a_batch_makes_way_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "batch.json"
+    make_way(path)
+    write_report(path, report(ENTRY))
+    make_way(path)
+    assert not path.exists()
+    path.write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match="is not the report of a batch"):
+        make_way(path)
+    assert path.exists()
+    make_way(path, overwrite=True)
+    assert not path.exists()
+
+
+def test_a_job_is_left_unless_it_is_done_or_at_work(tmp_path: Path) -> None:
+    assert is_left(tmp_path / "not begun")
+    assert is_left(leave(tmp_path, "stopped", "interrupted"))
+    assert not is_left(leave(tmp_path, "done", "done"))
+    with claimed(tmp_path / "at work"):
+        assert not is_left(tmp_path / "at work")
+
+
+def test_only_the_status_of_the_run_itself_says_that_it_is_done(tmp_path: Path) -> None:
+    path = leave(tmp_path, "a", "done") / "run.json"
+    path.write_text(json.dumps({"options": {"status": "done"}, "status": "failed"}, indent=2))
+    assert is_left(tmp_path / "a")
+
+
+def test_a_shard_takes_over_what_others_have_not_begun_their_last_first(tmp_path: Path) -> None:
+    jobs = [Job(Path(), (), tmp_path / name) for name in "abcdefg"]
+    leave(tmp_path, "f", "done")
+    # 1/3 has a, d and g; of 2/3 b, e are left, of 3/3 c, f
+    assert list(left_over(jobs, Shard(1, 3), tmp_path)) == [5, 2, 3]
+    assert list(left_over(jobs, WHOLE, tmp_path)) == []
+
+
+def test_of_a_shard_that_has_ended_only_what_it_left_to_another_is_taken_over(
+    tmp_path: Path,
+) -> None:
+    jobs = [Job(Path(), (), tmp_path / name) for name in "abcd"]
+    ended = Shard(2, 2)
+    entries = [
+        replace(ENTRY, number=2, status="failed"),
+        replace(ENTRY, number=4, status="elsewhere"),
+    ]
+    write_report(report_path(tmp_path, ended), report(*entries, shard=ended))
+    assert list(left_over(jobs, Shard(1, 2), tmp_path)) == [4]
+
+
+class TestMerging:
+    def test_tells_of_each_job_what_the_shard_says_that_did_it(self, tmp_path: Path) -> None:
+        first, second = Shard(1, 2), Shard(2, 2)
+        one = report(
+            ENTRY,
+            replace(ENTRY, number=2),
+            replace(ENTRY, number=3, status="elsewhere"),
+            shard=first,
+        )
+        two = report(
+            replace(ENTRY, number=2, status="already done"),
+            replace(ENTRY, number=3, status="failed", error="no", exit_code=3),
+            replace(ENTRY, number=4, status="already done"),
+            shard=second,
+        )
+        later = two.model_copy(update={"started": START.replace(second=10)})
+        for shard, each in ((first, one), (second, later)):
+            write_report(report_path(tmp_path, shard), each)
+        merged = merge(tmp_path)
+        assert [entry.status for entry in merged.jobs] == [
+            "done",
+            "done",
+            "failed",
+            "already done",
+        ]
+        assert (merged.shard, merged.rows, merged.seconds) == (None, 4, 14.0)
+        assert merged.jobs[3].began == 10.0  # since the first began
+
+    @pytest.mark.parametrize(
+        ("other", "words"),
+        [
+            (None, "batch-2of2.json: not found; run --shard 2/2 to its end"),
+            (report(shard=Shard(2, 2), status="interrupted"), "interrupted; run --shard 2/2 to"),
+            (report(shard=Shard(2, 2), rows=5), "of a table of 5 videos, .*1of2.json of 4"),
+            (report(shard=Shard(2, 3)), "expected a report of one of 2 shards"),
+        ],
+    )
+    def test_needs_the_report_of_each_shard_to_its_end(
+        self, tmp_path: Path, other: BatchReport | None, words: str
+    ) -> None:
+        write_report(report_path(tmp_path, Shard(1, 2)), report(ENTRY, shard=Shard(1, 2)))
+        if other is not None:
+            shard = Shard.parse(other.shard or "")
+            write_report(report_path(tmp_path, shard), other)
+        with pytest.raises(InputError, match=words):
+            merge(tmp_path)
+
+    def test_needs_reports(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="expected reports of shards"):
+            merge(tmp_path)
+
+    def test_refuses_a_damaged_report(self, tmp_path: Path) -> None:
+        shard = Shard(2, 2)
+        write_report(report_path(tmp_path, shard), report(ENTRY, shard=shard))
+        (tmp_path / "batch-1of2.json").write_text("{}")
+        with pytest.raises(InputError, match=r"batch-1of2\.json: expected the report of a batch"):
+            merge(tmp_path)

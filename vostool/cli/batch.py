@@ -1,0 +1,269 @@
+"""`vostool segment --batch` on the command line: many videos, in one process or many."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vostool.cli.loading import is_dealt, load_model, local_pool
+from vostool.cli.printing import document_of, print_json, print_message
+from vostool.cli.spread import Spread
+from vostool.cli.standing import Show, show_standing
+from vostool.cli.summary import plot_checks, print_summary
+from vostool.errors import OutputError, UsageError
+from vostool.progress import ProgressCallback, ProgressForm, show_progress
+
+if TYPE_CHECKING:
+    from vostool.inference.options import ModelOptions
+    from vostool.scale.scheduler import Standing
+    from vostool.scale.work import Pool
+    from vostool.segment.batch import Outcome
+    from vostool.segment.batch_report import BatchReport, BatchStatus, JobEntry
+    from vostool.segment.job import Job
+    from vostool.segment.report import RunReport
+
+
+@dataclass(frozen=True)
+class Printing:
+    """What a batch prints, and draws."""
+
+    as_json: bool
+    quiet: bool
+    form: ProgressForm
+    plot: bool  # the checks of each video
+
+
+@dataclass
+class Results:
+    """What is kept of the outcomes of a batch: by their numbers, and little of each."""
+
+    printing: Printing
+    announce: bool  # the licence of weights, as nobody else does
+    entries: "list[JobEntry]" = field(default_factory=list)
+    paths: dict[int, list[str]] = field(default_factory=dict)
+    documents: dict[int, dict[str, Any]] = field(default_factory=dict)  # for --json
+    errors: dict[int, int] = field(default_factory=dict)  # exit codes
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, outcome: "Outcome") -> None:
+        """Keep an outcome, and print what is to be said of it."""
+        from vostool.segment.batch_report import JobEntry
+
+        quiet, report = self.printing.quiet, outcome.report
+        self.entries.append(JobEntry.of(outcome))
+        if outcome.error is not None:
+            print_message(f"vostool: {outcome.error}")
+            if outcome.own:  # else the shard that it belongs to says so
+                self.errors[outcome.number] = outcome.error.exit_code
+        elif report is not None:
+            if self.printing.plot and outcome.job.upload is None:  # it has no folder here
+                plot_checks(outcome.job.output, report)
+            self._announce(report)
+            name = outcome.job.input.path.name
+            print_message(f"{name}:{' already done' * outcome.already}", quiet)
+            print_summary(report, quiet)
+            self.paths[outcome.number] = [path for path in report.outputs.values() if path]
+            self.warnings += [warning.message for warning in report.warnings]
+        elif outcome.elsewhere:
+            words = "left to another process, which is at work on it"
+            print_message(f"{outcome.job.input.path.name}: {words}", quiet)
+        if self.printing.as_json and not outcome.elsewhere:
+            self.documents[outcome.number] = document_of_job(outcome)
+
+    def _announce(self, report: "RunReport") -> None:
+        """Print under which licence the weights are, once."""
+        network = report.network
+        if self.announce and network.licence is not None:
+            self.announce = False
+            words = f"{network.file}: {network.published}, {network.licence}"
+            print_message(words, self.printing.quiet)
+
+    def print(self) -> None:
+        """Print the results on stdout, in the order of the table."""
+        if self.printing.as_json:
+            print_json([self.documents[number] for number in sorted(self.documents)])
+            return
+        for number in sorted(self.paths):
+            for path in self.paths[number]:
+                print(path)
+
+
+def segment_batch(
+    table: Path, template: "Job", options: "ModelOptions", spread: Spread, printing: Printing
+) -> list[str]:
+    """Segment the videos of a table, print the results and return the warnings.
+
+    With --json prints one array: of each video its report, or the document of its error. Exits
+    with the code of the first error once all have been tried.
+    """
+    from vostool.segment.batch import segment_all
+    from vostool.segment.batch_report import left_over, make_way, report_path
+    from vostool.segment.batch_table import read_batch
+    from vostool.segment.cost import alike, costs
+
+    shard, folder = spread.shard, template.output
+    if spread.merge:
+        if template.upload is not None:
+            words = f"--merge -o {template.upload}: expected a folder on this machine; fetch the"
+            raise UsageError(f"{words} reports of the shards into one")
+        merge_reports(folder, printing)
+        return []
+    jobs = read_batch(table, template, options)
+    more: Iterable[int] = ()
+    if template.upload is None:  # elsewhere are no claims that say what other shards leave over
+        make_way(report_path(folder, shard), template.overwrite)
+        more = left_over(jobs, shard, folder)
+    results = Results(printing, announce=not spread.alone)
+    with (
+        pool_of(table, options, spread, printing) as (pool, show),
+        reported(table, len(jobs), template, spread, results),
+    ):
+        measure = alike if spread.alone else costs
+        for outcome in segment_all(
+            jobs, pool, measure=measure, shard=shard, more=more, report=show
+        ):
+            results.add(outcome)
+    results.print()
+    if results.errors:
+        words = f"{len(results.errors)} of {len(shard.own(jobs))} videos failed, see above"
+        print_message(f"vostool: {table}: {words}")
+        raise typer.Exit(results.errors[min(results.errors)])
+    return results.warnings
+
+
+@contextmanager
+def pool_of(
+    table: Path, options: "ModelOptions", spread: Spread, printing: Printing
+) -> "Iterator[tuple[Pool[Job], Show]]":
+    """Give the workers of a batch, and what shows how far they are."""
+    name, quiet, form = table.name, printing.quiet, printing.form
+    if spread.alone:
+        from vostool.segment.batch import alone
+
+        model = load_model(options, quiet)
+        with show_progress(f"{name} on {model.device}", quiet, form=form) as progress:
+            load = partial(load_model, quiet=quiet)  # of jobs with options of their own
+            yield alone(model, load), one_by_one(progress)
+    else:
+        with show_standing(name, quiet, form=form) as show, workers_of(options, spread) as pool:
+            yield pool, show
+
+
+def workers_of(options: "ModelOptions", spread: Spread) -> "AbstractContextManager[Pool[Job]]":
+    """Return the worker processes of this machine, or the actors of a cluster."""
+    from vostool.segment.batch import LoadModel
+
+    if spread.ray is not None:
+        from vostool.files.claims import HEARTBEAT, STALE
+        from vostool.scale.on_ray import RayPool
+
+        # the claims of a node that is gone expire in that time
+        load = LoadModel(options, patience=STALE + 2 * HEARTBEAT)
+        return RayPool(load, spread.ray, workers=spread.workers, gpus=is_dealt(options))
+    return local_pool(LoadModel(options), options, spread.workers or 1)
+
+
+def one_by_one(progress: ProgressCallback) -> Show:
+    """Return a callback that shows the one video at hand."""
+
+    def show(standing: "Standing") -> None:
+        for each in standing.running:
+            words = f"{each.name}, {standing.ended + 1} of {standing.total} videos"
+            progress(each.done, each.total, words)
+
+    return show
+
+
+@contextmanager
+def reported(
+    table: Path, rows: int, template: "Job", spread: Spread, results: Results
+) -> Iterator[None]:
+    """Write the report of a batch once the block has ended, however that is."""
+    from vostool.segment.batch_report import BatchReport, report_path
+
+    started, clock = datetime.now(UTC), time.monotonic()
+    status: BatchStatus = "done"
+    try:
+        yield
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    except BaseException:
+        status = "failed"
+        raise
+    finally:
+        seconds = time.monotonic() - clock
+        report = BatchReport.of(
+            table,
+            rows,
+            results.entries,
+            started,
+            seconds=seconds,
+            status=status,
+            shard=spread.shard,
+        )
+        keep_report(report, report_path(template.output, spread.shard), template.upload)
+        if not spread.alone:
+            print_use(report, results.printing.quiet)
+
+
+def keep_report(report: "BatchReport", path: Path, address: str | None) -> None:
+    """Write the report of a batch, or upload it under its name to the address of the outputs."""
+    from tempfile import TemporaryDirectory
+
+    from vostool.files.remote import Remote
+    from vostool.segment.batch_report import write_report
+
+    if address is None:
+        write_report(path, report)
+        return
+    with TemporaryDirectory(prefix="vostool-") as folder:
+        copy = Path(folder) / path.name
+        write_report(copy, report)
+        Remote.at(address).upload({path.name: copy})
+
+
+def print_use(report: "BatchReport", quiet: bool) -> None:
+    """Print how much each worker had to do."""
+    for each in report.workers:
+        words = f"{each.jobs} videos, {each.frames} frames, busy {each.share:.0%}"
+        print_message(f"{each.worker}: {words}", quiet)
+
+
+def merge_reports(folder: Path, printing: Printing) -> None:
+    """Write batch.json from the reports of shards, and print its path or itself.
+
+    Exits with the code of the first job that failed, or that no shard has done.
+    """
+    from vostool.segment.batch_report import make_way, merge, report_path, write_report
+
+    report, path = merge(folder), report_path(folder)
+    make_way(path)
+    write_report(path, report)
+    if printing.as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        print(path)
+    print_use(report, printing.quiet)
+    missing = report.rows - report.totals["done"] - report.totals["already done"]
+    if missing:
+        failed = [each for each in report.jobs if each.status in ("failed", "elsewhere")]
+        for each in failed:
+            words = each.error or f"{each.output}: left to a shard that has not done it"
+            print_message(f"vostool: {words}")
+        print_message(f"vostool: {path}: {missing} of {report.rows} videos are not done, see above")
+        codes = [each.exit_code for each in failed if each.exit_code]
+        raise typer.Exit(codes[0] if codes else OutputError.exit_code)
+
+
+def document_of_job(outcome: "Outcome") -> dict[str, Any]:
+    """Return what --json prints for a job of a batch: its report, or its error."""
+    if outcome.error is not None:
+        return {"video": str(outcome.job.video), **document_of(outcome.error)}
+    return outcome.report.model_dump(mode="json") if outcome.report else {}

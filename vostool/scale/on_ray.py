@@ -1,0 +1,266 @@
+"""A pool of actors on a Ray cluster: one for each GPU, or for each share of a node's CPU threads.
+
+All nodes must see the same files under the same paths. Ray is an extra, imported when a pool is
+opened. Must not import torch.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Generic, Self
+
+from vostool.errors import DeviceError, InputError, VostoolError
+from vostool.files import first_line
+from vostool.files.extras import import_extra
+from vostool.scale.work import (
+    Advanced,
+    Died,
+    Ended,
+    J,
+    Load,
+    Loaded,
+    Logged,
+    R,
+    See,
+    Unusable,
+    Work,
+    attempt,
+)
+from vostool.threads import limit_threads
+
+HERE = "local"  # Ray's word for a new cluster on this machine
+PATIENCE = 0.5  # seconds to wait for an event at a time
+LOOK_EVERY = 1.0  # seconds between two looks at how far an actor is
+GRACE = 15.0  # seconds for an actor to keep what it has, before it is killed
+CONNECT = 10.0  # seconds for a cluster to answer
+THREADS = 4  # CPUs of an actor without a GPU
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many actors there are to be, and what each has of its node."""
+
+    count: int
+    cpus: int
+    gpu: float  # 0: none
+
+
+def plan(nodes: Sequence[Mapping[str, float]], asked: int | None, gpus: bool) -> Plan:
+    """Return how to use nodes with such resources: an actor for each GPU, or `THREADS` CPUs.
+
+    `asked` is another number of actors; `gpus` says whether GPUs may be used.
+    """
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    found = sum(int(node.get("GPU", 0)) for node in nodes) if gpus else 0
+    each = max(1, max(cpus, default=1) if asked or found else THREADS)
+    count = asked or found or max(1, sum(cores // each for cores in cpus))
+    while each > 1 and sum(cores // each for cores in cpus) < count:
+        each -= 1
+    return Plan(count, each, min(1.0, found / count))
+
+
+@dataclass
+class Worker:
+    """An actor, as its driver sees it."""
+
+    number: int
+    actor: Any
+    work: Any  # the reference of what it does at present: loading, or a job; None: nothing
+    name: str = ""  # empty until it has loaded
+    look: Any = None  # the reference of how far it is
+    looked: float = 0.0
+
+
+class RayPool(Generic[J, R]):
+    """Actors, each of which loads once; a context manager."""
+
+    def __init__(
+        self, load: Load[J, R], address: str = HERE, *, workers: int | None = None, gpus: bool
+    ) -> None:
+        """Prepare actors that call `load`, which is pickled; see `plan` for how many.
+
+        Raises UsageError if Ray is not installed.
+        """
+        self._ray: ModuleType = import_extra("ray", "'vostool[cluster]'", "--on ray")
+        self._load, self._address, self._asked, self._gpus = load, address, workers, gpus
+        self._workers: dict[int, Worker] = {}
+        self._count = 0  # of actors so far
+
+    def __enter__(self) -> Self:
+        connect(self._ray, self._address)
+        try:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._plan = plan(nodes, self._asked, self._gpus)
+            for _ in range(self._plan.count):
+                self._start()
+        except BaseException:
+            self._ray.shutdown()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        busy = [each.work for each in self._workers.values() if each.name and each.work]
+        try:
+            for worker in self._workers.values():
+                worker.actor.stop.remote()
+            if busy:
+                self._ray.wait(busy, num_returns=len(busy), timeout=GRACE)
+        finally:
+            for worker in self._workers.values():
+                self._ray.kill(worker.actor)
+            self._workers.clear()
+            self._ray.shutdown()  # ends the cluster too, if it was started here
+
+    def _start(self) -> None:
+        self._count += 1
+        kind = self._ray.remote(Actor).options(
+            num_cpus=self._plan.cpus, num_gpus=self._plan.gpu, max_concurrency=2
+        )
+        actor = kind.remote(self._plan.cpus)
+        work = actor.load.remote(self._load, str(Path.cwd()))
+        self._workers[self._count] = Worker(self._count, actor, work)
+
+    @property
+    def idle(self) -> Collection[str]:
+        """The names of the actors that have loaded, and have no job."""
+        return [each.name for each in self._workers.values() if each.name and each.work is None]
+
+    def give(self, worker: str, job: J) -> None:
+        """Send an idle actor a job."""
+        found = next(each for each in self._workers.values() if each.name == worker)
+        found.work, found.looked = found.actor.run.remote(job), time.monotonic()
+
+    def wait(self, see: See) -> None:
+        """Wait for answers of actors, or for their end; raises the error if none can load."""
+        now = time.monotonic()
+        pending: dict[Any, Worker] = {}
+        for worker in self._workers.values():
+            if worker.name and worker.work and not worker.look and now - worker.looked > LOOK_EVERY:
+                worker.look, worker.looked = worker.actor.look.remote(), now
+            pending |= {each: worker for each in (worker.work, worker.look) if each}
+        ready, _ = self._ray.wait(list(pending), timeout=PATIENCE)
+        for answer in ready:
+            worker = pending[answer]
+            try:
+                messages = self._ray.get(answer)
+            except self._ray.exceptions.RayError as error:
+                self._bury(worker, DeviceError(f"its actor died: {first_line(error)}"), see)
+                continue
+            if answer == worker.look:
+                worker.look = None
+            else:
+                worker.work = None
+            for message in messages:
+                self._note(worker, message, see)
+
+    def _note(self, worker: Worker, message: Any, see: See) -> None:
+        match message:
+            case Loaded(where):
+                worker.name = f"{where}, actor {worker.number}"
+            case Unusable(error) | Died(error):
+                self._bury(worker, error, see)
+            case Advanced() | Logged() | Ended():
+                see(worker.name, message)
+
+    def _bury(self, worker: Worker, error: VostoolError, see: See) -> None:
+        """Replace an actor that has died, anywhere; one that cannot load is not replaced."""
+        del self._workers[worker.number]
+        self._ray.kill(worker.actor)
+        if worker.name:
+            self._start()
+            see(worker.name, Died(error))
+        elif self._workers:
+            log.warning("actor %d does not start: %s; the others go on", worker.number, error)
+        else:
+            raise error
+
+
+def connect(ray: ModuleType, address: str) -> None:
+    """Connect to a cluster, or start one here; raises DeviceError if none answers."""
+    more: dict[str, Any] = {"include_dashboard": False} if address == HERE else {}
+    try:
+        host, _, port = address.rpartition("/")[2].rpartition(":")
+        if host and port.isdecimal():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), CONNECT).close()
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **more)
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        words = "a cluster cannot be started here" if address == HERE else "no cluster answers"
+        raise DeviceError(f"--on ray:{address}: {words}: {first_line(error)}") from error
+
+
+class Actor:
+    """What runs on a node; two threads call it: one works, the other says how far that is."""
+
+    def __init__(self, threads: int) -> None:
+        """Use so many threads of a CPU."""
+        limit_threads(threads)  # torch is not imported yet
+        self._work: Work[Any, Any] | None = None
+        self._messages = Messages()
+        self._advanced: Advanced | None = None
+        self._stopped = False
+
+    def load(self, load: Load[Any, Any], folder: str) -> list[Loaded | Unusable]:
+        """Load, in the folder that paths count from."""
+        try:
+            os.chdir(folder)
+            self._work = load()
+        except OSError as error:
+            words = f"{socket.gethostname()}: {folder}: {error.strerror}; all nodes must share it"
+            return [Unusable(InputError(words))]
+        except VostoolError as error:
+            return [Unusable(error)]
+        logging.getLogger("vostool").addHandler(self._messages)
+        return [Loaded(socket.gethostname())]
+
+    def run(self, job: Any) -> list[Ended | Died]:
+        """Do a job."""
+        self._advanced = None
+        if self._work is None:
+            raise VostoolError("an actor was given a job before it has loaded")
+        try:
+            return [attempt(self._work, job, self._advance)]
+        except KeyboardInterrupt:
+            return [Died(DeviceError("it was interrupted"))]
+
+    def _advance(self, done: int, total: int | None, words: str) -> None:
+        if self._stopped:
+            raise KeyboardInterrupt
+        self._advanced = Advanced(done, total)
+
+    def look(self) -> list[Logged | Advanced]:
+        """Return what was logged since the last look, and how far the job at hand is."""
+        return [*self._messages.take(), *([self._advanced] if self._advanced else [])]
+
+    def stop(self) -> None:
+        """Interrupt the job at hand at its next frame."""
+        self._stopped = True
+
+
+class Messages(logging.Handler):
+    """Keeps warnings until they are taken."""
+
+    def __init__(self) -> None:
+        """Keep none so far."""
+        super().__init__(logging.WARNING)
+        self._kept: list[Logged] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        self._kept.append(Logged(record.getMessage()))
+
+    def take(self) -> list[Logged]:
+        """Return those kept so far, once."""
+        taken, self._kept = self._kept, []
+        return taken
