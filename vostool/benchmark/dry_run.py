@@ -148,9 +148,8 @@ def fuller_bank(predictor: Predictor, tried: int, following: int | None) -> str:
 
 def with_bank_filling(predictor: Predictor) -> Predictor:
     """Return a predictor that memorises every frame, so that its memory bank is full early."""
-    network, references = predictor.network, predictor.references
+    network, references = copy(predictor.network), predictor.references  # the weights are shared
     if isinstance(network, RecurrentModel):
-        network = copy(network)  # the weights are shared
         network.memory_every = 1
         return replace(predictor, network=network)
     if references.every is None:
