@@ -46,7 +46,7 @@ from vostool.segment.batch_table import read_batch
 from vostool.segment.job import Job, options_of
 from vostool.segment.report import FramesPerSecond, RunReport, Seconds
 
-CLIPS, FRAMES = 12, 60
+CLIPS = 12
 WAIT = 300.0  # seconds for a command, at most
 
 
@@ -146,12 +146,12 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def make_clips(folder: Path) -> None:
-    """Write clips of several lengths, their table and weights."""
+def make_clips(folder: Path, frames: int) -> None:
+    """Write clips of several lengths, `frames` on average, with their table and weights."""
     torch.manual_seed(0)
     save_checkpoint(folder / "w.safetensors", Stm(TINY).eval(), {})
     for number in range(CLIPS):
-        length = FRAMES // 2 + number * FRAMES // CLIPS
+        length = frames // 2 + number * frames // CLIPS
         film(folder / f"{number:02}.mp4", folder / "m.png", length)
     rows = "".join(f"{number:02}.mp4,m.png\n" for number in range(CLIPS))
     (folder / "t.csv").write_text(f"video,mask\n{rows}")
@@ -285,12 +285,13 @@ def main() -> int:
     parser.add_argument("what", choices=("simulate", "workers", "shards", "ray"))
     parser.add_argument("--jobs", type=int, default=100_000, help="of simulate")
     parser.add_argument("--workers", type=int, default=2, help="of simulate")
+    parser.add_argument("--frames", type=int, default=60, help="of the clips, on average")
     arguments = parser.parse_args()
     with temporary() as folder:
         if arguments.what == "simulate":
             wrong = simulate(folder, arguments.jobs, arguments.workers)
         else:
-            make_clips(folder)
+            make_clips(folder, arguments.frames)
             wrong = one_process(folder)
             steps = {"workers": (workers, interrupted), "shards": (shards,), "ray": (ray,)}
             for step in steps[arguments.what]:

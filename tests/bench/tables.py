@@ -45,16 +45,21 @@ def write_tables(folder: Path, rows: int) -> list[Path]:
     return paths
 
 
+def resident() -> int:
+    """Return how many bytes of memory this process has at present, on Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def measure(table: Path) -> None:
     """Read a table and print how long it takes, and by how much the process grows."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident()
     started, worked = time.perf_counter(), time.process_time()
     jobs = read_batch(table, Job(Path(), (), table.parent / "all"))
     seconds, cpu = time.perf_counter() - started, time.process_time() - worked
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = resident() - before
     sys.stdout.write(
         f"{table.name:10} {len(jobs)} jobs in {seconds:.2f} s ({cpu:.2f} s of a core), "
-        f"{grown / 1024:.0f} MB\n"
+        f"{grown / 1e6:.0f} MB\n"
     )
 
 
