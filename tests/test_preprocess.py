@@ -199,7 +199,7 @@ class TestLabelMaps:
         monkeypatch.setattr("vostool.preprocess.CACHED", 3 * size[1])
         parts = label_map(masks, (4, 2, 9), size), soft_masks(masks, size)
         for one, other in zip(whole, parts, strict=True):
-            assert (one == other).all()
+            assert np.array_equal(one, other)
         assert len(np.unique(whole[0])) > 1
 
 
