@@ -102,6 +102,15 @@ def test_the_command_line_is_declared_without_pydantic() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_building_a_network_for_weights_does_not_import_the_compiler_of_pytorch() -> None:
+    code = (
+        "import sys, torch; from vostool.model.stm import Stm, StmSettings\n"
+        "with torch.device('meta'): Stm(StmSettings(output_stride=2, location_cue=True))\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_media_knows_neither_torch_nor_the_network() -> None:
     allowed = ("vostool.media", "vostool.errors", "vostool.files", "vostool.threads")
     assert offenders(sources("media"), "torch", "torchvision", "vostool.model") == []

@@ -35,7 +35,7 @@ def make_film(folder: Path, height: int, frames: int) -> tuple[Path, Path]:
     from vostool.media.masks import write_mask
     from vostool.media.writer import VideoWriter
 
-    width = height * 16 // 9
+    width = height * 8 // 9 * 2  # even, as H.264 has it
     coarse = np.random.default_rng(0).integers(0, 160, (height // 24, width // 24, 3), np.uint8)
     ground = np.asarray(
         cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8
@@ -98,7 +98,11 @@ def in_process(tree: Path, case: Mapping[str, Any], threads: int) -> dict[str, A
     with TemporaryDirectory(prefix="vostool-large-") as folder:
         command = [sys.executable, __file__, "--worker", json.dumps({**case, "output": folder})]
         done = subprocess.run(
-            command, cwd=tree, env=environment(tree, threads), check=True, capture_output=True
+            command,
+            cwd=tree,
+            env=environment(tree, threads),
+            check=True,
+            stdout=subprocess.PIPE,
         )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

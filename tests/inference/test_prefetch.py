@@ -175,9 +175,12 @@ class TestHelpers:
     def test_there_are_no_more_items_at_a_time_than_threads(self) -> None:
         gate, submitted = threading.Event(), list[int]()
 
+        def wait() -> None:
+            gate.wait(PATIENCE)
+
         def submit_all() -> None:
             for number in range(5):
-                helpers.submit([lambda: gate.wait(PATIENCE) and None])
+                helpers.submit([wait])
                 submitted.append(number)
 
         with Helpers(2, lambda: None) as helpers:

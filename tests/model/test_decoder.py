@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vostool.model.decoder import Decoder, OutputStride
+from vostool.model.decoder import Decoder, OutputStride, enlarge
 from vostool.model.encoders import STEM_CHANNELS, Pyramid, ResNetBody, normalize, resnet
 
 
@@ -125,3 +125,19 @@ def test_the_stage_at_a_half_learns_outlines_too_fine_for_a_quarter() -> None:
     new = [weight for name, weight in half.named_parameters() if "half" in name]
     assert fit(half, new) > 0.8
     assert fit(quarter, list(quarter.parameters())) < 0.5  # as many steps more
+
+
+@pytest.mark.parametrize("size", [(24, 36), (16, 16), (17, 9)])
+def test_log_odds_are_enlarged_alike_with_and_without_a_gradient(size: tuple[int, int]) -> None:
+    logits = torch.randn(3, 1, 6, 9).requires_grad_()
+    found, expected = (
+        enlarge(logits, size),
+        functional.interpolate(logits, size=size, mode="bilinear"),
+    )
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(enlarge(logits.detach(), size), expected)
+    direction = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad((each * direction).sum(), logits) for each in (found, expected)
+    ]
+    torch.testing.assert_close(*gradients)

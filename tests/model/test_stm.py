@@ -136,6 +136,17 @@ def test_a_match_that_is_prepared_is_a_frame_memorised_and_segmented(
         assert gradients[1].abs().max() > 0
 
 
+def test_the_response_to_masks_is_the_same_with_and_without_a_gradient() -> None:
+    network = build(variant("shared", "shared", "l2", "stm")).requires_grad_(False)
+    masks = random_masks(3, 1).requires_grad_()
+    found, expected = network.mask_response(masks), network.mask_stem(masks)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(network.mask_response(masks.detach()), expected)
+    direction = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((each * direction).sum(), masks) for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
 @torch.no_grad()
 def follow(network: Stm, images: Tensor, objects: Tensor) -> Tensor:
     """Return the masks of every frame, (T, B, N + 1, H, W)."""

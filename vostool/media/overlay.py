@@ -101,7 +101,7 @@ def _outline(labels: LabelMap, thickness: int) -> NDArray[np.bool_]:
 
     # between the largest and the smallest label so near, beyond the border there being none
     across, down = (
-        cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones(near, np.uint8))
+        np.asarray(cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones(near, np.uint8)), np.uint8)
         for near in ((1, 2 * thickness + 1), (2 * thickness + 1, 1))
     )
     return ((across | down) > 0) & (labels > 0)

@@ -86,7 +86,8 @@ class ResNet(nn.Module):
         self.layer2 = stage(block, 64 * block.expansion, 128, second, stride=2)
         self.layer3 = stage(block, 128 * block.expansion, 256, third, stride=2)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            # without values there is nothing to draw, for which PyTorch would import its compiler
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 

@@ -108,7 +108,7 @@ def explain(
     features: Features,
     goals: Sequence[Goal[Features]],
     complete: Callable[[Tensor], Tensor] | None = None,
-) -> Losses:
+) -> Callable[[Tensor], Iterator[Tensor]]:
     """Return the cycle loss (Eq. 7) of a frame's objects, toward one reference after another.
 
     `complete` adds the background to the objects, by default `with_background`.
