@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from safetensors.torch import load
 
 from vostool.media.video import read_frames
@@ -33,12 +33,19 @@ def changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
     return sorted(name for name in names if before.get(name) != after.get(name))
 
 
+def load_every_picture(path: Path) -> None:
+    """Read an animated picture to its end."""
+    with Image.open(path) as picture:
+        for each in ImageSequence.Iterator(picture):
+            each.load()
+
+
 READERS: dict[str, Callable[[Path], object]] = {
     ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
     ".png": lambda path: Image.open(path).load(),
     ".jpg": lambda path: Image.open(path).load(),
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".webm"), lambda path: list(read_frames(path))),
-    **dict.fromkeys((".gif", ".webp"), lambda path: Image.open(path).load()),
+    **dict.fromkeys((".gif", ".webp"), load_every_picture),
     ".xml": ElementTree.parse,
     **dict.fromkeys((".txt", ".yaml"), lambda path: path.read_text(encoding="utf-8")),
     ".csv": lambda path: path.read_text(encoding="utf-8"),
