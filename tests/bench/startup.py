@@ -19,6 +19,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import ExitStack
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,7 @@ def stages(video: Path, mask: str, output: Path, size: int, frames: int) -> dict
         before, latest = latest, now()
         found[name] = (latest[0] - before[0], latest[1] - before[1])
 
+    import_module("vostool.cli")
     note("import vostool.cli")
     from vostool.inference.options import ModelOptions
     from vostool.inference.predictor import load_predictor
