@@ -2,7 +2,10 @@
 
 from tests.test_cli import Call, vostool  # noqa: F401
 
-GROUPS = ["Arguments", "Input", "Output", "Model", "Gradient correction", "Compute", "General"]
+GROUPS = [
+    *("Arguments", "Input", "Many videos", "Output"),
+    *("Model", "Gradient correction", "Compute", "General"),
+]
 
 
 def titles(text: str) -> list[str]:

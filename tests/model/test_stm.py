@@ -301,6 +301,7 @@ class TestObjectsAndClips:
         alone = follow(any_network, images[:, 1:], objects[1:])
         torch.testing.assert_close(together[:, 1:], alone, rtol=1e-3, atol=1e-4)
 
+    @torch.no_grad()
     def test_two_videos_interleaved_give_what_they_give_alone(self, network: Stm) -> None:
         images, objects = random_images(4, 2), random_masks(2, 1)[:, 1:].round()
         clips = [(images[:, b : b + 1], objects[b : b + 1]) for b in range(2)]

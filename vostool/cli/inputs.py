@@ -12,6 +12,7 @@ from vostool.inference.cuts import OnCut
 
 if TYPE_CHECKING:
     from vostool.media.inputs import Stream
+    from vostool.media.time_codes import Position
 
 FIRST = "0"  # frame
 
@@ -39,10 +40,9 @@ Demo = Annotated[
 Batch = Annotated[
     Path | None,
     typer.Option(
-        help="Segment the videos of a table instead (CSV, .jsonl, .parquet): columns video and "
-        "mask, and optionally output, start, end, absent, write, and model options by their names: "
-        "size, weights, gc_every ....",
-        rich_help_panel="Input",
+        help="Segment the videos of a table (CSV, .jsonl, .parquet): columns video, mask and, if "
+        "wanted, output, start, end, absent, write, and options of the model (size, weights, ...).",
+        rich_help_panel="Many videos",
         show_default=False,
     ),
 ]
@@ -137,6 +137,14 @@ class InputOptions:
     allow_network: AllowNetwork = False
     demo: Demo = False
     batch: Batch = None
+
+    @property
+    def span(self) -> "tuple[Position | None, Position | None]":
+        """The first frame and the one to stop before, as given; raises UsageError."""
+        from vostool.media.time_codes import parse_position
+
+        end = None if self.end is None else parse_position("--end", self.end)
+        return parse_position("--start", self.start), end
 
     def source(self) -> "Path | Stream | None":
         """Return the video; None with --demo or --batch. Raises UsageError."""

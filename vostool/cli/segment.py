@@ -28,6 +28,7 @@ from vostool.progress import ProgressForm, show_progress
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.media.inputs import Stream
+    from vostool.media.time_codes import Position
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
 
@@ -56,10 +57,10 @@ def segment(
 
     Writes masks/ (indexed PNG, one per frame), overlay.mp4 and run.json, or what --write says.
     """
-    video = given.source()
+    span, video = given.span, given.source()
     check_together(video, given, wanted, printing)
     spread = where.of_batch(given.batch)
-    template = job_of(video, given, wanted)
+    template = job_of(video, span, given, wanted)
     shown = printing.as_json, printing.quiet, printing.progress
     quiet_encoders()
     if wanted.dry_run:
@@ -97,20 +98,22 @@ def check_together(
         )
 
 
-def job_of(video: "Path | Stream | None", given: InputOptions, wanted: OutputOptions) -> "Job":
+def job_of(
+    video: "Path | Stream | None",
+    span: "tuple[Position | None, Position | None]",
+    given: InputOptions,
+    wanted: OutputOptions,
+) -> "Job":
     """Return what is to be done; with --batch a template, without video and output perhaps.
 
     Raises UsageError, and OutputError for an output that is there.
     """
     from vostool.media.inputs import parse_rate
-    from vostool.media.time_codes import parse_position
     from vostool.segment.frame_range import with_range
     from vostool.segment.job import Job
 
     outputs = wanted.outputs
     folder, upload = wanted.place(given.batch)
-    start = parse_position("--start", given.start)
-    end = None if given.end is None else parse_position("--end", given.end)
     job = Job(
         video=video or Path(),
         masks=tuple(given.mask or ()),
@@ -135,7 +138,7 @@ def job_of(video: "Path | Stream | None", given: InputOptions, wanted: OutputOpt
         codec=wanted.codec,
         crf=wanted.crf,
     )
-    return with_range(job, start, end)
+    return with_range(job, *span)
 
 
 def output_folder(

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from vostool.scale.shards import Shard
 
 LOCAL = "local"  # of --on
+PANEL = "Many videos"
 
 Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        show_default="1; with Ray as many as there is room for",
-        help="Segment N videos of a --batch at a time, in processes of this machine: GPUs are "
-        "dealt out, threads divided.",
-        rich_help_panel="Compute",
+        show_default="1; on Ray all that fit",
+        help="Segment N videos of a --batch at a time: GPUs are dealt out, threads divided.",
+        rich_help_panel=PANEL,
     ),
 ]
 On = Annotated[
@@ -31,7 +31,7 @@ On = Annotated[
         metavar="WHERE",
         help="Where a --batch runs: local; ray starts a Ray cluster here, ray:HOST:PORT uses one: "
         "an actor for each GPU, or for each 4 CPUs.",
-        rich_help_panel="Compute",
+        rich_help_panel=PANEL,
         autocompletion=offer("local", "ray", "ray:"),
     ),
 ]
@@ -42,7 +42,7 @@ ShardOption = Annotated[
         metavar="K/N",
         help="Segment the Kth of N parts of a --batch, then what other parts have left over; for "
         "job arrays. Writes batch-KofN.json.",
-        rich_help_panel="Compute",
+        rich_help_panel=PANEL,
         show_default=False,
     ),
 ]
@@ -51,7 +51,7 @@ Merge = Annotated[
     typer.Option(
         "--merge",
         help="Make the batch.json of a --batch from the reports of its shards; segment nothing.",
-        rich_help_panel="Compute",
+        rich_help_panel=PANEL,
     ),
 ]
 
