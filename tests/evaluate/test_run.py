@@ -400,9 +400,14 @@ class TestAFinishedRun:
             holds(tmp_path / "out", davis16, predictor)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_a_run_json_with_damaged_figures_is_an_input_error_that_names_it(
+    davis16: Benchmark, predictor: Predictor, tmp_path: Path
+) -> None:
+    evaluate(davis16, predictor, tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    state = {**json.loads(path.read_text()), "status": "running"}
+    clip = davis16.clips[0].name
+    changes: tuple[dict[str, object], ...] = (
         {"frames": float("nan")},
         {"frames": -1},
         {"network": float("inf")},
@@ -411,19 +416,12 @@ class TestAFinishedRun:
         {"lowered": [7]},
         {"lowered": [{"frame": float("nan")}]},
         {"unknown": 1},
-    ],
-)
-def test_a_run_json_with_damaged_figures_is_an_input_error_that_names_it(
-    davis16: Benchmark, predictor: Predictor, tmp_path: Path, change: dict[str, object]
-) -> None:
-    evaluate(davis16, predictor, tmp_path / "out")
-    path = tmp_path / "out" / "run.json"
-    state = json.loads(path.read_text())
-    state["status"] = "running"
-    state["done"][davis16.clips[0].name] |= change
-    path.write_text(json.dumps(state))
-    with pytest.raises(InputError, match=r"run\.json: damaged: done\..*give --overwrite"):
-        evaluate(davis16, predictor, tmp_path / "out")
+    )
+    for change in changes:
+        done = {**state["done"], clip: state["done"][clip] | change}
+        path.write_text(json.dumps({**state, "done": done}))
+        with pytest.raises(InputError, match=r"run\.json: damaged: done\..*give --overwrite"):
+            evaluate(davis16, predictor, tmp_path / "out")
     evaluate(davis16, predictor, tmp_path / "out", overwrite=True)
 
 
