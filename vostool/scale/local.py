@@ -119,11 +119,12 @@ class LocalPool(Generic[J, R]):
 
     def _receive(self, worker: Worker, see: See) -> None:
         """Take all that a worker has sent; where nothing more can come, it has died."""
+        alive = worker.process.is_alive()  # before: else its last words might come in between
         try:
             while worker.connection.poll():
                 if not self._note(worker, worker.connection.recv(), see):
                     return
-            if worker.process.is_alive():
+            if alive:
                 return
         except (EOFError, OSError):
             pass
