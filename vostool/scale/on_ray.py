@@ -153,16 +153,17 @@ class RayPool(Generic[J, R]):
         ready, _ = self._ray.wait(list(pending), timeout=PATIENCE)
         for answer in ready:
             worker = pending[answer]
+            # a look that is under way as the job ends is about that job: it comes before the end
+            answers = [worker.look, answer] if worker.look and answer != worker.look else [answer]
             try:
-                messages = self._ray.get(answer)
+                found = self._ray.get(answers)
             except self._ray.exceptions.RayError as error:
                 self._bury(worker, DeviceError(f"its actor died: {first_line(error)}"), see)
                 continue
-            if answer == worker.look:
-                worker.look = None
-            else:
+            if answer == worker.work:
                 worker.work = None
-            for message in messages:
+            worker.look = None
+            for message in [each for messages in found for each in messages]:
                 self._note(worker, message, see)
 
     def _note(self, worker: Worker, message: Any, see: See) -> None:
@@ -224,15 +225,16 @@ class Actor:
         logging.getLogger("vostool").addHandler(self._messages)
         return [Loaded(socket.gethostname())]
 
-    def run(self, job: Any) -> list[Ended | Died]:
-        """Do a job."""
+    def run(self, job: Any) -> list[Logged | Ended | Died]:
+        """Do a job; return what was logged since the last look, and how it ended."""
         self._advanced = None
         if self._work is None:
             raise VostoolError("an actor was given a job before it has loaded")
         try:
-            return [attempt(self._work, job, self._advance)]
+            ended = attempt(self._work, job, self._advance)
         except KeyboardInterrupt:
-            return [Died(DeviceError("it was interrupted"))]
+            ended = Died(DeviceError("it was interrupted"))
+        return [*self._messages.take(), ended]
 
     def _advance(self, done: int, total: int | None, words: str) -> None:
         if self._stopped:
