@@ -32,6 +32,19 @@ def test_actors_that_are_asked_for_have_what_fits_on_the_nodes() -> None:
     assert plan([GPU], 4, gpus=True) == Plan(4, 4, 0.5)
 
 
+def test_all_actors_fit_on_the_nodes_that_have_the_gpus() -> None:
+    # the many CPUs of a node without GPUs are of no use
+    assert plan([{"CPU": 64.0}, GPU], None, gpus=True) == Plan(2, 8, 1.0)
+    assert plan([{"CPU": 64.0, "GPU": 1.0}, GPU], None, gpus=True) == Plan(3, 8, 1.0)
+
+
+def test_a_gpu_is_shared_in_parts_that_fit_on_it() -> None:
+    assert plan([GPU], 3, gpus=True).gpu == 0.5  # of two thirds only one would fit on each
+    assert plan([GPU], 1, gpus=True).gpu == 1.0
+    for count in range(1, 65):
+        assert round(plan([{"CPU": 64.0, "GPU": 1.0}], count, gpus=True).gpu * 1e4) * count <= 1e4
+
+
 @pytest.mark.parametrize("nodes", [[], [{"CPU": 1.0}]])
 def test_there_is_an_actor_at_least(nodes: list[dict[str, float]]) -> None:
     assert plan(nodes, None, gpus=True) == Plan(1, 1, 0.0)

@@ -5,6 +5,7 @@ opened. Must not import torch.
 """
 
 import logging
+import math
 import os
 import socket
 import time
@@ -39,6 +40,7 @@ LOOK_EVERY = 1.0  # seconds between two looks at how far an actor is
 GRACE = 15.0  # seconds for an actor to keep what it has, before it is killed
 CONNECT = 10.0  # seconds for a cluster to answer
 THREADS = 4  # CPUs of an actor without a GPU
+FINEST = 10_000  # parts of a GPU; Ray rounds to them, and what is rounded up might not fit
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +60,22 @@ def plan(nodes: Sequence[Mapping[str, float]], asked: int | None, gpus: bool) ->
     `asked` is another number of actors; `gpus` says whether GPUs may be used.
     """
     cpus = [int(node.get("CPU", 0)) for node in nodes]
-    found = sum(int(node.get("GPU", 0)) for node in nodes) if gpus else 0
+    cards = [int(node.get("GPU", 0)) if gpus else 0 for node in nodes]
+    found = sum(cards)
     each = max(1, max(cpus, default=1) if asked or found else THREADS)
     count = asked or found or max(1, sum(cores // each for cores in cpus))
-    while each > 1 and sum(cores // each for cores in cpus) < count:
+    sharing = math.ceil(count / found) if found else 0  # actors of a GPU
+
+    def room(each: int) -> int:
+        """Return how many actors of so many CPUs fit on the nodes."""
+        return sum(
+            min(cores // each, card * sharing) if found else cores // each
+            for cores, card in zip(cpus, cards, strict=True)
+        )
+
+    while each > 1 and room(each) < count:
         each -= 1
-    return Plan(count, each, min(1.0, found / count))
+    return Plan(count, each, FINEST // sharing / FINEST if sharing else 0.0)
 
 
 @dataclass
