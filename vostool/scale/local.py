@@ -37,6 +37,7 @@ from vostool.scale.work import (
     Unusable,
     attempt,
     now_and_then,
+    unforeseen,
 )
 
 PATIENCE = 0.5  # seconds to wait for an event at a time
@@ -64,7 +65,6 @@ class LocalPool(Generic[J, R]):
         self._load, self._shares = load, shares
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[str, Worker] = {}
-        self._closed = False
 
     def __enter__(self) -> Self:
         # nothing is ever sent: workers wait for its end, which comes when this process is gone
@@ -233,8 +233,8 @@ def work_through(connection: Connection, channel: Channel) -> None:
     """Load, and do the jobs that come; returns if this process is no longer to be trusted."""
     try:
         work = connection.recv()()
-    except VostoolError as error:
-        channel.send(Unusable(error))
+    except Exception as error:
+        channel.send(Unusable(error if isinstance(error, VostoolError) else unforeseen(error)))
         return
     channel.send(Loaded())
     while True:

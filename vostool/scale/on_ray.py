@@ -31,6 +31,7 @@ from vostool.scale.work import (
     Unusable,
     Work,
     attempt,
+    unforeseen,
 )
 from vostool.threads import limit_threads
 
@@ -232,8 +233,8 @@ class Actor:
         except OSError as error:
             words = f"{socket.gethostname()}: {folder}: {error.strerror}; all nodes must share it"
             return [Unusable(InputError(words))]
-        except VostoolError as error:
-            return [Unusable(error)]
+        except Exception as error:
+            return [Unusable(error if isinstance(error, VostoolError) else unforeseen(error))]
         logging.getLogger("vostool").addHandler(self._messages)
         return [Loaded(socket.gethostname())]
 
