@@ -124,9 +124,7 @@ class BatchReport(Document):
             status=status,
             started=started,
             seconds=round(seconds, 3),
-            totals={
-                name: sum(each.status == name for each in jobs) for name in get_args(JobStatus)
-            },
+            totals=totals(jobs),
             frames=frames,
             frames_per_second=round(frames / seconds, 2) if seconds > 0 else None,
             workers=list(utilisation(jobs, seconds)),
