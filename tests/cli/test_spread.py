@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,22 @@ class TestShards:
         }
         assert vostool(*command, "--merge").code == 3
         assert statuses("all/batch.json")["b"] == "done"
+
+    def test_do_a_video_after_all_whose_process_has_died_since(
+        self, vostool: Call, command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with ExitStack() as at_work:
+            at_work.enter_context(claimed(Path("all/b")))
+
+            def none_left(*_: object) -> Iterator[int]:
+                at_work.close()  # by now b has been left to it
+                yield from ()
+
+            monkeypatch.setattr("vostool.segment.batch_report.left_over", none_left)
+            second = vostool(*command, "--shard", "2/2")
+        assert (second.code, second.err.count("b.mp4: left to another process")) == (0, 1)
+        assert statuses("all/batch-2of2.json") == {"b": "done", "d": "done"}
+        assert report_in("all/batch-2of2.json")["totals"]["elsewhere"] == 0
 
     def test_that_left_a_video_to_each_other_are_told_when_they_are_merged(
         self, vostool: Call, table: Path, command: tuple[object, ...]
