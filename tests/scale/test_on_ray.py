@@ -73,8 +73,8 @@ def test_an_address_where_no_cluster_answers_is_a_device_error() -> None:
 def test_a_look_that_is_under_way_as_its_job_ends_counts_for_that_job(
     monkeypatch: pytest.MonkeyPatch, ready: str
 ) -> None:
-    look = [Logged("frame 7: less"), Advanced(7, 8)]
-    answers: dict[str, list[Event]] = {"look": [*look], "work": [Ended("A")]}
+    look: list[Event] = [Logged("frame 7: less"), Advanced(7, 8)]
+    answers: dict[str, list[Event]] = {"look": look, "work": [Ended("A")]}
     ray = SimpleNamespace(
         wait=lambda refs, timeout: ([ready], [each for each in refs if each != ready]),
         get=lambda refs: [answers[each] for each in refs],
