@@ -1,8 +1,9 @@
+import pickle
 import re
 from pathlib import Path
 
 from vostool import errors
-from vostool.errors import EXIT_CODES, KINDS
+from vostool.errors import EXIT_CODES, KINDS, OutputError
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -31,3 +32,8 @@ def test_the_readme_lists_the_exit_codes_as_the_table_does() -> None:
     listed = re.search(r"Exit codes: ([^.]*)\.", text)
     assert listed is not None
     assert listed[1] == ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+def test_an_error_that_a_worker_sends_still_says_that_its_output_is_in_use() -> None:
+    sent = pickle.loads(pickle.dumps(OutputError.of_use("out: is in use")))
+    assert (type(sent), str(sent), sent.in_use) == (OutputError, "out: is in use", True)

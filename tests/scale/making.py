@@ -22,6 +22,11 @@ def load_nothing() -> Work[str, str]:
     raise WeightsError("w.safetensors: no such file")
 
 
+def load_wrongly() -> Work[str, str]:
+    """Fail to load, as a library does."""
+    raise RuntimeError("no kernel image")
+
+
 def do(job: str, progress: ProgressCallback) -> tuple[str, int]:
     """Do a job, "KIND PATH" or a mere name; a "kill" dies unless its path exists."""
     progress(1, 2, "")

@@ -1,15 +1,18 @@
 import logging
+import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.scale.making import load, load_nothing
-from vostool.errors import InputError, WeightsError
+from tests.scale.making import load, load_nothing, load_wrongly
+from vostool.errors import InputError, VostoolError, WeightsError
 from vostool.files.claims import is_alive
-from vostool.scale.local import LocalPool
+from vostool.scale.local import LocalPool, Worker, work_through
 from vostool.scale.scheduler import run_all
-from vostool.scale.work import Share, Task
+from vostool.scale.work import Ended, Event, Share, Task, Unusable
 
 SHARES = [Share(1, threads=1), Share(2, threads=1)]
 
@@ -57,3 +60,46 @@ def test_what_no_worker_can_load_is_an_error_once(caplog: pytest.LogCaptureFixtu
     ):
         list(run_all(tasks("a"), pool))
     assert caplog.text.count("the others go on") == 1
+
+
+def test_a_worker_that_cannot_load_for_a_cause_that_nobody_foresaw_says_so() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(load_wrongly)
+    sent: list[Any] = []
+    channel: Any = SimpleNamespace(send=sent.append)
+    work_through(theirs, channel)
+    (unusable,) = sent
+    assert isinstance(unusable, Unusable)
+    assert type(unusable.error) is VostoolError
+    assert str(unusable.error) == "internal error, RuntimeError: no kernel image"
+
+
+def test_what_a_worker_sends_just_before_it_dies_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = multiprocessing.Pipe()
+
+    class Dying:
+        """A process that sends its outcome, and dies, when one looks whether it is alive."""
+
+        exitcode = -9
+
+        def is_alive(self) -> bool:
+            theirs.send(Ended("done"))
+            return False
+
+        def join(self, seconds: float | None = None) -> None: ...
+
+        def kill(self) -> None: ...
+
+    dying: Any = Dying()
+    started: list[Share] = []
+    monkeypatch.setattr(LocalPool, "_start", lambda _, share: started.append(share))
+    pool = LocalPool(load, SHARES[:1])
+    worker = Worker(SHARES[0], dying, ours, loaded=True, busy=True)
+    pool._workers[worker.share.name] = worker
+    seen: list[Event] = []
+    pool._receive(worker, lambda _, event: seen.append(event))
+    theirs.close()
+    assert seen == [Ended("done")]
+    assert started == SHARES[:1]

@@ -1,13 +1,18 @@
+import logging
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.scale.making import load
 from vostool.errors import DeviceError, InputError
 from vostool.files.claims import is_alive
-from vostool.scale.on_ray import THREADS, Plan, RayPool, plan
+from vostool.progress import ProgressCallback
+from vostool.scale.on_ray import THREADS, Actor, Plan, RayPool, Worker, plan
 from vostool.scale.scheduler import run_all
-from vostool.scale.work import Task
+from vostool.scale.work import Advanced, Ended, Event, Logged, Task, Work
 
 CPU, GPU = {"CPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}
 
@@ -25,6 +30,19 @@ def test_actors_that_are_asked_for_have_what_fits_on_the_nodes() -> None:
     # three of 4 CPUs each would not fit on nodes of 6
     assert plan([{"CPU": 6.0}, {"CPU": 6.0}], 3, gpus=True) == Plan(3, 3, 0.0)
     assert plan([GPU], 4, gpus=True) == Plan(4, 4, 0.5)
+
+
+def test_all_actors_fit_on_the_nodes_that_have_the_gpus() -> None:
+    # the many CPUs of a node without GPUs are of no use
+    assert plan([{"CPU": 64.0}, GPU], None, gpus=True) == Plan(2, 8, 1.0)
+    assert plan([{"CPU": 64.0, "GPU": 1.0}, GPU], None, gpus=True) == Plan(3, 8, 1.0)
+
+
+def test_a_gpu_is_shared_in_parts_that_fit_on_it() -> None:
+    assert plan([GPU], 3, gpus=True).gpu == 0.5  # of two thirds only one would fit on each
+    assert plan([GPU], 1, gpus=True).gpu == 1.0
+    for count in range(1, 65):
+        assert round(plan([{"CPU": 64.0, "GPU": 1.0}], count, gpus=True).gpu * 1e4) * count <= 1e4
 
 
 @pytest.mark.parametrize("nodes", [[], [{"CPU": 1.0}]])
@@ -49,3 +67,45 @@ def test_an_address_where_no_cluster_answers_is_a_device_error() -> None:
     pytest.importorskip("ray")
     with pytest.raises(DeviceError, match=r"--on ray:127\.0\.0\.1:9: no cluster answers"):
         RayPool(load, "127.0.0.1:9", gpus=False).__enter__()
+
+
+@pytest.mark.parametrize("ready", ["work", "look"])
+def test_a_look_that_is_under_way_as_its_job_ends_counts_for_that_job(
+    monkeypatch: pytest.MonkeyPatch, ready: str
+) -> None:
+    look: list[Event] = [Logged("frame 7: less"), Advanced(7, 8)]
+    answers: dict[str, list[Event]] = {"look": look, "work": [Ended("A")]}
+    ray = SimpleNamespace(
+        wait=lambda refs, timeout: ([ready], [each for each in refs if each != ready]),
+        get=lambda refs: [answers[each] for each in refs],
+        exceptions=SimpleNamespace(RayError=RuntimeError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    pool = RayPool(load, gpus=False)
+    worker = Worker(1, None, "work", name="node, actor 1", look="look", looked=time.monotonic())
+    pool._workers[1] = worker
+    seen: list[Event] = []
+    pool.wait(lambda _, event: seen.append(event))
+    assert worker.look is None
+    assert seen == (look if ready == "look" else [*look, Ended("A")])
+    assert list(pool.idle) == ([] if ready == "look" else ["node, actor 1"])
+
+
+def test_warnings_of_a_job_come_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vostool.scale.on_ray.limit_threads", lambda _: None)
+    log = logging.getLogger("vostool")
+
+    def warn(job: str, progress: ProgressCallback) -> str:
+        log.warning("%s: less", job)
+        return job.upper()
+
+    def load_warning() -> Work[str, str]:
+        return warn
+
+    actor = Actor(1)
+    actor.load(load_warning, str(Path.cwd()))
+    try:
+        assert actor.run("a") == [Logged("a: less"), Ended("A")]
+        assert actor.look() == []
+    finally:
+        log.removeHandler(actor._messages)

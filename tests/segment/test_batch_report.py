@@ -102,6 +102,24 @@ def test_of_a_shard_that_has_ended_only_what_it_left_to_another_is_taken_over(
     assert list(left_over(jobs, Shard(1, 2), tmp_path)) == [4]
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        report(replace(ENTRY, number=2), shard=Shard(2, 2), status="interrupted"),
+        report(replace(ENTRY, number=2), shard=Shard(2, 2), status="failed"),
+        report(replace(ENTRY, number=10, status="elsewhere"), shard=Shard(2, 2), rows=10),
+    ],
+    ids=["interrupted", "failed", "another table"],
+)
+def test_what_an_interrupted_shard_or_one_of_another_table_has_not_done_is_taken_over(
+    tmp_path: Path, found: BatchReport
+) -> None:
+    jobs = [Job(Path(), (), tmp_path / name) for name in "abcd"]
+    write_report(report_path(tmp_path, Shard(2, 2)), found)
+    leave(tmp_path, "b", "done")
+    assert list(left_over(jobs, Shard(1, 2), tmp_path)) == [4]
+
+
 class TestMerging:
     def test_tells_of_each_job_what_the_shard_says_that_did_it(self, tmp_path: Path) -> None:
         first, second = Shard(1, 2), Shard(2, 2)

@@ -1,7 +1,7 @@
 """`vostool segment --batch` on the command line: many videos, in one process or many."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from vostool.progress import ProgressCallback, ProgressForm, show_progress
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.scale.scheduler import Standing
+    from vostool.scale.shards import Shard
     from vostool.scale.work import Pool
     from vostool.segment.batch import Outcome
     from vostool.segment.batch_report import BatchReport, BatchStatus, JobEntry
@@ -45,7 +46,7 @@ class Results:
 
     printing: Printing
     announce: bool  # the licence of weights, as nobody else does
-    entries: "list[JobEntry]" = field(default_factory=list)
+    entries: "dict[int, JobEntry]" = field(default_factory=dict)
     paths: dict[int, list[str]] = field(default_factory=dict)
     documents: dict[int, dict[str, Any]] = field(default_factory=dict)  # for --json
     errors: dict[int, int] = field(default_factory=dict)  # exit codes
@@ -56,7 +57,7 @@ class Results:
         from vostool.segment.batch_report import JobEntry
 
         quiet, report = self.printing.quiet, outcome.report
-        self.entries.append(JobEntry.of(outcome))
+        self.entries[outcome.number] = JobEntry.of(outcome)
         if outcome.error is not None:
             print_message(f"vostool: {outcome.error}")
             if outcome.own:  # else the shard that it belongs to says so
@@ -103,7 +104,7 @@ def segment_batch(
     with the code of the first error once all have been tried.
     """
     from vostool.segment.batch import segment_all
-    from vostool.segment.batch_report import left_over, make_way, report_path
+    from vostool.segment.batch_report import make_way, report_path
     from vostool.segment.batch_table import read_batch
     from vostool.segment.cost import alike, costs
 
@@ -115,11 +116,11 @@ def segment_batch(
         merge_reports(folder, printing)
         return []
     jobs = read_batch(table, template, options)
+    results = Results(printing, announce=not spread.alone)
     more: Iterable[int] = ()
     if template.upload is None:  # elsewhere are no claims that say what other shards leave over
         make_way(report_path(folder, shard), template.overwrite)
-        more = left_over(jobs, shard, folder)
-    results = Results(printing, announce=not spread.alone)
+        more = further(jobs, shard, folder, results)
     with (
         pool_of(table, options, spread, printing) as (pool, show),
         reported(table, len(jobs), template, spread, results),
@@ -135,6 +136,19 @@ def segment_batch(
         print_message(f"vostool: {table}: {words}")
         raise typer.Exit(results.errors[min(results.errors)])
     return results.warnings
+
+
+def further(jobs: "Sequence[Job]", shard: "Shard", folder: Path, results: Results) -> Iterator[int]:
+    """Yield the numbers of jobs that a shard may do after its own, once it is asked for each.
+
+    After those of `left_over`, those that were left to a process that seems to have died since: a
+    shard that is begun again finds the claims of the one before it.
+    """
+    from vostool.segment.batch_report import is_left, left_over
+
+    yield from left_over(jobs, shard, folder)
+    elsewhere = [number for number, each in results.entries.items() if each.status == "elsewhere"]
+    yield from (number for number in elsewhere if is_left(jobs[number - 1].output))
 
 
 @contextmanager
@@ -202,7 +216,7 @@ def reported(
         report = BatchReport.of(
             table,
             rows,
-            results.entries,
+            results.entries.values(),
             started,
             seconds=seconds,
             status=status,

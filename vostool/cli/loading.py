@@ -1,10 +1,12 @@
 """Load the model of a command, here or in worker processes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vostool import defaults
 from vostool.cli.printing import print_message
-from vostool.threads import limit_threads
+from vostool.threads import limit_threads, thread_count
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
@@ -30,15 +32,23 @@ def is_dealt(options: "ModelOptions") -> bool:
     return options.device in (defaults.AUTO, "cuda")
 
 
-def local_pool(load: "Load[J, R]", options: "ModelOptions", workers: int) -> "LocalPool[J, R]":
-    """Return a pool of processes on this machine: GPUs are dealt out, threads divided.
+@contextmanager
+def local_pool(
+    load: "Load[J, R]", options: "ModelOptions", workers: int
+) -> "Iterator[LocalPool[J, R]]":
+    """Give a pool of processes on this machine: GPUs are dealt out, threads divided.
 
-    This process has as many threads as each of them from now on: it has little to do.
+    This process has as many threads as each of them meanwhile: it has little to do.
     """
     from vostool.device import gpu_count
     from vostool.scale.local import LocalPool
     from vostool.scale.work import divide
 
+    threads = thread_count()
     shares = divide(workers, gpu_count() if is_dealt(options) else 0)
     limit_threads(shares[0].threads)
-    return LocalPool(load, shares)
+    try:
+        with LocalPool(load, shares) as pool:
+            yield pool
+    finally:
+        limit_threads(threads)  # else the next pool would divide the share of a worker

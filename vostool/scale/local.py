@@ -37,6 +37,7 @@ from vostool.scale.work import (
     Unusable,
     attempt,
     now_and_then,
+    unforeseen,
 )
 
 PATIENCE = 0.5  # seconds to wait for an event at a time
@@ -64,7 +65,6 @@ class LocalPool(Generic[J, R]):
         self._load, self._shares = load, shares
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[str, Worker] = {}
-        self._closed = False
 
     def __enter__(self) -> Self:
         # nothing is ever sent: workers wait for its end, which comes when this process is gone
@@ -119,11 +119,12 @@ class LocalPool(Generic[J, R]):
 
     def _receive(self, worker: Worker, see: See) -> None:
         """Take all that a worker has sent; where nothing more can come, it has died."""
+        alive = worker.process.is_alive()  # before: else its last words might come in between
         try:
             while worker.connection.poll():
                 if not self._note(worker, worker.connection.recv(), see):
                     return
-            if worker.process.is_alive():
+            if alive:
                 return
         except (EOFError, OSError):
             pass
@@ -232,8 +233,8 @@ def work_through(connection: Connection, channel: Channel) -> None:
     """Load, and do the jobs that come; returns if this process is no longer to be trusted."""
     try:
         work = connection.recv()()
-    except VostoolError as error:
-        channel.send(Unusable(error))
+    except Exception as error:
+        channel.send(Unusable(error if isinstance(error, VostoolError) else unforeseen(error)))
         return
     channel.send(Loaded())
     while True:

@@ -5,6 +5,7 @@ opened. Must not import torch.
 """
 
 import logging
+import math
 import os
 import socket
 import time
@@ -30,6 +31,7 @@ from vostool.scale.work import (
     Unusable,
     Work,
     attempt,
+    unforeseen,
 )
 from vostool.threads import limit_threads
 
@@ -39,6 +41,7 @@ LOOK_EVERY = 1.0  # seconds between two looks at how far an actor is
 GRACE = 15.0  # seconds for an actor to keep what it has, before it is killed
 CONNECT = 10.0  # seconds for a cluster to answer
 THREADS = 4  # CPUs of an actor without a GPU
+FINEST = 10_000  # parts of a GPU; Ray rounds to them, and what is rounded up might not fit
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +61,22 @@ def plan(nodes: Sequence[Mapping[str, float]], asked: int | None, gpus: bool) ->
     `asked` is another number of actors; `gpus` says whether GPUs may be used.
     """
     cpus = [int(node.get("CPU", 0)) for node in nodes]
-    found = sum(int(node.get("GPU", 0)) for node in nodes) if gpus else 0
+    cards = [int(node.get("GPU", 0)) if gpus else 0 for node in nodes]
+    found = sum(cards)
     each = max(1, max(cpus, default=1) if asked or found else THREADS)
     count = asked or found or max(1, sum(cores // each for cores in cpus))
-    while each > 1 and sum(cores // each for cores in cpus) < count:
+    sharing = math.ceil(count / found) if found else 0  # actors of a GPU
+
+    def room(each: int) -> int:
+        """Return how many actors of so many CPUs fit on the nodes."""
+        return sum(
+            min(cores // each, card * sharing) if found else cores // each
+            for cores, card in zip(cpus, cards, strict=True)
+        )
+
+    while each > 1 and room(each) < count:
         each -= 1
-    return Plan(count, each, min(1.0, found / count))
+    return Plan(count, each, FINEST // sharing / FINEST if sharing else 0.0)
 
 
 @dataclass
@@ -153,16 +166,17 @@ class RayPool(Generic[J, R]):
         ready, _ = self._ray.wait(list(pending), timeout=PATIENCE)
         for answer in ready:
             worker = pending[answer]
+            # a look that is under way as the job ends is about that job: it comes before the end
+            answers = [worker.look, answer] if worker.look and answer != worker.look else [answer]
             try:
-                messages = self._ray.get(answer)
+                found = self._ray.get(answers)
             except self._ray.exceptions.RayError as error:
                 self._bury(worker, DeviceError(f"its actor died: {first_line(error)}"), see)
                 continue
-            if answer == worker.look:
-                worker.look = None
-            else:
+            if answer == worker.work:
                 worker.work = None
-            for message in messages:
+            worker.look = None
+            for message in [each for messages in found for each in messages]:
                 self._note(worker, message, see)
 
     def _note(self, worker: Worker, message: Any, see: See) -> None:
@@ -219,20 +233,21 @@ class Actor:
         except OSError as error:
             words = f"{socket.gethostname()}: {folder}: {error.strerror}; all nodes must share it"
             return [Unusable(InputError(words))]
-        except VostoolError as error:
-            return [Unusable(error)]
+        except Exception as error:
+            return [Unusable(error if isinstance(error, VostoolError) else unforeseen(error))]
         logging.getLogger("vostool").addHandler(self._messages)
         return [Loaded(socket.gethostname())]
 
-    def run(self, job: Any) -> list[Ended | Died]:
-        """Do a job."""
+    def run(self, job: Any) -> list[Logged | Ended | Died]:
+        """Do a job; return what was logged since the last look, and how it ended."""
         self._advanced = None
         if self._work is None:
             raise VostoolError("an actor was given a job before it has loaded")
         try:
-            return [attempt(self._work, job, self._advance)]
+            ended = attempt(self._work, job, self._advance)
         except KeyboardInterrupt:
-            return [Died(DeviceError("it was interrupted"))]
+            ended = Died(DeviceError("it was interrupted"))
+        return [*self._messages.take(), ended]
 
     def _advance(self, done: int, total: int | None, words: str) -> None:
         if self._stopped:

@@ -170,7 +170,12 @@ def attempt(work: Work[J, R], job: J, progress: ProgressCallback) -> Ended | Die
     except VostoolError as error:
         return Died(error) if type(error) is VostoolError else Ended(error=error)
     except Exception as error:
-        return Died(VostoolError(f"internal error, {type(error).__name__}: {error}"))
+        return Died(unforeseen(error))
+
+
+def unforeseen(error: Exception) -> VostoolError:
+    """Return what stands for an error that nobody foresaw: workers send no others."""
+    return VostoolError(f"internal error, {type(error).__name__}: {error}")
 
 
 def now_and_then(tell: Callable[[Advanced], object]) -> ProgressCallback:

@@ -124,9 +124,7 @@ class BatchReport(Document):
             status=status,
             started=started,
             seconds=round(seconds, 3),
-            totals={
-                name: sum(each.status == name for each in jobs) for name in get_args(JobStatus)
-            },
+            totals=totals(jobs),
             frames=frames,
             frames_per_second=round(frames / seconds, 2) if seconds > 0 else None,
             workers=list(utilisation(jobs, seconds)),
@@ -199,11 +197,13 @@ def left_over(jobs: Sequence[Job], shard: Shard, folder: Path) -> Iterator[int]:
     for other in shard.others():
         theirs = reversed(other.own(numbers))
         try:
-            ended = read_batch_report(report_path(folder, other))
+            found = read_batch_report(report_path(folder, other))
         except InputError:
             pass
         else:
-            theirs = reversed([each.number for each in ended.jobs if each.status == "elsewhere"])
+            # one that was interrupted has not come to its end, and an old one may be of other jobs
+            if found.status == "done" and found.rows == len(jobs):
+                theirs = reversed([job.number for job in found.jobs if job.status == "elsewhere"])
         yield from (number for number in theirs if is_left(jobs[number - 1].output))
 
 
