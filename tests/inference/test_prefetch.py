@@ -220,6 +220,23 @@ class TestHelpers:
         assert not threads("write-helper")
 
 
+def test_a_pool_whose_threads_cannot_all_start_leaves_none_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, before = threading.Thread.start, torch.get_num_threads()
+
+    def start_one(thread: threading.Thread) -> None:
+        if threads("beside"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        pool_beside(2, "beside")
+    assert not threads("beside")
+    assert torch.get_num_threads() == before
+
+
 TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
 
 

@@ -73,10 +73,16 @@ def pool_beside(threads: int, name: str) -> ThreadPoolExecutor:
     """
     count, started = torch.get_num_threads(), Barrier(threads + 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=run_alone)
-    for _ in range(threads):
-        pool.submit(started.wait)
-    started.wait()
-    torch.set_num_threads(count)  # also what threads that are started later begin with
+    try:
+        for _ in range(threads):
+            pool.submit(started.wait)
+        started.wait()
+    except BaseException:  # else the threads that have started would wait for the others for ever
+        started.abort()
+        pool.shutdown(wait=True)
+        raise
+    finally:
+        torch.set_num_threads(count)  # also what threads that are started later begin with
     return pool
 
 
