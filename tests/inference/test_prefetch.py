@@ -245,14 +245,14 @@ def test_operations_in_a_pool_start_no_threads_beside_those_of_the_network() -> 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
 
-    def threads_after() -> int:
+    def threads_after() -> set[Path]:
         torch.ones(1000, 1000).add(1)
-        return len(list(TASKS.iterdir()))
+        return set(TASKS.iterdir())
 
     try:
         with pool_beside(2, "beside") as pool:
-            started = len(list(TASKS.iterdir()))
-            assert pool.submit(threads_after).result() == started
+            started = set(TASKS.iterdir())
+            assert pool.submit(threads_after).result() <= started  # others may end meanwhile
             assert torch.get_num_threads() == 2
             other: list[int] = []
             later = threading.Thread(target=lambda: other.append(torch.get_num_threads()))
