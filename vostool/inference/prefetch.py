@@ -96,8 +96,8 @@ class Helpers:
     """Run the calls of one item after another in several threads; a context manager.
 
     There are at most as many items at a time as threads. `done` is called for each item in turn,
-    once all its calls have ended. What a call raises is raised by the next `submit` or `settle`, or
-    at the end of the block; no item from there on is done.
+    once all its calls have ended. What a call raises is raised in place of that: by `settle`, by a
+    `submit` that has to wait for its item, or at the end of the block; no later item is done.
     """
 
     def __init__(self, threads: int, done: Call) -> None:
