@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -140,6 +141,24 @@ class TestWriteBehind:
             for number in range(5):
                 behind.submit(lambda number=number: done.append(number))  # type: ignore[misc]
             raise KeyboardInterrupt
+        assert done == list(range(5))
+
+    def test_finishes_what_was_submitted_when_interrupted_at_the_end(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done: list[int] = []
+
+        def call(number: int) -> None:
+            time.sleep(0.005)
+            done.append(number)
+
+        def interrupted(future: Future[None], timeout: float | None = None) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), WriteBehind() as behind:
+            for number in range(5):
+                behind.submit(partial(call, number))
+            monkeypatch.setattr(Future, "result", interrupted)
         assert done == list(range(5))
 
     def test_tells_the_error_of_the_block_rather_than_that_of_a_call(self) -> None:

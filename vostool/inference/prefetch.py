@@ -173,10 +173,11 @@ class WriteBehind:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            while problem is None and self._waiting:
-                self._waiting.popleft().result()
-            # after an exception too: what was segmented is written, nothing is lost
-            self._pool.shutdown(wait=True)
+            try:
+                while problem is None and self._waiting:
+                    self._waiting.popleft().result()
+            finally:  # after an exception, too: what was segmented is written, nothing is lost
+                self._pool.shutdown(wait=True)
         except BaseException:  # a second Ctrl-C: queued calls are dropped, the running one is not
             self._pool.shutdown(wait=True, cancel_futures=True)
             raise
