@@ -92,12 +92,13 @@ def check_match(logits_of: Callable[[Tensor], Tensor], masks: Tensor, expected: 
         leaf = masks.clone().requires_grad_()
         with torch.enable_grad():
             found = logits_of(leaf)
+            loss = found.square().sum()
         expect(
             torch.allclose(found.detach(), expected, rtol=1e-2, atol=1e-2),
             "other logits from a match that is prepared",
         )
-        expect(found.requires_grad, "no gradient through a match that is prepared")
-        (gradient,) = torch.autograd.grad(found.square().sum(), leaf)
+        expect(loss.requires_grad, "no gradient through a match that is prepared")
+        (gradient,) = torch.autograd.grad(loss, leaf)
         expect(bool(gradient.isfinite().all()), "a gradient of a match that is not finite")
 
 
