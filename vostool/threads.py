@@ -1,7 +1,8 @@
 """How many threads this process uses. Must not import torch, which reads the number as it loads.
 
-The number is that of the network's team of OpenMP threads, and the most that the decoder and the
-encoder of films have each. It is kept where the libraries look for it: in `OMP_NUM_THREADS`.
+The number is that of the network's team of OpenMP threads, and the most that the decoder, the
+encoder of films and the writing of pictures have each. It is kept where the libraries look for it:
+in `OMP_NUM_THREADS`.
 """
 
 import os

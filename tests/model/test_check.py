@@ -83,6 +83,11 @@ class Hasty(Whole):
         return lambda masks: self.segment(features, self.memorize(features, masks))
 
 
+class Severed(Whole):
+    def prepare_match(self, features: Tensor, query: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda masks: self.segment(query, self.memorize(features, masks.detach()))
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -95,6 +100,7 @@ class Hasty(Whole):
         (Greedy, "memorize changed the memory"),
         (Crowded, "for a clip alone"),
         (Hasty, "other logits from a match that is prepared"),
+        (Severed, "no gradient through a match that is prepared"),
     ],
 )
 def test_what_is_broken_is_told(model: type[Whole], words: str) -> None:

@@ -150,10 +150,12 @@ class TestStackedMemory:
         exact = StackedMemory().add(40 * key, value, True).read(query)
         memory = StackedMemory().add(40 * key, value.bfloat16(), True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer = memory.read(query)
-        assert answer.dtype == torch.bfloat16
-        # bf16 keeps 8 bits of a value; similarities of up to 100 would be off by one half
-        torch.testing.assert_close(answer.float(), exact, rtol=0.02, atol=0.02)
+            read = StackedMemory().reader(40 * key, query)
+            answers = memory.read(query), read(value.bfloat16())
+        for answer in answers:
+            assert answer.dtype == torch.bfloat16
+            # bf16 keeps 8 bits of a value; similarities of up to 100 would be off by one half
+            torch.testing.assert_close(answer.float(), exact, rtol=0.02, atol=0.02)
 
     @pytest.mark.parametrize("design", [StackedMemory, KernelMemory])
     @pytest.mark.parametrize("similarity", ["dot", "l2"])

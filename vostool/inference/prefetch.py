@@ -73,10 +73,16 @@ def pool_beside(threads: int, name: str) -> ThreadPoolExecutor:
     """
     count, started = torch.get_num_threads(), Barrier(threads + 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=run_alone)
-    for _ in range(threads):
-        pool.submit(started.wait)
-    started.wait()
-    torch.set_num_threads(count)  # also what threads that are started later begin with
+    try:
+        for _ in range(threads):
+            pool.submit(started.wait)
+        started.wait()
+    except BaseException:  # else the threads that have started would wait for the others for ever
+        started.abort()
+        pool.shutdown(wait=True)
+        raise
+    finally:
+        torch.set_num_threads(count)  # also what threads that are started later begin with
     return pool
 
 
@@ -90,8 +96,8 @@ class Helpers:
     """Run the calls of one item after another in several threads; a context manager.
 
     There are at most as many items at a time as threads. `done` is called for each item in turn,
-    once all its calls have ended. What a call raises is raised by the next `submit` or `settle`, or
-    at the end of the block; no item from there on is done.
+    once all its calls have ended. What a call raises is raised in place of that: by `settle`, by a
+    `submit` that has to wait for its item, or at the end of the block; no later item is done.
     """
 
     def __init__(self, threads: int, done: Call) -> None:
@@ -167,10 +173,11 @@ class WriteBehind:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            while problem is None and self._waiting:
-                self._waiting.popleft().result()
-            # after an exception too: what was segmented is written, nothing is lost
-            self._pool.shutdown(wait=True)
+            try:
+                while problem is None and self._waiting:
+                    self._waiting.popleft().result()
+            finally:  # after an exception, too: what was segmented is written, nothing is lost
+                self._pool.shutdown(wait=True)
         except BaseException:  # a second Ctrl-C: queued calls are dropped, the running one is not
             self._pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -6,7 +6,7 @@
 Shapes as in `vostool.model.interface`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,11 +70,7 @@ def check_frames(segmenter: Segmenter[Any, Any], images: Tensor, masks: Tensor) 
         expect(same(again, logits), "other logits for the same input: the model keeps a state")
         if isinstance(segmenter, MatchingModel):
             again = segmenter.segment(second, segmenter.memorize(first, masks))
-            found = segmenter.prepare_match(first, second)(masks)
-            expect(
-                torch.allclose(found, again, rtol=1e-2, atol=1e-2),
-                "other logits from a match that is prepared",
-            )
+            check_match(segmenter.prepare_match(first, second), masks, again)
         more = segmenter.memorize(second, masks.flip(1), memory, False)
         again = segmenter.segment(second, memory)
         expect(same(again, logits), "memorize changed the memory that it was given")
@@ -88,6 +84,22 @@ def check_frames(segmenter: Segmenter[Any, Any], images: Tensor, masks: Tensor) 
                 torch.allclose(answer, logits[part : part + 1], rtol=1e-2, atol=1e-2),
                 "other logits for a clip alone than for the same clip in a batch",
             )
+
+
+def check_match(logits_of: Callable[[Tensor], Tensor], masks: Tensor, expected: Tensor) -> None:
+    """Check a match that is prepared as the correction uses it: for the gradient, several times."""
+    for _ in range(2):
+        leaf = masks.clone().requires_grad_()
+        with torch.enable_grad():
+            found = logits_of(leaf)
+            loss = found.square().sum()
+        expect(
+            torch.allclose(found.detach(), expected, rtol=1e-2, atol=1e-2),
+            "other logits from a match that is prepared",
+        )
+        expect(loss.requires_grad, "no gradient through a match that is prepared")
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        expect(bool(gradient.isfinite().all()), "a gradient of a match that is not finite")
 
 
 def random_frames(stride: int) -> tuple[Tensor, Tensor]:

@@ -139,10 +139,12 @@ class StackedMemory:
         if self.options.top_alone or count > KEPT:
             return lambda value: self.add(key, value, annotated=False).read(query)
         own = comparable_key(positions(key), self.options.similarity).flatten(0, 1)
-        weights = self.similarities(own, self.asked(query, groups)).softmax(dim=1).to(key.dtype)
+        with torch.autocast(query.device.type, enabled=False):  # as in `read`
+            weights = self.similarities(own, self.asked(query, groups)).softmax(dim=1).to(key.dtype)
 
         def read(value: Tensor) -> Tensor:
-            answer = weights.mT @ positions(value).flatten(0, 1)
+            with torch.autocast(query.device.type, enabled=False):
+                answer = weights.to(value.dtype).mT @ positions(value).flatten(0, 1)
             return answer.mT.unflatten(0, (clips, groups)).unflatten(3, query.shape[3:])
 
         return read

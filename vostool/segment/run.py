@@ -1,7 +1,7 @@
 """`vostool segment`: a video and the masks of some frames in, those of every frame out.
 
-Three things run concurrently: a thread decodes ahead, the network segments, and a thread
-writes. Only a few frames and the memory bank, whose size is capped, are held in RAM.
+Three things run concurrently: a thread decodes ahead, the network segments, and other threads
+make labels and write. Only a few frames and the memory bank, whose size is capped, are held in RAM.
 """
 
 import time

@@ -61,8 +61,9 @@ class Writer(ABC):
     """One kind of output; a context manager, from its first frame to its last.
 
     Whatever it writes is whole under its final name, or has "part" in its name. It is begun or
-    resumed, given the frames in order, and left: `finish` after the last frame, `stop` where
-    something went wrong. All methods raise OutputError if something cannot be written.
+    resumed, given the frames, in order unless `in_any_order`, and left: `finish` after the last
+    frame, `stop` where something went wrong. All methods raise OutputError if something cannot be
+    written.
     """
 
     help: ClassVar[str]  # what it is, for users
