@@ -166,9 +166,9 @@ def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
     return SegmentedFrame(frame, labels, soft)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tiny tensors gain nothing from more."""
+    """Tiny tensors gain nothing from more, of which the test before may have left some."""
     torch.set_num_threads(1)
 
 
