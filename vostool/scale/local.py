@@ -24,6 +24,8 @@ from typing import Any, Generic, Self
 from vostool.errors import DeviceError, VostoolError
 from vostool.scale.processes import end_with, without_interrupts
 from vostool.scale.work import (
+    GRACE,
+    PATIENCE,
     Advanced,
     Died,
     Ended,
@@ -39,9 +41,6 @@ from vostool.scale.work import (
     now_and_then,
     unforeseen,
 )
-
-PATIENCE = 0.5  # seconds to wait for an event at a time
-GRACE = 15.0  # seconds for a worker to keep what it has, before it is killed
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,8 @@ from vostool.errors import DeviceError, InputError, VostoolError
 from vostool.files import first_line
 from vostool.files.extras import import_extra
 from vostool.scale.work import (
+    GRACE,
+    PATIENCE,
     Advanced,
     Died,
     Ended,
@@ -36,9 +38,7 @@ from vostool.scale.work import (
 from vostool.threads import limit_threads
 
 HERE = "local"  # Ray's word for a new cluster on this machine
-PATIENCE = 0.5  # seconds to wait for an event at a time
 LOOK_EVERY = 1.0  # seconds between two looks at how far an actor is
-GRACE = 15.0  # seconds for an actor to keep what it has, before it is killed
 CONNECT = 10.0  # seconds for a cluster to answer
 THREADS = 4  # CPUs of an actor without a GPU
 FINEST = 10_000  # parts of a GPU; Ray rounds to them, and what is rounded up might not fit

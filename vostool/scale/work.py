@@ -16,6 +16,9 @@ from vostool.errors import DeviceError, VostoolError
 from vostool.progress import ProgressCallback
 from vostool.threads import limit_threads, thread_count
 
+PATIENCE = 0.5  # seconds that a pool waits for an event at a time
+GRACE = 15.0  # seconds for a worker to keep what it has, before it is killed
+
 J = TypeVar("J")
 R = TypeVar("R")
 J_contra = TypeVar("J_contra", contravariant=True)
