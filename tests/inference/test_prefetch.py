@@ -20,6 +20,30 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
+def check_submits_wait(
+    submit: Callable[[Callable[[], None]], None], *, of: int, beyond: int
+) -> None:
+    """Assert that of so many calls that take long, those beyond a number wait to be submitted."""
+    gate, submitted = threading.Event(), list[int]()
+
+    def wait() -> None:
+        gate.wait(PATIENCE)
+
+    def submit_all() -> None:
+        for number in range(of):
+            submit(wait)
+            submitted.append(number)
+
+    submitter = threading.Thread(target=submit_all)
+    submitter.start()
+    assert wait_for(lambda: len(submitted) == beyond)
+    time.sleep(0.02)
+    assert len(submitted) == beyond
+    gate.set()
+    submitter.join()
+    assert len(submitted) == of
+
+
 def threads(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
 
@@ -104,25 +128,8 @@ class TestWriteBehind:
         assert done == list(range(30))
 
     def test_does_not_wait_for_a_call_unless_too_many_wait(self) -> None:
-        gate, submitted = threading.Event(), list[int]()
-
-        def wait() -> None:
-            gate.wait(PATIENCE)
-
-        def submit_all() -> None:
-            for number in range(10):
-                behind.submit(wait)
-                submitted.append(number)
-
         with WriteBehind(depth=4) as behind:
-            submitter = threading.Thread(target=submit_all)
-            submitter.start()
-            assert wait_for(lambda: len(submitted) == 4)
-            time.sleep(0.02)
-            assert len(submitted) == 4
-            gate.set()
-            submitter.join()
-        assert len(submitted) == 10
+            check_submits_wait(behind.submit, of=10, beyond=4)
 
     def test_raises_what_a_call_raised_at_the_end(self) -> None:
         with pytest.raises(OSError, match="disk full"), WriteBehind() as behind:
@@ -192,25 +199,8 @@ class TestHelpers:
         assert all(count >= 2 * item for item, count in enumerate(counts, start=1))
 
     def test_there_are_no_more_items_at_a_time_than_threads(self) -> None:
-        gate, submitted = threading.Event(), list[int]()
-
-        def wait() -> None:
-            gate.wait(PATIENCE)
-
-        def submit_all() -> None:
-            for number in range(5):
-                helpers.submit([wait])
-                submitted.append(number)
-
         with Helpers(2, lambda: None) as helpers:
-            submitter = threading.Thread(target=submit_all)
-            submitter.start()
-            assert wait_for(lambda: len(submitted) == 2)
-            time.sleep(0.02)
-            assert len(submitted) == 2
-            gate.set()
-            submitter.join()
-        assert len(submitted) == 5
+            check_submits_wait(lambda call: helpers.submit([call]), of=5, beyond=2)
 
     def test_no_item_is_done_from_one_on_whose_call_raised(self) -> None:
         done: list[None] = []
