@@ -1,12 +1,14 @@
 """Measure every output of `vostool segment`: frames per second, and whether memory stays flat.
 
     python -m tests.bench.outputs
+    python -m tests.bench.outputs --threads 2 cutouts
     python -m tests.bench.outputs --memory coco alpha=prores
 
 Each output is written in a process of its own, from a synthetic film of two soft discs that move
 over noise, without a network, into a temporary folder; `stdout` is what -o - writes. Printed are
 its frames per second at 1080p, over 60 frames or as many as fit into 15 seconds, or with --memory
-the peak of RAM over 300 and over 3,000 frames of 180 rows, and by how much they differ.
+the peak of RAM over 300 and over 3,000 frames of 180 rows, and by how much they differ. Outputs
+whose files may be written in any order are written by several --threads, as by the command.
 
 Frames per second of all outputs take at most half a minute each, of which the imports and the
 drawing of the film take some; the peaks of RAM about a minute each.
@@ -20,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +32,7 @@ import cv2
 import numpy as np
 
 from vostool.benchmark.speed import peak_ram
+from vostool.inference.prefetch import Helpers
 from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
 from vostool.media.frame import Frame, VideoInfo, frame_name
 from vostool.segment.writers import Source, Writer, every_output, writer_of
@@ -72,7 +76,9 @@ def made(name: str, folder: Path, source: Source, sink: BinaryIO) -> Writer:
     return LabelStream(folder, source, sink) if name == STDOUT else writer_of(name, folder, source)
 
 
-def measure(name: str, frames: int, height: int, seconds: float) -> dict[str, float | None]:
+def measure(
+    name: str, frames: int, height: int, seconds: float, threads: int
+) -> dict[str, float | None]:
     """Write an output for at most so long, and return frames per second and the peak of RAM in MB.
 
     What is done at the end, once for the whole film, counts.
@@ -98,10 +104,10 @@ def measure(name: str, frames: int, height: int, seconds: float) -> dict[str, fl
         writer = made(name, Path(folder), Source(info.path, info, objects=(1, 2)), nowhere)
         shown = chain([next(drawn := film(frames, height, width))], drawn)
         begun = time.perf_counter()
-        with writer:
+        with writer, Helpers(threads if writer.in_any_order else 1, lambda: None) as helpers:
             writer.begin()
             for done, segmented in enumerate(shown, start=1):  # noqa: B007
-                writer.add(segmented)
+                helpers.submit([partial(writer.add, segmented)])
                 if time.perf_counter() - begun > seconds:
                     break
         took = time.perf_counter() - begun
@@ -109,12 +115,13 @@ def measure(name: str, frames: int, height: int, seconds: float) -> dict[str, fl
 
 
 def in_process(
-    name: str, frames: int, height: int, seconds: float = sys.maxsize
+    name: str, frames: int, height: int, seconds: float = sys.maxsize, threads: int = 1
 ) -> dict[str, float]:
     """Return what `measure` does, from a process of its own."""
     command = (sys.executable, "-m", "tests.bench.outputs", name, "--here")
     given = ("--frames", str(frames), "--height", str(height), "--seconds", str(seconds))
-    found = subprocess.run((*command, *given), check=True, capture_output=True, text=True)
+    beside = ("--threads", str(threads))
+    found = subprocess.run((*command, *given, *beside), check=True, capture_output=True, text=True)
     return json.loads(found.stdout)
 
 
@@ -125,6 +132,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--height", type=int, help="1080; with --memory 180")
     parser.add_argument("--seconds", type=float, default=15, help="for each, without --memory")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--here", action="store_true", help="one output, in this process")
     arguments = parser.parse_args()
@@ -132,13 +140,14 @@ def main() -> None:
     begun = time.perf_counter()
     for name in arguments.names:
         if arguments.here:
-            print(json.dumps(measure(name, arguments.frames, height, arguments.seconds)))
+            given = (arguments.frames, height, arguments.seconds, arguments.threads)
+            print(json.dumps(measure(name, *given)))
             return
         if arguments.memory:
             short, long = (in_process(name, n, height)["peak"] for n in (SHORT, LONG))
             print(f"{name:16} {short:7.1f} {long:7.1f} MB {long / short - 1:+.1%}", flush=True)
         else:
-            found = in_process(name, arguments.frames, height, arguments.seconds)
+            found = in_process(name, arguments.frames, height, arguments.seconds, arguments.threads)
             frames = f"{found['frames']:.0f} frames"
             print(f"{name:16} {found['fps']:7.2f} frames/s ({frames})", flush=True)
     print(f"{len(arguments.names)} outputs in {time.perf_counter() - begun:.0f} s")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vostool.media.boxes import boxes_around
 from vostool.media.frame import Rgb
 
 Alpha = NDArray[np.float32]
@@ -35,38 +36,22 @@ def object_colours(rgb: Rgb, alpha: Alpha) -> Rgb:
     It goes on a little beyond the edge, so that neither a codec nor scaling draws another colour
     in; farther out all is black, and nothing is left of the background.
     """
-    import cv2
-
     out = np.zeros_like(rgb)
     side = max(3, round(min(alpha.shape) / WIDTH) | 1)
-    box = _around(alpha > FAINT, side)
-    alpha, rgb = alpha[box], rgb[box]
-    if alpha.size == 0:
-        return out
-    inner, known = _mean_colours(rgb, alpha, side)
-    outer, there = _mean_colours(rgb, 1 - alpha, side)
-    outer[~there] = rgb[~there]
-    # a thin part, of which the network is nowhere sure, keeps the colours where it is surest
-    most = cv2.dilate(alpha, np.ones((2 * side + 1,) * 2, np.uint8))
-    shown = alpha > FAINT
-    sure = shown & (alpha >= most) | ~known
-    np.copyto(inner, rgb, where=sure[..., np.newaxis])
-    edge = shown & ~sure
-    share = (alpha[edge] / most[edge])[:, np.newaxis]
-    mixed = share * inner[edge] + (1 - share) * outer[edge]
-    inner[edge] += share * share * share * (rgb[edge] - mixed)  # where alpha is exact, share
-    inner[~(known | shown)] = 0
-    out[box] = np.clip(inner, 0, 255, out=inner) + 0.5
+    for box in boxes_around((alpha > FAINT).view(np.uint8), side):
+        out[box] = _colours_in_box(np.ascontiguousarray(rgb[box]), alpha[box], side)
     return out
 
 
 def with_alpha(rgb: Rgb, alpha: Alpha, bits: int = 8) -> Samples:
     """Return a cut-out (H, W, 4) with straight alpha, its colours by `object_colours`."""
-    cut: Samples = np.empty((*alpha.shape, 4), np.uint8 if bits == 8 else np.uint16)
-    cut[..., :3] = object_colours(rgb, alpha)
+    import cv2
+
+    colours: Samples = object_colours(rgb, alpha)
     if bits == 16:
-        cut[..., :3] *= 257
-    cut[..., 3] = in_bits(alpha, bits)
+        colours = np.multiply(colours, 257, dtype=np.uint16)
+    cut = cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA)
+    cv2.insertChannel(in_bits(alpha, bits), cut, 3)
     return cut
 
 
@@ -74,6 +59,30 @@ def in_bits(alpha: Alpha, bits: int) -> Samples:
     """Return alpha as whole numbers of 8 or 16 bits."""
     samples = alpha * np.float32(2**bits - 1) + np.float32(0.5)
     return samples.astype(np.uint8) if bits == 8 else samples.astype(np.uint16)
+
+
+def _colours_in_box(rgb: Rgb, alpha: Alpha, side: int) -> Rgb:
+    """Return what `object_colours` does of a part of a frame that holds an object.
+
+    `side` of a neighbourhood in pixels.
+    """
+    import cv2
+
+    inner, known = _mean_colours(rgb, alpha, side)
+    outer, there = _mean_colours(rgb, 1 - alpha, side)
+    # a thin part, of which the network is nowhere sure, keeps the colours where it is surest
+    most = cv2.dilate(alpha, np.ones((2 * side + 1,) * 2, np.uint8))
+    shown = alpha > FAINT
+    sure = (alpha >= most) | ~known
+    edge = np.flatnonzero(shown & ~sure)
+    pixels, front, back = (each.reshape(-1, 3)[edge] for each in (rgb, inner, outer))
+    share = (alpha.ravel()[edge] / most.ravel()[edge])[:, np.newaxis]
+    mixed = share * front + (1 - share) * np.where(there.ravel()[edge, np.newaxis], back, pixels)
+    # where alpha is exact, share
+    inner.reshape(-1, 3)[edge] = front + share * share * share * (pixels - mixed)
+    colours = cv2.add(inner, 0, dtype=cv2.CV_8U)
+    cv2.copyTo(rgb, (shown & sure).view(np.uint8), colours)
+    return cv2.copyTo(colours, (known | shown).view(np.uint8))
 
 
 def _mean_colours(
@@ -105,12 +114,3 @@ def _mean_colours(
     large = cv2.resize(means, (width, height), interpolation=cv2.INTER_LINEAR)
     known = cv2.resize(inner[..., 3], (width, height), interpolation=cv2.INTER_LINEAR) > LEAST
     return large.astype(np.float32, copy=False), known
-
-
-def _around(there: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Return the rows and columns of what is there and `margin` pixels around; else none."""
-    rows, columns = (
-        slice(max(0, found[0] - margin), found[-1] + margin + 1) if len(found) else slice(0)
-        for found in (np.flatnonzero(there.any(axis=axis)) for axis in (1, 0))
-    )
-    return rows, columns
