@@ -50,7 +50,7 @@ def with_alpha(rgb: Rgb, alpha: Alpha, bits: int = 8) -> Samples:
     colours: Samples = object_colours(rgb, alpha)
     if bits == 16:
         colours = np.multiply(colours, 257, dtype=np.uint16)
-    cut = cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA)
+    cut = np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA), colours.dtype)
     cv2.insertChannel(in_bits(alpha, bits), cut, 3)
     return cut
 
@@ -80,9 +80,9 @@ def _colours_in_box(rgb: Rgb, alpha: Alpha, side: int) -> Rgb:
     mixed = share * front + (1 - share) * np.where(there.ravel()[edge, np.newaxis], back, pixels)
     # where alpha is exact, share
     inner.reshape(-1, 3)[edge] = front + share * share * share * (pixels - mixed)
-    colours = cv2.add(inner, 0, dtype=cv2.CV_8U)
+    colours = np.asarray(cv2.convertScaleAbs(np.maximum(inner, 0, out=inner)), np.uint8)
     cv2.copyTo(rgb, (shown & sure).view(np.uint8), colours)
-    return cv2.copyTo(colours, (known | shown).view(np.uint8))
+    return np.asarray(cv2.copyTo(colours, (known | shown).view(np.uint8)), np.uint8)
 
 
 def _mean_colours(
