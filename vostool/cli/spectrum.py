@@ -1,26 +1,31 @@
 """`vostool spectrum` on the command line."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vostool import defaults
+from vostool.cli.groups import takes_groups
 from vostool.cli.loading import load_model
 from vostool.cli.model_options import takes_model
 from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask
 from vostool.cli.printing import print_message, print_result
 
 if TYPE_CHECKING:
+    from vostool.analysis.spectrum import SpectrumJob
     from vostool.inference.options import ModelOptions
 
 
-@takes_model(gc_every=defaults.GC_EVERY)
-def spectrum(
+@dataclass(frozen=True)
+class SpectrumOptions:
+    """Which masks are corrected and compared, and where the result goes."""
+
     source: Annotated[
         Path,
         typer.Argument(help="A video, or a data set of clips and masks such as DAVIS."),
-    ],
+    ]
     mask: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +33,7 @@ def spectrum(
             rich_help_panel="Input",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     listed: Annotated[
         Path | None,
         typer.Option(
@@ -37,7 +42,7 @@ def spectrum(
             rich_help_panel="Input",
             show_default="all",
         ),
-    ] = None,
+    ] = None
     end: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +51,7 @@ def spectrum(
             rich_help_panel="Input",
             show_default="to the end",
         ),
-    ] = None,
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -56,8 +61,30 @@ def spectrum(
             rich_help_panel="Output",
             show_default="<source's name>-spectrum",
         ),
-    ] = None,
-    overwrite: Overwrite = False,
+    ] = None
+    overwrite: Overwrite = False
+
+    def job(self) -> "SpectrumJob":
+        """Return what the options say; raises UsageError and InputError."""
+        if not self.source.is_dir():
+            require_mask(self.source, self.mask)
+        from vostool.analysis.spectrum import SpectrumJob
+        from vostool.media.time_codes import parse_position
+
+        return SpectrumJob(
+            source=self.source,
+            output=self.output or Path(f"{self.source.resolve().stem}-spectrum"),
+            mask=self.mask,
+            listed=self.listed,
+            end=None if self.end is None else parse_position("--end", self.end),
+            overwrite=self.overwrite,
+        )
+
+
+@takes_model(gc_every=defaults.GC_EVERY)
+@takes_groups
+def spectrum(
+    wanted: SpectrumOptions,
     as_json: AsJson = False,
     quiet: Quiet = False,
     *,
@@ -68,23 +95,12 @@ def spectrum(
     Writes spectrum.png, before.npy, after.npy, ratio.npy (height, width; the lowest frequency in
     the middle) and spectrum.json.
     """
-    if not source.is_dir():
-        require_mask(source, mask)
-    from vostool.analysis.spectrum import SpectrumJob
+    job = wanted.job()
     from vostool.analysis.spectrum import spectrum as run
-    from vostool.media.time_codes import parse_position
     from vostool.progress import show_progress
 
     ready = load_model(model, quiet)
-    job = SpectrumJob(
-        source=source,
-        output=output or Path(f"{source.resolve().stem}-spectrum"),
-        mask=mask,
-        listed=listed,
-        end=None if end is None else parse_position("--end", end),
-        overwrite=overwrite,
-    )
-    with show_progress(f"{source.name} on {ready.device}", quiet, "masks") as progress:
+    with show_progress(f"{job.source.name} on {ready.device}", quiet, "masks") as progress:
         report = run(job, ready, progress)
     for warning in report.warnings:
         print_message(f"warning: {warning}", quiet)

@@ -5,13 +5,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vostool.cli.model_options import Device, Threads
 from vostool.cli.options import Quiet
 from vostool.threads import limit_threads
+
+if TYPE_CHECKING:
+    import torch
+
+    from vostool.train.recipe import Recipe
 
 
 def train(
@@ -56,9 +61,8 @@ def train(
     """
     limit_threads(threads)
     from vostool.device import choose_device, oom_as_device_error
-    from vostool.progress import print_warnings, show_progress
-    from vostool.train.distributed import own_device, processes
-    from vostool.train.loop import train as run
+    from vostool.progress import print_warnings
+    from vostool.train.distributed import own_device
     from vostool.train.recipe import find_recipe, read_recipe
     from vostool.train.state import export_run
 
@@ -66,38 +70,48 @@ def train(
     folder = output or Path("runs") / path.stem
     where = own_device(choose_device(device))
     with oom_as_device_error(where, "a smaller phases.size, objects, clips or network"):
-        if export is not None:
-            with print_warnings(quiet):
-                print(export_run(folder, export))
-            return
         with print_warnings(quiet):
+            if export is not None:
+                print(export_run(folder, export))
+                return
             settings = read_recipe(path, change or [])
-        with stop_signals(folder) as stop, processes(where) as team:
-            title = f"{path.stem} on {where}"
-            if team.first and not quiet:
-                noun = "step" if settings.steps == 1 else "steps"
-                print(f"{title}: {settings.steps} {noun} in {folder}", file=sys.stderr, flush=True)
-            with show_progress(title, quiet or not team.first, "steps") as progress:
-                words = ""
-
-                def report(entry: dict[str, Any]) -> None:
-                    nonlocal words
-                    words = "  ".join(f"{key} {entry[key]}" for key in entry if key != "step")
-
-                weights = run(
-                    settings,
-                    folder,
-                    device=where,
-                    resume=resume,
-                    report=report,
-                    progress=lambda step, loss: progress(
-                        step, settings.steps, words or f"loss {loss:.4g}"
-                    ),
-                    team=team,
-                    stop=stop,
-                )
-    if team.first:
+        weights = run_training(f"{path.stem} on {where}", settings, folder, where, resume, quiet)
+    if weights is not None:
         print(weights)
+
+
+def run_training(
+    title: str, recipe: "Recipe", folder: Path, device: "torch.device", resume: bool, quiet: bool
+) -> Path | None:
+    """Train with progress on stderr; return the weights' file, in the first process only."""
+    from vostool.progress import show_progress
+    from vostool.train.distributed import processes
+    from vostool.train.loop import train as run
+
+    with stop_signals(folder) as stop, processes(device) as team:
+        if team.first and not quiet:
+            noun = "step" if recipe.steps == 1 else "steps"
+            print(f"{title}: {recipe.steps} {noun} in {folder}", file=sys.stderr, flush=True)
+        with show_progress(title, quiet or not team.first, "steps") as progress:
+            words = ""
+
+            def report(entry: dict[str, Any]) -> None:
+                nonlocal words
+                words = "  ".join(f"{key} {entry[key]}" for key in entry if key != "step")
+
+            weights = run(
+                recipe,
+                folder,
+                device=device,
+                resume=resume,
+                report=report,
+                progress=lambda step, loss: progress(
+                    step, recipe.steps, words or f"loss {loss:.4g}"
+                ),
+                team=team,
+                stop=stop,
+            )
+    return weights if team.first else None
 
 
 @contextmanager
