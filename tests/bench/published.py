@@ -48,8 +48,9 @@ from vostool.propagation.correction import (
     explain,
     with_background,
 )
-from vostool.propagation.frame_loop import EVERY_FRAME, propagate
+from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
+from vostool.propagation.references import EVERY_FRAME
 
 SAME_PIXELS = 0.999  # share of pixels whose label is the same
 SOFT = 1e-3  # of probabilities

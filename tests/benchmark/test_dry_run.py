@@ -13,7 +13,7 @@ from vostool.cli.dry_run import lines
 from vostool.errors import InputError, MaskError, OutputError, UsageError, VostoolError
 from vostool.inference.cuts import OnCut
 from vostool.inference.predictor import Predictor
-from vostool.propagation.frame_loop import REFERENCE_SETS
+from vostool.propagation.references import REFERENCE_SETS
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 

@@ -10,7 +10,7 @@ from tests.model.published.making import STCN, XMEM, small
 from vostool.benchmark.report import BenchClip
 from vostool.benchmark.speed import frame_cost, frame_flops
 from vostool.inference.predictor import Predictor
-from vostool.propagation.frame_loop import EVERY_FRAME, References
+from vostool.propagation.references import EVERY_FRAME, References
 
 CPU = torch.device("cpu")
 SIZE = (32, 48)

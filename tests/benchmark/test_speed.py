@@ -25,7 +25,7 @@ from vostool.model.checkpoint import save_checkpoint
 from vostool.model.interface import memory_limit
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import REFERENCE_SETS
+from vostool.propagation.references import REFERENCE_SETS
 
 CPU = torch.device("cpu")
 CORRECTION = GradientCorrection(every=2, steps=2, rate=3e4)

@@ -20,7 +20,7 @@ from vostool.inference.options import ModelOptions
 from vostool.model.stm import StmSettings
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.disturbance import Attack
-from vostool.propagation.frame_loop import REFERENCE_SETS, References
+from vostool.propagation.references import REFERENCE_SETS, References
 
 
 def test_the_command_line_has_an_option_for_every_model_option_with_its_default() -> None:

@@ -30,7 +30,7 @@ from vostool.inference.predictor import Predictor, load_predictor
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
-from vostool.propagation.frame_loop import References
+from vostool.propagation.references import References
 
 COUNT = 10  # frames of a clip
 __all__ = ["vostool"]

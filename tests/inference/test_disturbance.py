@@ -23,8 +23,8 @@ from vostool.inference.video import Stopwatch, predict
 from vostool.media.frame import Frame
 from vostool.media.labels import LabelMap
 from vostool.media.video import probe, read_frames
-from vostool.propagation.frame_loop import References
 from vostool.propagation.frames import Prediction
+from vostool.propagation.references import References
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 

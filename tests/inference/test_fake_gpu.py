@@ -20,8 +20,10 @@ from vostool.model.memory_designs import MEMORIES
 from vostool.model.stm import Stm, StmFeatures, StmMemory
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.disturbance import Attack, Boxes, Disturbance
-from vostool.propagation.frame_loop import FrameLoop, References, Track, replay
+from vostool.propagation.frame_loop import Track, replay
 from vostool.propagation.frames import Annotation, KnownFrame, MaskedFrame, Prediction
+from vostool.propagation.group import FrameLoop
+from vostool.propagation.references import References
 
 GPU = torch.device("cuda:0")
 SIZE, SMALLER = (48, 64), (32, 48)

@@ -8,8 +8,9 @@ from tests.conftest import ColourSegmenter, Scene, scene
 from tests.propagation.test_frame_loop import truth_of
 from vostool.inference.checks import Check, Checks, as_csv
 from vostool.inference.judge import Judge, judge
-from vostool.propagation.frame_loop import FrameLoop, Track
+from vostool.propagation.frame_loop import Track
 from vostool.propagation.frames import Prediction
+from vostool.propagation.group import FrameLoop
 
 LOOP: FrameLoop[Any, Any] = FrameLoop(ColourSegmenter())
 

@@ -36,8 +36,8 @@ from vostool.media.video import probe, read_frames
 from vostool.model.stm import Stm
 from vostool.preprocess import label_map, resized_frame
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import References
 from vostool.propagation.frames import MaskedFrame, Prediction
+from vostool.propagation.references import References
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 

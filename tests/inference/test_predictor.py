@@ -16,7 +16,7 @@ from vostool.model.borders import Padding
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.interface import memory_limit
 from vostool.model.stm import Stm
-from vostool.propagation.frame_loop import References
+from vostool.propagation.references import References
 
 
 class TestWhatTheWeightsSaySuitsThem:

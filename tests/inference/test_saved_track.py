@@ -27,7 +27,7 @@ from vostool.media.video import read_frames
 from vostool.model.interface import Adapter
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import References
+from vostool.propagation.references import References
 
 CPU = torch.device("cpu")
 COUNT, CUT = 14, 9  # frames, and the one after which the track is written

@@ -13,8 +13,9 @@ from vostool.model.interface import Reference
 from vostool.model.object_chunks import InChunks
 from vostool.model.stm import Stm
 from vostool.propagation.correction import Goal, GradientCorrection
-from vostool.propagation.frame_loop import References, propagate
+from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation, Prediction
+from vostool.propagation.references import References
 
 HEIGHT, WIDTH = 48, 64
 

@@ -13,9 +13,10 @@ from vostool.model.memory import StackedMemory
 from vostool.model.memory_designs import MEMORIES
 from vostool.model.stm import Stm, StmMemory, StmSettings
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import References, propagate
+from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
 from vostool.propagation.losses import mask_loss
+from vostool.propagation.references import References
 
 Own = Literal["own", "shared"]
 Similarity = Literal["dot", "l2"]

@@ -32,16 +32,11 @@ from vostool.propagation.disturbance import (
     with_momentum,
     within,
 )
-from vostool.propagation.frame_loop import (
-    REFERENCE_SETS,
-    FrameLoop,
-    References,
-    Track,
-    propagate,
-    replay,
-)
+from vostool.propagation.frame_loop import Track, propagate, replay
 from vostool.propagation.frames import Annotation, KnownFrame, windows
+from vostool.propagation.group import FrameLoop
 from vostool.propagation.losses import mask_loss
+from vostool.propagation.references import REFERENCE_SETS, References
 
 MARK = 0.75  # what the objects of a disturbed frame are in these tests
 

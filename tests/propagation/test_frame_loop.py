@@ -10,18 +10,10 @@ from vostool.model.interface import Segmenter
 from vostool.model.memory import StackedMemory
 from vostool.model.stm import Stm, StmMemory
 from vostool.propagation.correction import Goal, GradientCorrection, with_background
-from vostool.propagation.frame_loop import (
-    EVERY_FRAME,
-    REFERENCE_SETS,
-    FrameLoop,
-    References,
-    Track,
-    overwrite,
-    propagate,
-    replay,
-    without,
-)
+from vostool.propagation.frame_loop import Track, overwrite, propagate, replay, without
 from vostool.propagation.frames import Annotation, Prediction
+from vostool.propagation.group import FrameLoop
+from vostool.propagation.references import EVERY_FRAME, REFERENCE_SETS, References
 
 Shape = tuple[int, int]
 Seen = tuple[int, Tensor]  # a frame's number, and the masks it was remembered with

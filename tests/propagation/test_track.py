@@ -12,15 +12,10 @@ from tests.conftest import TINY, ColourSegmenter, Scene, scene
 from tests.propagation.test_frame_loop import truth_of
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import (
-    REFERENCE_SETS,
-    FrameLoop,
-    References,
-    Track,
-    propagate,
-    replay,
-)
+from vostool.propagation.frame_loop import Track, propagate, replay
 from vostool.propagation.frames import Annotation
+from vostool.propagation.group import FrameLoop
+from vostool.propagation.references import REFERENCE_SETS, References
 
 CAPACITY = 3
 Loop = FrameLoop[Any, Any]

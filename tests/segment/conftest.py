@@ -8,7 +8,7 @@ from vostool.inference import states
 from vostool.inference.predictor import Predictor
 from vostool.model.stm import Stm
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import References
+from vostool.propagation.references import References
 
 
 @pytest.fixture

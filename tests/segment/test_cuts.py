@@ -23,7 +23,7 @@ from vostool.media.frame import Frame
 from vostool.media.masks import read_mask, write_mask
 from vostool.media.video import read_frames
 from vostool.media.writer import VideoWriter
-from vostool.propagation.frame_loop import REFERENCE_SETS, References
+from vostool.propagation.references import REFERENCE_SETS, References
 from vostool.segment.batch import alone, segment_all
 from vostool.segment.batch_table import read_batch
 from vostool.segment.job import Job

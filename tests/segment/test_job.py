@@ -35,7 +35,7 @@ from vostool.media.video import probe, read_frames
 from vostool.media.writer import VideoWriter
 from vostool.model.stm import Stm
 from vostool.model.weights import sha256
-from vostool.propagation.frame_loop import References
+from vostool.propagation.references import References
 from vostool.segment.job import Job
 from vostool.segment.report import RunReport
 from vostool.segment.run import segment

@@ -32,9 +32,10 @@ from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
 from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import REFERENCE_SETS, References, propagate
+from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
 from vostool.propagation.losses import mask_loss
+from vostool.propagation.references import REFERENCE_SETS, References
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes

@@ -39,7 +39,7 @@ from vostool.media.labels import MAX_OBJECTS, LabelMap
 from vostool.media.masks import read_mask, write_mask
 from vostool.preprocess import Size
 from vostool.progress import ProgressCallback, no_progress
-from vostool.propagation.frame_loop import References
+from vostool.propagation.references import References
 from vostool.segment.demo import render_demo
 from vostool.segment.job import Job
 from vostool.segment.report import RunReport

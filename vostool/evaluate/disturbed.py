@@ -12,7 +12,7 @@ from vostool.inference.predictor import Predictor
 from vostool.media.folder import list_images
 from vostool.media.frame import Frame, frame_name
 from vostool.media.labels import LabelMap
-from vostool.propagation.frame_loop import FrameLoop
+from vostool.propagation.group import FrameLoop
 
 
 def check_known(benchmark: Benchmark, predictor: Predictor) -> None:

@@ -37,8 +37,8 @@ from vostool.media.frame import Frame
 from vostool.media.scene_cuts import AHEAD, with_scenes
 from vostool.preprocess import resize
 from vostool.propagation.correction import admissible, with_background
-from vostool.propagation.frame_loop import Group
 from vostool.propagation.frames import Prediction
+from vostool.propagation.group import Group
 
 # ids, masks (1, N, h, w) in [0, 1], and the last frame of the scene as far as it is known
 SoftMasks: TypeAlias = tuple[tuple[int, ...], Tensor, int]

@@ -16,8 +16,8 @@ from vostool.device import is_out_of_memory, release_memory
 from vostool.inference.checks import Check
 from vostool.model.interface import Segmenter
 from vostool.propagation.cycle import revisit
-from vostool.propagation.frame_loop import Group
 from vostool.propagation.frames import Prediction
+from vostool.propagation.group import Group
 
 DIGITS = 4  # of a score; 32 bits show more, which mean nothing
 

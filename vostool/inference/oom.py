@@ -23,8 +23,9 @@ from vostool.media.frame import Frame, Rgb
 from vostool.media.labels import LabelMap
 from vostool.model.interface import DivisibleMemory, StoredMemory
 from vostool.model.object_chunks import parts_of
-from vostool.propagation.frame_loop import Group, Track, overwrite
+from vostool.propagation.frame_loop import Track, overwrite
 from vostool.propagation.frames import Annotation, MaskedFrame
+from vostool.propagation.group import Group
 
 MIN_SHORT_SIDE = 96  # pixels, short side; in smaller frames most objects are lost
 

@@ -41,13 +41,8 @@ from vostool.model.published.kinds import licence_of
 from vostool.model.weights import find_weights, sha256
 from vostool.preprocess import Size, size_in_box, working_size
 from vostool.propagation.correction import GradientCorrection
-from vostool.propagation.frame_loop import (
-    EVERY_FRAME,
-    MEMORY,
-    REFERENCE_SETS,
-    FrameLoop,
-    References,
-)
+from vostool.propagation.group import FrameLoop
+from vostool.propagation.references import EVERY_FRAME, MEMORY, REFERENCE_SETS, References
 
 
 @dataclass(frozen=True)

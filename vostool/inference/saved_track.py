@@ -31,8 +31,9 @@ from vostool.inference.settings import completed, differences, settings_of
 from vostool.media.frame import Rgb
 from vostool.media.video import read_frames, read_undamaged
 from vostool.model.interface import LimitedMemory, StoredMemory
-from vostool.propagation.frame_loop import Group, Track, replay
+from vostool.propagation.frame_loop import Track, replay
 from vostool.propagation.frames import MaskedFrame
+from vostool.propagation.group import Group
 
 FORMAT = 1
 KEY = "vostool"

@@ -25,9 +25,10 @@ from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import EVERY_FRAME, REFERENCE_SETS, References, propagate
+from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation, Prediction
 from vostool.propagation.losses import mask_loss
+from vostool.propagation.references import EVERY_FRAME, REFERENCE_SETS, References
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes

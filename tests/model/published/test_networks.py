@@ -32,8 +32,9 @@ from vostool.model.published.layout import Layout
 from vostool.model.published.stm import backbone_of
 from vostool.model.published.xmem import Xmem, XmemMemory
 from vostool.propagation.correction import Goal, GradientCorrection, receptive_field
-from vostool.propagation.frame_loop import EVERY_FRAME, propagate
+from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
+from vostool.propagation.references import EVERY_FRAME
 
 KINDS = list(ALL)
 
