@@ -591,20 +591,23 @@ class TestWhatGoesWrong:
             segment(job, predictor)
         assert list(job.output.iterdir()) == []
 
+    @pytest.mark.parametrize("frame", [0, 3])
     def test_on_a_full_disk_is_told_and_leaves_no_overlay(
-        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+        self, job: Job, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, frame: int
     ) -> None:
         def write(path: Path, labels: Picture) -> None:
-            if path.name == "00003.png":
+            if path.name == f"{frame:05}.png":
                 raise OutputError(f"{path}: cannot be written: No space left on device")
             write_mask(path, labels)
 
         monkeypatch.setattr("vostool.segment.writers.pictures.write_mask", write)
         with pytest.raises(OutputError, match="No space left on device"):
             segment(job, predictor)
-        assert content(job.output) >= {"run.json", "overlay.part.mp4", *names(0, 1, 2)}
+        begun = {"overlay.part.mp4"} if frame else set()
+        assert content(job.output) >= {"run.json", *begun, *names(*range(frame))}
         assert not (job.output / "overlay.mp4").exists()
-        assert report_of(job)["status"] == "failed"
+        report = report_of(job)
+        assert (report["status"], report["frames"]) == ("failed", frame)
 
     def test_where_a_video_is_cut_off_keeps_the_frames_before(
         self, tmp_path: Path, predictor: Predictor

@@ -71,6 +71,7 @@ class Output:
         kept = [self._store] if self.soft and resumable and "masks" in names else []
         piped = [] if sink is None else [LabelStream(folder, source, sink)]
         self._writers: list[Writer] = [*self.named.values(), *kept, *piped]
+        self.begun = False  # whether run.json is that of this run
         self.frames = 0  # written so far, with all that is made of them
         self._added = 0  # of which the writing has begun
         self._done = [0] * len(self._writers)  # frames that those which are resumed have already
@@ -170,6 +171,7 @@ class Output:
         self.states.forget(after=self._resumed)
         # before its outputs go: from here on the older run does not count as complete
         self.write_report(self._running)
+        self.begun = True
         for path in self.checks:
             remove(path)
         if not self._resumed:

@@ -169,7 +169,7 @@ def follow_into(
             discard(folder_of(job.output))
         record.watch.total = time.perf_counter() - started
         final = record.report(status, problem)
-        if output.frames:
+        if output.begun:
             output.write_report(final)
             output.write_checks(record.judge.checks)
     return final
