@@ -108,6 +108,8 @@ class TestShards:
         assert (merged.code, merged.out) == (3, "all/batch.json\n")
         assert statuses("all/batch.json") == statuses("all/batch-2of2.json")
         assert report_in("all/batch.json")["frames"] == 4 * FRAMES
+        # those of single processes are not drawn
+        assert [path.name for path in Path("all").glob("*.png")] == ["batch.png"]
 
     def test_leave_a_video_that_another_process_is_at_work_on_which_is_no_error(
         self, vostool: Call, command: tuple[object, ...]
@@ -187,6 +189,8 @@ def test_two_workers_make_the_same_files_as_one_and_begin_with_the_longest_video
     assert began["b"] == min(began.values())  # another may begin in the same millisecond
     assert (report["status"], report["frames"]) == ("done", 4 * FRAMES)
     assert [job["status"] for job in report["jobs"]] == ["done", "done", "failed", "done"]
-    # what is done is so for one process too
+    assert Path("two/batch.png").exists()
+    # what is done is so for one process too, which draws no picture
     assert vostool(*command, "two", "--quiet").code == 3
+    assert not Path("two/batch.png").exists()
     assert set(statuses("two/batch.json").values()) == {"already done", "failed"}

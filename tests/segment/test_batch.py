@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> Path:
 
 def pictures(folder: Path) -> dict[str, bytes]:
     """Return all files of runs but the reports, which tell how long they took."""
-    reports = ("run.json", "batch.json")
+    reports = ("run.json", "batch.json", "batch.png")
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in reports)
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 

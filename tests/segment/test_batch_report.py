@@ -67,6 +67,21 @@ def test_only_the_report_of_a_batch_makes_way_for_another(tmp_path: Path) -> Non
     assert not path.exists()
 
 
+def test_the_picture_of_a_former_batch_makes_way_with_its_report_alone(tmp_path: Path) -> None:
+    path, picture = tmp_path / "batch.json", tmp_path / "batch.png"
+    picture.write_bytes(b"mine")
+    make_way(path)
+    assert picture.exists()
+    with pytest.raises(OutputError, match=r"batch\.png: exists already"):
+        make_way(path, drawn=True)
+    write_report(path, report(ENTRY))
+    make_way(path)
+    assert not picture.exists()
+    picture.write_bytes(b"mine")
+    make_way(path, overwrite=True, drawn=True)
+    assert not picture.exists()
+
+
 def test_a_job_is_left_unless_it_is_done_or_at_work(tmp_path: Path) -> None:
     assert is_left(tmp_path / "not begun")
     assert is_left(leave(tmp_path, "stopped", "interrupted"))

@@ -119,7 +119,7 @@ def segment_batch(
     results = Results(printing, announce=not spread.alone)
     more: Iterable[int] = ()
     if template.upload is None:  # elsewhere are no claims that say what other shards leave over
-        make_way(report_path(folder, shard), template.overwrite)
+        make_way(report_path(folder, shard), template.overwrite, drawn=not spread.alone)
         more = further(jobs, shard, folder, results)
     with (
         pool_of(table, options, spread, printing) as (pool, show),
@@ -222,25 +222,39 @@ def reported(
             status=status,
             shard=spread.shard,
         )
-        keep_report(report, report_path(template.output, spread.shard), template.upload)
+        path = report_path(template.output, spread.shard)
+        keep_report(report, path, template.upload, drawn=not spread.alone)
         if not spread.alone:
             print_use(report, results.printing.quiet)
 
 
-def keep_report(report: "BatchReport", path: Path, address: str | None) -> None:
-    """Write the report of a batch, or upload it under its name to the address of the outputs."""
+def keep_report(report: "BatchReport", path: Path, address: str | None, drawn: bool) -> None:
+    """Write the report of a batch, or upload it under its name to the address of the outputs.
+
+    `drawn` says whether its picture lies beside it.
+    """
     from tempfile import TemporaryDirectory
 
     from vostool.files.remote import Remote
-    from vostool.segment.batch_report import write_report
 
     if address is None:
-        write_report(path, report)
+        write_and_draw(report, path, drawn)
         return
     with TemporaryDirectory(prefix="vostool-") as folder:
-        copy = Path(folder) / path.name
-        write_report(copy, report)
-        Remote.at(address).upload({path.name: copy})
+        write_and_draw(report, Path(folder) / path.name, drawn)
+        Remote.at(address).upload({each.name: each for each in Path(folder).iterdir()})
+
+
+def write_and_draw(report: "BatchReport", path: Path, drawn: bool) -> None:
+    """Write the report of a batch; if it is to be drawn, and there is any job, its picture too."""
+    from vostool.segment.batch_report import picture_path, write_report
+
+    write_report(path, report)
+    if drawn and report.jobs:
+        from vostool.media.figures import save_figure
+        from vostool.segment.batch_picture import draw_batch
+
+        save_figure(picture_path(path), draw_batch(report))
 
 
 def print_use(report: "BatchReport", quiet: bool) -> None:
@@ -251,15 +265,15 @@ def print_use(report: "BatchReport", quiet: bool) -> None:
 
 
 def merge_reports(folder: Path, printing: Printing) -> None:
-    """Write batch.json from the reports of shards, and print its path or itself.
+    """Write batch.json and its picture from the reports of shards, and print its path or itself.
 
     Exits with the code of the first job that failed, or that no shard has done.
     """
-    from vostool.segment.batch_report import make_way, merge, report_path, write_report
+    from vostool.segment.batch_report import make_way, merge, report_path
 
     report, path = merge(folder), report_path(folder)
-    make_way(path)
-    write_report(path, report)
+    make_way(path, drawn=True)
+    write_and_draw(report, path, drawn=True)
     if printing.as_json:
         print_json(report.model_dump(mode="json"))
     else:

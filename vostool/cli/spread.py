@@ -50,7 +50,8 @@ Merge = Annotated[
     bool,
     typer.Option(
         "--merge",
-        help="Make the batch.json of a --batch from the reports of its shards; segment nothing.",
+        help="Make the batch.json of a --batch, and its picture, from the reports of its shards; "
+        "segment nothing.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from vostool import __version__
 from vostool.errors import InputError, OutputError
 from vostool.files import make_folder, read_text, remove, write_bytes
-from vostool.files.claims import OVERWRITE, refuse_claimed
+from vostool.files.claims import OVERWRITE, refuse_claimed, refuse_to_replace
 from vostool.files.documents import Document, problem
 from vostool.scale.shards import WHOLE, Shard
 from vostool.segment.batch import Outcome
@@ -173,17 +173,28 @@ def read_batch_report(path: Path) -> BatchReport:
         raise InputError(f"{path}: expected the report of a batch: {problem(error)}") from error
 
 
-def make_way(path: Path, overwrite: bool = False) -> None:
-    """Remove the report of a former run of a batch.
+def picture_path(path: Path) -> Path:
+    """Return where the picture of a batch lies: beside its report."""
+    return path.with_suffix(".png")
 
-    Raises OutputError for anything else of that name, unless it is to be replaced.
+
+def make_way(path: Path, overwrite: bool = False, *, drawn: bool = False) -> None:
+    """Remove the report of a former run of a batch, and its picture.
+
+    `drawn` says that there will be a picture. Raises OutputError for anything else of these
+    names, unless it is to be replaced.
     """
+    picture = picture_path(path)
     if path.exists() and not overwrite:
         try:
             read_batch_report(path)
         except InputError as error:
             words = f"{path}: exists already, and is not the report of a batch; {OVERWRITE}"
             raise OutputError(words) from error
+    elif drawn and not overwrite:
+        refuse_to_replace([picture])
+    if path.exists() or drawn:
+        remove(picture)  # before the report, which accounts for it
     remove(path)
 
 
