@@ -1,9 +1,8 @@
 """A batch over several processes, or in shards that do not know of each other."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from tests.conftest import FRAMES, HEIGHT, TINY, ColourNetwork, film
 from tests.segment.test_batch import pictures
+from tests.segment.test_left_over import leave_claim
 from tests.test_cli import Call, vostool
 from vostool.files.claims import claimed
 from vostool.model.checkpoint import save_checkpoint
@@ -129,21 +129,25 @@ class TestShards:
         assert vostool(*command, "--merge").code == 3
         assert statuses("all/batch.json")["b"] == "done"
 
-    def test_do_a_video_after_all_whose_process_has_died_since(
+    def test_that_begin_again_wait_for_the_claim_of_a_process_that_was_killed_on_another_host(
         self, vostool: Call, command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with ExitStack() as at_work:
-            at_work.enter_context(claimed(Path("all/b")))
-
-            def none_left(*_: object) -> Iterator[int]:
-                at_work.close()  # by now b has been left to it
-                yield from ()
-
-            monkeypatch.setattr("vostool.segment.batch_report.left_over", none_left)
-            second = vostool(*command, "--shard", "2/2")
-        assert (second.code, second.err.count("b.mp4: left to another process")) == (0, 1)
-        assert statuses("all/batch-2of2.json") == {"b": "done", "d": "done"}
+        claim = leave_claim(Path("all/d"))
+        # its claim ages while there is nothing else to do
+        monkeypatch.setattr("vostool.scale.work.time.sleep", lambda _: os.utime(claim, (0, 0)))
+        second = vostool(*command, "--shard", "2/2")
+        assert (second.code, second.err.count("d.mp4: left to another process")) == (0, 1)
+        assert second.err.count("all/d: waiting up to 60 s for a sign of life") == 1
+        assert statuses("all/batch-2of2.json")["d"] == "done"
         assert report_in("all/batch-2of2.json")["totals"]["elsewhere"] == 0
+
+    def test_that_overwrite_do_each_video_once(
+        self, vostool: Call, command: tuple[object, ...]
+    ) -> None:
+        for number in (1, 2):
+            vostool(*command, "--shard", f"{number}/2", "--overwrite")
+        assert statuses("all/batch-1of2.json") == {"a": "done", "c": "failed"}
+        assert statuses("all/batch-2of2.json") == {"b": "done", "d": "done"}
 
     def test_that_left_a_video_to_each_other_are_told_when_they_are_merged(
         self, vostool: Call, table: Path, command: tuple[object, ...]
@@ -154,7 +158,7 @@ class TestShards:
         assert codes == [0, 0]
         merged = vostool(*command, "--merge", "--quiet")
         assert merged.code == 7
-        assert "all/b: left to a shard that has not done it" in merged.err
+        assert "all/b: left to a process that has not done it; run the shards again" in merged.err
         assert "1 of 2 videos are not done" in merged.err
 
     def test_of_another_table_or_a_foreign_file_are_refused_before_any_work(

@@ -7,6 +7,7 @@ from vostool.errors import DeviceError, InputError, VostoolError
 from vostool.progress import ProgressCallback
 from vostool.scale.scheduler import Standing, longest_first, run_all
 from vostool.scale.work import (
+    PATIENCE,
     Advanced,
     Alone,
     Died,
@@ -107,6 +108,43 @@ def test_further_tasks_are_asked_for_once_all_others_are_given_out() -> None:
     results = list(run_all(tasks("a", "b"), pool, more=more()))
     assert [each.task.name for each in results] == ["a", "b", "x", "y"]
     assert asked[0] == 2
+
+
+def test_where_there_is_no_further_task_as_yet_it_is_asked_again_until_there_are_no_more() -> None:
+    pool = Scripted(1)
+    steps: list[int] = []
+
+    def more() -> Iterator[Task[str] | None]:
+        yield None
+        yield from tasks("x")
+        yield None
+
+    def wait(see: See) -> None:
+        steps.append(len(pool.jobs))
+        Scripted.wait(pool, see)
+
+    pool.wait = wait  # type: ignore[method-assign]
+    assert [each.task.name for each in run_all([], pool, more=more())] == ["x"]
+    assert steps == [0, 1, 0]
+
+
+def test_further_tasks_are_asked_for_by_free_workers_only() -> None:
+    pool = Scripted(1, {"a": [Advanced(1, 2), Ended("A")]})
+
+    def more() -> Iterator[Task[str]]:
+        assert pool.jobs == {}
+        yield from tasks("x")
+
+    results = list(run_all(tasks("a"), pool, more=more()))
+    assert [each.task.name for each in results] == ["a", "x"]
+
+
+def test_one_process_without_a_task_waits_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("vostool.scale.work.time.sleep", slept.append)
+    more: list[Task[str] | None] = [None, *tasks("a"), None]
+    (result,) = run_all([], Alone[str, str](lambda job, _: job.upper()), more=more)
+    assert (result.value, slept) == ("A", [PATIENCE] * 2)
 
 
 def test_the_standing_counts_what_is_done_failed_and_running(

@@ -1,7 +1,7 @@
 """`vostool segment --batch` on the command line: many videos, in one process or many."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,6 @@ from vostool.progress import ProgressCallback, ProgressForm, show_progress
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.scale.scheduler import Standing
-    from vostool.scale.shards import Shard
     from vostool.scale.work import Pool
     from vostool.segment.batch import Outcome
     from vostool.segment.batch_report import BatchReport, BatchStatus, JobEntry
@@ -107,6 +106,7 @@ def segment_batch(
     from vostool.segment.batch_report import make_way, report_path
     from vostool.segment.batch_table import read_batch
     from vostool.segment.cost import alike, costs
+    from vostool.segment.left_over import further
 
     shard, folder = spread.shard, template.output
     if spread.merge:
@@ -117,10 +117,13 @@ def segment_batch(
         return []
     jobs = read_batch(table, template, options)
     results = Results(printing, announce=not spread.alone)
-    more: Iterable[int] = ()
+    more: Iterable[int | None] = ()
     if template.upload is None:  # elsewhere are no claims that say what other shards leave over
         make_way(report_path(folder, shard), template.overwrite, drawn=not spread.alone)
-        more = further(jobs, shard, folder, results)
+        tell = partial(print_message, quiet=printing.quiet)
+        more = further(
+            jobs, shard, folder, results.entries, overwrite=template.overwrite, tell=tell
+        )
     with (
         pool_of(table, options, spread, printing) as (pool, show),
         reported(table, len(jobs), template, spread, results),
@@ -136,19 +139,6 @@ def segment_batch(
         print_message(f"vostool: {table}: {words}")
         raise typer.Exit(results.errors[min(results.errors)])
     return results.warnings
-
-
-def further(jobs: "Sequence[Job]", shard: "Shard", folder: Path, results: Results) -> Iterator[int]:
-    """Yield the numbers of jobs that a shard may do after its own, once it is asked for each.
-
-    After those of `left_over`, those that were left to a process that seems to have died since: a
-    shard that is begun again finds the claims of the one before it.
-    """
-    from vostool.segment.batch_report import is_left, left_over
-
-    yield from left_over(jobs, shard, folder)
-    elsewhere = [number for number, each in results.entries.items() if each.status == "elsewhere"]
-    yield from (number for number in elsewhere if is_left(jobs[number - 1].output))
 
 
 @contextmanager
@@ -283,7 +273,8 @@ def merge_reports(folder: Path, printing: Printing) -> None:
     if missing:
         failed = [each for each in report.jobs if each.status in ("failed", "elsewhere")]
         for each in failed:
-            words = each.error or f"{each.output}: left to a shard that has not done it"
+            left = f"{each.output}: left to a process that has not done it; run the shards again"
+            words = each.error or left
             print_message(f"vostool: {words}")
         print_message(f"vostool: {path}: {missing} of {report.rows} videos are not done, see above")
         codes = [each.exit_code for each in failed if each.exit_code]

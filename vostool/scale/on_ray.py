@@ -163,6 +163,8 @@ class RayPool(Generic[J, R]):
             if worker.name and worker.work and not worker.look and now - worker.looked > LOOK_EVERY:
                 worker.look, worker.looked = worker.actor.look.remote(), now
             pending |= {each: worker for each in (worker.work, worker.look) if each}
+        if not pending:  # Ray would not wait
+            time.sleep(PATIENCE)
         ready, _ = self._ray.wait(list(pending), timeout=PATIENCE)
         for answer in ready:
             worker = pending[answer]

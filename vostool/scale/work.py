@@ -131,7 +131,7 @@ class Pool(Protocol[J_contra]):
         """Give an idle worker a job."""
 
     def wait(self, see: See) -> None:
-        """Wait a while for events, and call `see` with each.
+        """Wait a while for events, and call `see` with each; just wait if there can be none.
 
         Raises a VostoolError once no worker is left.
         """
@@ -156,6 +156,8 @@ class Alone(Generic[J, R]):
 
     def wait(self, see: See) -> None:
         """Do the job; whatever its error, it is not done again in the same process."""
+        if not self._jobs:
+            time.sleep(PATIENCE)
         for job in self._jobs:
             ended = attempt(
                 self._work, job, lambda done, total, _: see(self._name, Advanced(done, total))

@@ -102,15 +102,15 @@ def segment_all(
     *,
     measure: Measure = alike,
     shard: Shard = WHOLE,
-    more: Iterable[int] = (),
+    more: Iterable[int | None] = (),
     report: Callable[[Standing], object] = lambda _: None,
 ) -> Iterator[Outcome]:
     """Run the jobs of a shard, and yield the outcome of each as it ends, also of those that fail.
 
     Those of the same model follow upon each other; of these, those that `measure` says are the
-    longest begin first. Then come those that `more` has the
-    numbers of: it is asked whenever a worker is free. One that another process is at work on is
-    an error, but not where there are other shards. Raises what `run_all` does.
+    longest begin first. Then come those that `more` has the numbers of: it is asked whenever a
+    worker is free, and None says that there is none at the moment. One that another process is at
+    work on is an error, but not where there are other shards. Raises what `run_all` does.
     """
 
     def task(number: int, cost: float = 1.0) -> Task[Job]:
@@ -120,7 +120,8 @@ def segment_all(
     own = shard.own(range(1, len(jobs) + 1))
     costs = measure(shard.own(jobs))
     tasks = by_model(longest_first(map(task, own, costs)))
-    for result in run_all(tasks, pool, more=map(task, more), report=report, unit="videos"):
+    further = (None if number is None else task(number) for number in more)
+    for result in run_all(tasks, pool, more=further, report=report, unit="videos"):
         done, error = result.value, result.error
         elsewhere = shard.count > 1 and isinstance(error, OutputError) and error.in_use
         if isinstance(error, DeviceError):  # it does not name the video itself

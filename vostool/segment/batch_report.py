@@ -16,12 +16,10 @@ from pydantic import ValidationError
 from vostool import __version__
 from vostool.errors import InputError, OutputError
 from vostool.files import make_folder, read_text, remove, write_bytes
-from vostool.files.claims import OVERWRITE, refuse_claimed, refuse_to_replace
+from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.files.documents import Document, problem
 from vostool.scale.shards import WHOLE, Shard
 from vostool.segment.batch import Outcome
-from vostool.segment.job import Job
-from vostool.segment.report import is_marked_done
 
 SCHEMA_VERSION = 1
 SHARD_FILE = re.compile(r"batch-([0-9]+)of([0-9]+)\.json")
@@ -196,35 +194,6 @@ def make_way(path: Path, overwrite: bool = False, *, drawn: bool = False) -> Non
     if path.exists() or drawn:
         remove(picture)  # before the report, which accounts for it
     remove(path)
-
-
-def left_over(jobs: Sequence[Job], shard: Shard, folder: Path) -> Iterator[int]:
-    """Yield the numbers of the jobs that other shards have left over as yet.
-
-    Of a shard that has ended, those that it left to another one; of one that has not, the last
-    first, as it may still be at work. Each is looked at when it is asked for.
-    """
-    numbers = range(1, len(jobs) + 1)
-    for other in shard.others():
-        theirs = reversed(other.own(numbers))
-        try:
-            found = read_batch_report(report_path(folder, other))
-        except InputError:
-            pass
-        else:
-            # one that was interrupted has not come to its end, and an old one may be of other jobs
-            if found.status == "done" and found.rows == len(jobs):
-                theirs = reversed([job.number for job in found.jobs if job.status == "elsewhere"])
-        yield from (number for number in theirs if is_left(jobs[number - 1].output))
-
-
-def is_left(folder: Path) -> bool:
-    """Return whether no run in a job's folder is done, and no process at work there."""
-    try:
-        refuse_claimed(folder)
-    except OutputError:
-        return False
-    return not is_marked_done(folder)
 
 
 def merge(folder: Path) -> BatchReport:
