@@ -56,6 +56,10 @@ def statuses(path: str) -> dict[str, str]:
         (("--batch", "t.csv", "--on", "mars"), "--on mars: expected local, ray or ray:HOST:PORT"),
         (("--batch", "t.csv", "--on", "ray:"), "--on ray:: expected local, ray or"),
         (("--batch", "t.csv", "--merge", "--shard", "1/2"), "--merge segments nothing"),
+        (
+            ("--batch", "t.csv", "--on", "ray", "--device", "cuda:0"),
+            "--on ray --device cuda:0: Ray deals out the GPUs of its nodes: give --device cuda",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_a_usage_error(

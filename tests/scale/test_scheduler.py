@@ -5,7 +5,7 @@ import pytest
 
 from vostool.errors import DeviceError, InputError, VostoolError
 from vostool.progress import ProgressCallback
-from vostool.scale.scheduler import Standing, longest_first, run_all
+from vostool.scale.scheduler import STILL, Standing, longest_first, run_all
 from vostool.scale.work import (
     PATIENCE,
     Advanced,
@@ -196,6 +196,23 @@ def test_an_interruption_says_how_many_are_done() -> None:
 def test_warnings_of_workers_are_logged_with_their_task(caplog: pytest.LogCaptureFixture) -> None:
     list(run_all(tasks("a"), Scripted(1, {"a": [Logged("frame 7: less"), Ended()]})))
     assert caplog.messages == ["a: frame 7: less"]
+
+
+def test_a_task_that_stands_still_is_named_once_until_it_advances_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("vostool.scale.scheduler.time.monotonic", lambda: now)
+
+    def report(standing: Standing) -> None:
+        nonlocal now
+        now += STILL
+
+    still = [Advanced(1, 9)] * 4
+    again = [Advanced(2, 9)] * 3
+    list(run_all(tasks("a"), Scripted(1, {"a": [*still, *again, Ended()]}), report=report))
+    words = "a: no progress for 10 min (0); it is waited for, end its process to try it again"
+    assert caplog.messages == [words] * 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vostool import defaults
 from vostool.cli.loading import is_dealt, load_model, local_pool
 from vostool.cli.printing import document_of, print_json, print_message
 from vostool.cli.spread import Spread
@@ -109,6 +110,7 @@ def segment_batch(
     from vostool.segment.left_over import further
 
     shard, folder = spread.shard, template.output
+    check_device(options, spread)
     if spread.merge:
         if template.upload is not None:
             words = f"--merge -o {template.upload}: expected a folder on this machine; fetch the"
@@ -139,6 +141,15 @@ def segment_batch(
         print_message(f"vostool: {table}: {words}")
         raise typer.Exit(results.errors[min(results.errors)])
     return results.warnings
+
+
+def check_device(options: "ModelOptions", spread: Spread) -> None:
+    """Raise UsageError for a certain GPU on a cluster: Ray deals them out."""
+    if spread.ray is not None and options.device not in (defaults.AUTO, "cpu", "cuda"):
+        raise UsageError(
+            f"--on ray --device {options.device}: Ray deals out the GPUs of its nodes: give "
+            "--device cuda, and set CUDA_VISIBLE_DEVICES where a node is started to keep it to some"
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from vostool.progress import Pace
 from vostool.scale.work import Advanced, Died, Ended, Event, J, Logged, Pool, Task
 
 TRIES = 2  # of a task whose worker dies
+STILL = 600.0  # seconds without progress, after which it is said which task is waited for
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,13 @@ class Given(Generic[J]):
     total: int | None = None
     pace: Pace = field(default_factory=Pace)
     per_second: float = 0.0
+    moved: float = field(default_factory=time.monotonic)  # when it last advanced
+    told: bool = False  # that it does not
 
     def advance(self, event: Advanced) -> None:
         """Note how far it is."""
+        if event.done != self.done:
+            self.moved, self.told = time.monotonic(), False
         self.done, self.total = event.done, event.total
         self.per_second = self.pace(event.done)
 
@@ -136,6 +141,17 @@ class Board(Generic[J]):
             Result(given.task, value, error, worker, given.began, seconds, given.tries)
         )
 
+    def tell_of_standstill(self) -> None:
+        """Log once which tasks do not advance."""
+        for each in self.running.values():
+            if not each.told and time.monotonic() - each.moved > STILL:
+                each.told = True
+                log.warning(
+                    "%s: no progress for %.0f min (%s); it is waited for, end its process to try "
+                    "it again",
+                    *(each.task.name, STILL / 60, each.worker),
+                )
+
     def take_ended(self) -> list[Result[J]]:
         """Return the results since the last call."""
         ended, self.ended = self.ended, []
@@ -185,15 +201,18 @@ def run_all(
         board.see(worker, event)
         report(board.standing)
 
+    def wait() -> list[Result[J]]:
+        pool.wait(see)
+        board.tell_of_standstill()
+        return board.take_ended()
+
     try:
         for upcoming in following(board, pool, tasks, more):
             if upcoming is None:
-                pool.wait(see)
-                yield from board.take_ended()
+                yield from wait()
                 continue
             while not pool.idle:
-                pool.wait(see)
-                yield from board.take_ended()
+                yield from wait()
             worker = next(iter(pool.idle))
             task, tries = upcoming
             pool.give(worker, task.job)

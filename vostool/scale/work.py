@@ -18,6 +18,7 @@ from vostool.threads import limit_threads, thread_count
 
 PATIENCE = 0.5  # seconds that a pool waits for an event at a time
 GRACE = 15.0  # seconds for a worker to keep what it has, before it is killed
+SLOW = 60.0  # seconds to load, after which it is said who is waited for
 
 J = TypeVar("J")
 R = TypeVar("R")
