@@ -15,6 +15,7 @@ from tests.conftest import FRAMES, HEIGHT, ColourNetwork, film, interrupt
 from tests.segment.test_batch_table import write_table
 from tests.test_cli import Call, vostool  # noqa: F401
 from vostool.errors import InputError, OutputError
+from vostool.files.remote import Remote
 from vostool.inference.predictor import Predictor
 from vostool.media.inputs import Elsewhere
 from vostool.progress import no_progress
@@ -149,6 +150,28 @@ def test_a_job_with_remote_inputs_may_write_to_a_folder_here(
     assert len(list((tmp_path / "all" / "a" / "masks").iterdir())) == FRAMES
     assert not (tmp_path / "all" / "a" / ".claim").exists()
     assert segment_remote(job, by_colour, no_progress) == (report, True)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_what_is_uploaded_to_a_folder_here_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    copy, target = tmp_path / "copy.json", tmp_path / "all" / "run.json"
+    copy.write_text("new")
+    folder = Remote.at(f"{scheme}{target.parent}")
+    folder.upload({"run.json": copy, "masks/0.png": copy})
+    assert (target.parent / "masks" / "0.png").read_text() == "new"
+    target.write_text("old")
+
+    def fill_the_disk(source: Path, copied: Path) -> None:
+        copied.write_text("n")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vostool.files.remote.shutil.copyfile", fill_the_disk)
+    with pytest.raises(OutputError, match=r"run\.json: cannot be written: No space left"):
+        folder.upload({"run.json": copy})
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["masks", "run.json"]
 
 
 def test_a_table_may_name_addresses_beside_paths(tmp_path: Path) -> None:
