@@ -26,7 +26,7 @@ from vostool.segment.job import Job, is_alike
 from vostool.segment.remote import is_remote, segment_remote
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
-from vostool.segment.writers import file_of
+from vostool.segment.writers import seems_whole
 
 LoadPredictor: TypeAlias = Callable[[ModelOptions], Predictor]
 
@@ -204,13 +204,13 @@ def run_once(predictor: Predictor, job: Job, progress: ProgressCallback) -> Done
 def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     """Return the report of a run of the same job, by the same options, in the job's folder.
 
-    It is finished and has all its outputs, or it is to be repeated: interrupted, killed or
-    failed. None if there is no such run.
+    It is finished and has all its outputs, as far as names of files tell, or it is to be repeated:
+    interrupted, killed or failed. None if there is no such run.
     """
     report = read_report(job.output)
     if report is None or not is_alike(job, predictor, report):
         return None
-    paths = (job.output / file_of(name) for name in job.outputs)
-    if report.status == "done" and not all(path.exists() for path in paths):
+    found = (seems_whole(name, job.output, report.frames) for name in job.outputs)
+    if report.status == "done" and not all(found):
         return report.model_copy(update={"status": "failed", "error": "outputs are missing"})
     return report
