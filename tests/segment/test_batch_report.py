@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from vostool.errors import InputError, OutputError
@@ -11,6 +12,7 @@ from vostool.segment.batch_report import (
     BatchStatus,
     JobEntry,
     make_way,
+    make_way_at,
     merge,
     read_batch_report,
     report_path,
@@ -68,6 +70,22 @@ def test_the_picture_of_a_former_batch_makes_way_with_its_report_alone(tmp_path:
     picture.write_bytes(b"mine")
     make_way(path, overwrite=True, drawn=True)
     assert not picture.exists()
+
+
+def test_only_the_report_of_a_batch_at_an_address_makes_way_with_its_picture() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/batches/batch.png", b"mine")
+    make_way_at("memory://batches/", "batch.json")
+    with pytest.raises(OutputError, match=r"memory://batches/batch\.png: exists already; choose"):
+        make_way_at("memory://batches/", "batch.json", drawn=True)
+    memory.pipe_file("/batches/batch.json", report(ENTRY).model_dump_json().encode())
+    memory.pipe_file("/batches/batch-1of2.json", b"of a shard")
+    make_way_at("memory://batches", "batch.json")
+    assert memory.ls("/batches", detail=False) == ["/batches/batch-1of2.json"]
+    memory.pipe_file("/batches/batch.json", b"{}")
+    with pytest.raises(OutputError, match=r"batches/batch\.json: exists already, and is not the"):
+        make_way_at("memory://batches", "batch.json")
+    memory.rm("/batches", recursive=True)
 
 
 class TestMerging:

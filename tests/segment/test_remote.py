@@ -219,6 +219,26 @@ class TestTheCommand:
         assert (job["output"], job["status"]) == ("memory://out/x", "already done")
         assert [path.name for path in Path().iterdir()] == []
 
+    def test_refuses_a_foreign_report_at_an_address_before_any_work(
+        self,
+        vostool: Call,  # noqa: F811
+        weights: Path,
+        tmp_path: Path,
+    ) -> None:
+        fsspec.filesystem("memory").pipe_file("/out/batch.json", b"[]")
+        table = write_table(tmp_path / "t.csv", "video,mask", "memory://in/a.mp4,memory://in/a.png")
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        command = ("segment", "--batch", table, "-o", "memory://out", *model)
+        outcome = vostool(*command)
+        assert outcome.code == 7
+        assert outcome.err == (
+            "vostool: memory://out/batch.json: exists already, and is not the report of a batch; "
+            "choose another -o or give --overwrite\n"
+        )
+        assert stored("/out") == {"/batch.json": b"[]"}
+        assert vostool(*command, "--overwrite").code == 0
+        assert json.loads(stored("/out")["/batch.json"])["totals"]["done"] == 1
+
     def test_does_not_merge_reports_at_an_address(
         self,
         vostool: Call,  # noqa: F811

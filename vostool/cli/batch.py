@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vostool import defaults
+from vostool.cli.batch_reports import keep_report, merge_reports, print_use
 from vostool.cli.loading import is_dealt, load_model, local_pool
 from vostool.cli.printing import document_of, print_json, print_message
 from vostool.cli.spread import Spread
 from vostool.cli.standing import Show, show_standing
 from vostool.cli.summary import plot_checks, print_summary
-from vostool.errors import OutputError, UsageError
+from vostool.errors import UsageError
 from vostool.progress import ProgressCallback, ProgressForm, show_progress
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from vostool.scale.scheduler import Standing
     from vostool.scale.work import Pool
     from vostool.segment.batch import Outcome
-    from vostool.segment.batch_report import BatchReport, BatchStatus, JobEntry
+    from vostool.segment.batch_report import BatchStatus, JobEntry
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
 
@@ -104,7 +105,7 @@ def segment_batch(
     with the code of the first error once all have been tried.
     """
     from vostool.segment.batch import segment_all
-    from vostool.segment.batch_report import make_way, report_path
+    from vostool.segment.batch_report import make_way, make_way_at, report_path
     from vostool.segment.batch_table import read_batch
     from vostool.segment.cost import alike, costs
     from vostool.segment.left_over import further
@@ -115,13 +116,16 @@ def segment_batch(
         if template.upload is not None:
             words = f"--merge -o {template.upload}: expected a folder on this machine; fetch the"
             raise UsageError(f"{words} reports of the shards into one")
-        merge_reports(folder, printing)
+        merge_reports(folder, printing.as_json, printing.quiet)
         return []
     jobs = read_batch(table, template, options)
     results = Results(printing, announce=not spread.alone)
     more: Iterable[int | None] = ()
-    if template.upload is None:  # elsewhere are no claims that say what other shards leave over
-        make_way(report_path(folder, shard), template.overwrite, drawn=not spread.alone)
+    path, drawn = report_path(folder, shard), not spread.alone
+    if template.upload is not None:
+        make_way_at(template.upload, path.name, template.overwrite, drawn=drawn)
+    else:  # elsewhere are no claims that say what other shards leave over
+        make_way(path, template.overwrite, drawn=drawn)
         tell = partial(print_message, quiet=printing.quiet)
         more = further(
             jobs, shard, folder, results.entries, overwrite=template.overwrite, tell=tell
@@ -227,69 +231,6 @@ def reported(
         keep_report(report, path, template.upload, drawn=not spread.alone)
         if not spread.alone:
             print_use(report, results.printing.quiet)
-
-
-def keep_report(report: "BatchReport", path: Path, address: str | None, drawn: bool) -> None:
-    """Write the report of a batch, or upload it under its name to the address of the outputs.
-
-    `drawn` says whether its picture lies beside it.
-    """
-    from tempfile import TemporaryDirectory
-
-    from vostool.files.remote import Remote
-
-    if address is None:
-        write_and_draw(report, path, drawn)
-        return
-    with TemporaryDirectory(prefix="vostool-") as folder:
-        write_and_draw(report, Path(folder) / path.name, drawn)
-        Remote.at(address).upload({each.name: each for each in Path(folder).iterdir()})
-
-
-def write_and_draw(report: "BatchReport", path: Path, drawn: bool) -> None:
-    """Write the report of a batch; if it is to be drawn, and there is any job, its picture too."""
-    from vostool.segment.batch_report import picture_path, write_report
-
-    write_report(path, report)
-    if drawn and report.jobs:
-        from vostool.media.figures import save_figure
-        from vostool.segment.batch_picture import draw_batch
-
-        save_figure(picture_path(path), draw_batch(report))
-
-
-def print_use(report: "BatchReport", quiet: bool) -> None:
-    """Print how much each worker had to do."""
-    for each in report.workers:
-        words = f"{each.jobs} videos, {each.frames} frames, busy {each.share:.0%}"
-        print_message(f"{each.worker}: {words}", quiet)
-
-
-def merge_reports(folder: Path, printing: Printing) -> None:
-    """Write batch.json and its picture from the reports of shards, and print its path or itself.
-
-    Exits with the code of the first job that failed, or that no shard has done.
-    """
-    from vostool.segment.batch_report import make_way, merge, report_path
-
-    report, path = merge(folder), report_path(folder)
-    make_way(path, drawn=True)
-    write_and_draw(report, path, drawn=True)
-    if printing.as_json:
-        print_json(report.model_dump(mode="json"))
-    else:
-        print(path)
-    print_use(report, printing.quiet)
-    missing = report.rows - report.totals["done"] - report.totals["already done"]
-    if missing:
-        failed = [each for each in report.jobs if each.status in ("failed", "elsewhere")]
-        for each in failed:
-            left = f"{each.output}: left to a process that has not done it; run the shards again"
-            words = each.error or left
-            print_message(f"vostool: {words}")
-        print_message(f"vostool: {path}: {missing} of {report.rows} videos are not done, see above")
-        codes = [each.exit_code for each in failed if each.exit_code]
-        raise typer.Exit(codes[0] if codes else OutputError.exit_code)
 
 
 def document_of_job(outcome: "Outcome") -> dict[str, Any]:

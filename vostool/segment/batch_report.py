@@ -18,10 +18,12 @@ from vostool.errors import InputError, OutputError
 from vostool.files import make_folder, read_text, remove, write_bytes
 from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.files.documents import Document, problem
+from vostool.files.remote import Remote
 from vostool.scale.shards import WHOLE, Shard
 from vostool.segment.batch import Outcome
 
 SCHEMA_VERSION = 1
+FOREIGN = f"exists already, and is not the report of a batch; {OVERWRITE}"
 SHARD_FILE = re.compile(r"batch-([0-9]+)of([0-9]+)\.json")
 
 # "elsewhere": another process was at work on it; in this order one is told of several
@@ -165,10 +167,15 @@ def write_report(path: Path, report: BatchReport) -> None:
 
 def read_batch_report(path: Path) -> BatchReport:
     """Return the report of a batch; raises InputError."""
+    return parse_batch_report(read_text(path, "the report of a batch"), path)
+
+
+def parse_batch_report(content: str | bytes, where: Path | str) -> BatchReport:
+    """Return the report of a batch that was found somewhere; raises InputError."""
     try:
-        return BatchReport.model_validate_json(read_text(path, "the report of a batch"))
+        return BatchReport.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{path}: expected the report of a batch: {problem(error)}") from error
+        raise InputError(f"{where}: expected the report of a batch: {problem(error)}") from error
 
 
 def picture_path(path: Path) -> Path:
@@ -187,13 +194,28 @@ def make_way(path: Path, overwrite: bool = False, *, drawn: bool = False) -> Non
         try:
             read_batch_report(path)
         except InputError as error:
-            words = f"{path}: exists already, and is not the report of a batch; {OVERWRITE}"
-            raise OutputError(words) from error
+            raise OutputError(f"{path}: {FOREIGN}") from error
     elif drawn and not overwrite:
         refuse_to_replace([picture])
     if path.exists() or drawn:
         remove(picture)  # before the report, which accounts for it
     remove(path)
+
+
+def make_way_at(address: str, name: str, overwrite: bool = False, *, drawn: bool = False) -> None:
+    """Remove the report of a former run of a batch from an address, as `make_way` does."""
+    target, where = Remote.at(address), f"{address.rstrip('/')}/{name}"
+    picture = picture_path(Path(name)).name
+    found, content = target.names() & {name, picture}, target.read(name)
+    if content is not None and not overwrite:
+        try:
+            parse_batch_report(content, where)
+        except InputError as error:
+            raise OutputError(f"{where}: {FOREIGN}") from error
+    elif drawn and picture in found and not overwrite:
+        raise OutputError(f"{address.rstrip('/')}/{picture}: exists already; {OVERWRITE}")
+    mine = found if drawn or content is not None else ()
+    target.remove(sorted(mine, reverse=True))  # the report, which accounts for the picture, last
 
 
 def merge(folder: Path) -> BatchReport:
