@@ -75,10 +75,12 @@ def test_without_ray_the_error_says_how_to_install_it(
     vostool: Call, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
+    Path("all").mkdir()
+    Path("all/batch.json").write_text("of a former batch")
     outcome = vostool("segment", "--batch", table, "-o", "all", "--on", "ray")
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].endswith("pip install 'vostool[cluster]'")
-    assert not Path("all").exists()
+    assert Path("all/batch.json").read_text() == "of a former batch"
 
 
 class TestShards:

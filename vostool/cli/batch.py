@@ -111,7 +111,7 @@ def segment_batch(
     from vostool.segment.left_over import further
 
     shard, folder = spread.shard, template.output
-    check_device(options, spread)
+    check_cluster(options, spread)
     if spread.merge:
         if template.upload is not None:
             words = f"--merge -o {template.upload}: expected a folder on this machine; fetch the"
@@ -147,13 +147,18 @@ def segment_batch(
     return results.warnings
 
 
-def check_device(options: "ModelOptions", spread: Spread) -> None:
-    """Raise UsageError for a certain GPU on a cluster: Ray deals them out."""
-    if spread.ray is not None and options.device not in (defaults.AUTO, "cpu", "cuda"):
+def check_cluster(options: "ModelOptions", spread: Spread) -> None:
+    """Raise UsageError without Ray, or for a certain GPU on its cluster: Ray deals them out."""
+    if spread.ray is None:
+        return
+    if options.device not in (defaults.AUTO, "cpu", "cuda"):
         raise UsageError(
             f"--on ray --device {options.device}: Ray deals out the GPUs of its nodes: give "
             "--device cuda, and set CUDA_VISIBLE_DEVICES where a node is started to keep it to some"
         )
+    from vostool.scale.on_ray import import_ray
+
+    import_ray()
 
 
 @contextmanager

@@ -103,7 +103,7 @@ class RayPool(Generic[J, R]):
 
         Raises UsageError if Ray is not installed.
         """
-        self._ray: ModuleType = import_extra("ray", "'vostool[cluster]'", "--on ray")
+        self._ray = import_ray()
         self._load, self._address, self._asked, self._gpus = load, address, workers, gpus
         self._workers: dict[int, Worker] = {}
         self._count = 0  # of actors so far
@@ -242,6 +242,11 @@ class RayPool(Generic[J, R]):
             log.warning("actor %d does not start: %s; the others go on", worker.number, error)
         else:
             raise error
+
+
+def import_ray() -> ModuleType:
+    """Return Ray; raises UsageError if it is not installed."""
+    return import_extra("ray", "'vostool[cluster]'", "--on ray")
 
 
 def connect(ray: ModuleType, address: str) -> None:
