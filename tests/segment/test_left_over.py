@@ -115,7 +115,7 @@ class TestClaimsOfOtherHosts:
         assert [next(numbers), next(numbers)] == [None, None]
         (words,) = told
         assert "/d: waiting up to 60 s for a sign of life" in words
-        assert words.endswith("at work in it, 12 on node7")
+        assert words.endswith("of the process on another host that was at work in it")
         self.settle(claim, found)
         # one that is done is asked for its report
         assert rest(numbers) == ([] if found == "renewed" else [4])
@@ -142,6 +142,26 @@ def test_a_process_that_is_at_work_on_this_host_is_not_waited_for(tmp_path: Path
     with claimed(tmp_path / "a"):
         jobs = [Job(Path(), (), tmp_path / "a")]
         assert list(further(jobs, Shard(1, 2), tmp_path, entries)) == []
+
+
+def test_a_job_whose_process_ends_before_the_shard_does_is_done_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL", 0.0)
+    jobs = [Job(Path(), (), tmp_path / name) for name in "abc"]
+    entries = {1: replace(ENTRY, status="elsewhere")}
+    numbers = further(jobs, Shard(1, 2), tmp_path, entries, overwrite=True)
+    with claimed(tmp_path / "a"):
+        assert [next(numbers), next(numbers)] == [None, None]
+    assert next(numbers) == 1
+    entries[1], entries[3] = ENTRY, replace(ENTRY, number=3)
+    assert rest(numbers) == []
+
+
+def test_what_is_no_claim_is_left_to_the_shard_that_reports_it(tmp_path: Path) -> None:
+    jobs = [Job(Path(), (), tmp_path / name) for name in "ab"]
+    (tmp_path / "b" / CLAIM).mkdir(parents=True)
+    assert rest(further(jobs, Shard(1, 2), tmp_path, {1: ENTRY})) == []
 
 
 def test_shards_that_overwrite_do_not_do_the_jobs_of_others(tmp_path: Path) -> None:

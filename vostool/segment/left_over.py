@@ -112,7 +112,8 @@ def abandoned(
             busy |= {number for number, each in entries.items() if each.status == "elsewhere"}
             for number in sorted(busy):
                 output = jobs[number - 1].output
-                if watch.finds_void(output) and (number in own or not is_marked_done(output)):
+                void = watch.finds_void(output, last=ended)
+                if void and (number in own or not is_marked_done(output)):
                     yield number  # its own also to report that it is done after all
             if ended:
                 if not watch.open:
@@ -129,28 +130,29 @@ class Watch:
     def __init__(self) -> None:
         """Begin without any."""
         # claims that may be void, as they were first found, and when that was
-        self._found: dict[Path, tuple[tuple[Holder, float], float]] = {}
+        self._found: dict[Path, tuple[tuple[Holder, float] | None, float]] = {}
         self._settled = set[Path]()
 
-    def finds_void(self, folder: Path) -> bool:
-        """Return whether a folder's claim turns out to be void; True once of each folder."""
+    def finds_void(self, folder: Path, last: bool) -> bool:
+        """Return whether a folder's claim turns out to be void; True once of each folder.
+
+        Where it is not, a sign of life settles it if the `last` looks have begun.
+        """
         if folder in self._settled:
             return False
         try:
             claim = holder_of(folder)
-        except OutputError:  # no claim at all; the job itself raises the error
-            claim = None
-        now = time.monotonic()
-        void = at_work = False
-        if claim is None:
-            void = True
-        else:
-            first, since = self._found.setdefault(folder, (claim, now))
-            at_work = claim != first or claim[0].is_here
-            void = not at_work and now - since > STALE + HEARTBEAT
-        if void or at_work:
+        except OutputError:  # no claim at all, which its own shard reports
             self._settled.add(folder)
-            self._found.pop(folder, None)
+            return False
+        now = time.monotonic()
+        known, since = self._found.setdefault(folder, (claim, now))
+        at_work = claim is not None and (claim != known or claim[0].is_here)
+        void = claim is None or (not at_work and now - since > STALE + HEARTBEAT)
+        if void or at_work:
+            del self._found[folder]
+        if void or (at_work and last):
+            self._settled.add(folder)
         return void
 
     @property
@@ -161,9 +163,9 @@ class Watch:
     @property
     def description(self) -> str:
         """What is waited for."""
-        (folder, ((holder, _), _)), *others = self._found.items()
+        folder, *others = self._found
         more = f" and {len(others)} more" if others else ""
         return (
-            f"{folder}{more}: waiting up to {STALE:.0f} s for a sign of life of the process that "
-            f"was at work in it, {holder.pid} on {holder.host}"
+            f"{folder}{more}: waiting up to {STALE:.0f} s for a sign of life of the process on "
+            "another host that was at work in it"
         )
