@@ -108,7 +108,7 @@ class TestClaimsOfOtherHosts:
     ) -> None:
         claim, told = leave_claim(tmp_path / "d"), list[str]()
         entries = {2: replace(ENTRY, number=2)}
-        numbers = further(jobs, Shard(2, 2), tmp_path, entries, overwrite=True, tell=told.append)
+        numbers = further(jobs, Shard(2, 2), tmp_path, entries, overwrite=True, report=told.append)
         assert next(numbers) is None  # its job has not ended
         assert told == []
         entries[4] = replace(ENTRY, number=4, status="elsewhere")

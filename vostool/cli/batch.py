@@ -126,9 +126,9 @@ def segment_batch(
         make_way_at(template.upload, path.name, template.overwrite, drawn=drawn)
     else:  # elsewhere are no claims that say what other shards leave over
         make_way(path, template.overwrite, drawn=drawn)
-        tell = partial(print_message, quiet=printing.quiet)
+        report = partial(print_message, quiet=printing.quiet)
         more = further(
-            jobs, shard, folder, results.entries, overwrite=template.overwrite, tell=tell
+            jobs, shard, folder, results.entries, overwrite=template.overwrite, report=report
         )
     with (
         pool_of(table, options, spread, printing) as (pool, show),

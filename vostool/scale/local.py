@@ -56,7 +56,7 @@ class Worker:
     since: float = field(default_factory=time.monotonic)  # when it was started
     loaded: bool = False
     busy: bool = False
-    told: bool = False  # that it is slow to load
+    warned: bool = False  # that it is slow to load
 
 
 class LocalPool(Generic[J, R]):
@@ -119,8 +119,8 @@ class LocalPool(Generic[J, R]):
             if worker.connection in found or worker.process.sentinel in found:
                 self._receive(worker, see)
         for name, worker in self._workers.items():
-            if not (worker.loaded or worker.told) and time.monotonic() - worker.since > SLOW:
-                worker.told = True
+            if not (worker.loaded or worker.warned) and time.monotonic() - worker.since > SLOW:
+                worker.warned = True
                 log.warning("%s has not loaded after %.0f s; it is waited for", name, SLOW)
 
     def _receive(self, worker: Worker, see: See) -> None:

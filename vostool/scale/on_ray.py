@@ -87,7 +87,7 @@ class Worker:
     work: Any
     since: float = field(default_factory=time.monotonic)  # when it was started, or placed
     placed: bool = False
-    told: bool = False  # that it is waited for
+    warned: bool = False  # that it is waited for
     name: str = ""  # empty until it has loaded
     look: Any = None  # the reference of how far it is
     looked: float = 0.0
@@ -189,7 +189,7 @@ class RayPool(Generic[J, R]):
         self._check_places(time.monotonic())
 
     def _check_places(self, now: float) -> None:
-        """Say once which actors are waited for; raises DeviceError if none has found a place."""
+        """Log once which actors are waited for; raises DeviceError if none has found a place."""
         workers = self._workers.values()
         if any(each.placed for each in workers):
             self._placed = now
@@ -199,15 +199,15 @@ class RayPool(Generic[J, R]):
                 f"{self._offer()}; wait until some is free, or give other --workers"
             )
         late = [each for each in workers if not each.name and now - each.since > SLOW]
-        slow = [each for each in late if not each.told]
+        slow = [each for each in late if not each.warned]
         for each in slow:
-            each.told = True
+            each.warned = True
             if each.placed:
                 words = "actor %d has not loaded after %.0f s; it is waited for"
                 log.warning(words, each.number, SLOW)
-        if homeless := sum(not each.placed for each in slow):
+        if unplaced := sum(not each.placed for each in slow):
             words = "%d of %d actors have no place on the cluster after %.0f s: %s"
-            log.warning(words, homeless, len(workers), SLOW, self._offer())
+            log.warning(words, unplaced, len(workers), SLOW, self._offer())
 
     def _offer(self) -> str:
         """Return what an actor needs, and what the cluster has."""
@@ -222,7 +222,7 @@ class RayPool(Generic[J, R]):
     def _note(self, worker: Worker, message: Any, see: See) -> None:
         match message:
             case Placed():
-                worker.placed, worker.told, worker.since = True, False, time.monotonic()
+                worker.placed, worker.warned, worker.since = True, False, time.monotonic()
                 worker.work = worker.actor.load.remote(self._load, str(Path.cwd()))
             case Loaded(where):
                 worker.name = f"{where}, actor {worker.number}"

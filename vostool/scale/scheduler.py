@@ -73,12 +73,12 @@ class Given(Generic[J]):
     pace: Pace = field(default_factory=Pace)
     per_second: float = 0.0
     moved: float = field(default_factory=time.monotonic)  # when it last advanced
-    told: bool = False  # that it does not
+    warned: bool = False  # that it does not
 
     def advance(self, event: Advanced) -> None:
         """Note how far it is."""
         if event.done != self.done:
-            self.moved, self.told = time.monotonic(), False
+            self.moved, self.warned = time.monotonic(), False
         self.done, self.total = event.done, event.total
         self.per_second = self.pace(event.done)
 
@@ -141,11 +141,11 @@ class Board(Generic[J]):
             Result(given.task, value, error, worker, given.began, seconds, given.tries)
         )
 
-    def tell_of_standstill(self) -> None:
+    def warn_of_standstill(self) -> None:
         """Log once which tasks do not advance."""
         for each in self.running.values():
-            if not each.told and time.monotonic() - each.moved > STILL:
-                each.told = True
+            if not each.warned and time.monotonic() - each.moved > STILL:
+                each.warned = True
                 log.warning(
                     "%s: no progress for %.0f min (%s); it is waited for, end its process to try "
                     "it again",
@@ -203,7 +203,7 @@ def run_all(
 
     def wait() -> list[Result[J]]:
         pool.wait(see)
-        board.tell_of_standstill()
+        board.warn_of_standstill()
         return board.take_ended()
 
     try:

@@ -27,20 +27,20 @@ def further(
     entries: Mapping[int, JobEntry],
     *,
     overwrite: bool = False,
-    tell: Callable[[str], object] = lambda _: None,
+    report: Callable[[str], object] = lambda _: None,
 ) -> Iterator[int | None]:
     """Yield the numbers of jobs that a shard may do after its own; None: none at the moment.
 
     First what other shards have left over; not with `overwrite`, as those would do it again. Then
     those that were left to a process that turns out to be no more. `entries` are those of the jobs
-    that have ended so far, and `tell` is called with what is waited for.
+    that have ended so far, and `report` is called with what is waited for.
     """
     if shard == WHOLE:
         return
     busy = set[int]()
     if not overwrite:
         yield from left_over(jobs, shard, folder, busy)
-    yield from abandoned(jobs, shard, entries, busy, tell)
+    yield from abandoned(jobs, shard, entries, busy, report)
 
 
 def left_over(
@@ -94,7 +94,7 @@ def abandoned(
     shard: Shard,
     entries: Mapping[int, JobEntry],
     busy: set[int],
-    tell: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> Iterator[int | None]:
     """Yield the numbers of jobs whose claims turn out to be void; None while others may be.
 
@@ -104,7 +104,7 @@ def abandoned(
     """
     own = shard.own(range(1, len(jobs) + 1))
     watch = Watch()
-    due, told = 0.0, False
+    due, reported = 0.0, False
     while True:
         ended = all(number in entries for number in own)
         if ended or time.monotonic() >= due:
@@ -118,14 +118,14 @@ def abandoned(
             if ended:
                 if not watch.open:
                     return
-                if not told:
-                    tell(watch.description)
-                    told = True
+                if not reported:
+                    report(watch.description)
+                    reported = True
         yield None
 
 
 class Watch:
-    """Tells the claims that are renewed from those whose processes are no more."""
+    """Distinguishes claims that are renewed from those whose processes are no more."""
 
     def __init__(self) -> None:
         """Begin without any."""
