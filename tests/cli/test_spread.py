@@ -1,9 +1,8 @@
 """A batch over several processes, or in shards that do not know of each other."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from tests.conftest import FRAMES, HEIGHT, TINY, ColourNetwork, film
 from tests.segment.test_batch import pictures
+from tests.segment.test_left_over import leave_claim
 from tests.test_cli import Call, vostool
 from vostool.files.claims import claimed
 from vostool.model.checkpoint import save_checkpoint
@@ -56,6 +56,10 @@ def statuses(path: str) -> dict[str, str]:
         (("--batch", "t.csv", "--on", "mars"), "--on mars: expected local, ray or ray:HOST:PORT"),
         (("--batch", "t.csv", "--on", "ray:"), "--on ray:: expected local, ray or"),
         (("--batch", "t.csv", "--merge", "--shard", "1/2"), "--merge segments nothing"),
+        (
+            ("--batch", "t.csv", "--on", "ray", "--device", "cuda:0"),
+            "--on ray --device cuda:0: Ray deals out the GPUs of its nodes: give --device cuda",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_a_usage_error(
@@ -71,10 +75,12 @@ def test_without_ray_the_error_says_how_to_install_it(
     vostool: Call, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
+    Path("all").mkdir()
+    Path("all/batch.json").write_text("of a former batch")
     outcome = vostool("segment", "--batch", table, "-o", "all", "--on", "ray")
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].endswith("pip install 'vostool[cluster]'")
-    assert not Path("all").exists()
+    assert Path("all/batch.json").read_text() == "of a former batch"
 
 
 class TestShards:
@@ -108,6 +114,8 @@ class TestShards:
         assert (merged.code, merged.out) == (3, "all/batch.json\n")
         assert statuses("all/batch.json") == statuses("all/batch-2of2.json")
         assert report_in("all/batch.json")["frames"] == 4 * FRAMES
+        # those of single processes are not drawn
+        assert [path.name for path in Path("all").glob("*.png")] == ["batch.png"]
 
     def test_leave_a_video_that_another_process_is_at_work_on_which_is_no_error(
         self, vostool: Call, command: tuple[object, ...]
@@ -127,21 +135,25 @@ class TestShards:
         assert vostool(*command, "--merge").code == 3
         assert statuses("all/batch.json")["b"] == "done"
 
-    def test_do_a_video_after_all_whose_process_has_died_since(
+    def test_that_begin_again_wait_for_the_claim_of_a_process_that_was_killed_on_another_host(
         self, vostool: Call, command: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with ExitStack() as at_work:
-            at_work.enter_context(claimed(Path("all/b")))
-
-            def none_left(*_: object) -> Iterator[int]:
-                at_work.close()  # by now b has been left to it
-                yield from ()
-
-            monkeypatch.setattr("vostool.segment.batch_report.left_over", none_left)
-            second = vostool(*command, "--shard", "2/2")
-        assert (second.code, second.err.count("b.mp4: left to another process")) == (0, 1)
-        assert statuses("all/batch-2of2.json") == {"b": "done", "d": "done"}
+        claim = leave_claim(Path("all/d"))
+        # its claim ages while there is nothing else to do
+        monkeypatch.setattr("vostool.scale.work.time.sleep", lambda _: os.utime(claim, (0, 0)))
+        second = vostool(*command, "--shard", "2/2")
+        assert (second.code, second.err.count("d.mp4: left to another process")) == (0, 1)
+        assert second.err.count("all/d: waiting up to 60 s for a sign of life") == 1
+        assert statuses("all/batch-2of2.json")["d"] == "done"
         assert report_in("all/batch-2of2.json")["totals"]["elsewhere"] == 0
+
+    def test_that_overwrite_do_each_video_once(
+        self, vostool: Call, command: tuple[object, ...]
+    ) -> None:
+        for number in (1, 2):
+            vostool(*command, "--shard", f"{number}/2", "--overwrite")
+        assert statuses("all/batch-1of2.json") == {"a": "done", "c": "failed"}
+        assert statuses("all/batch-2of2.json") == {"b": "done", "d": "done"}
 
     def test_that_left_a_video_to_each_other_are_told_when_they_are_merged(
         self, vostool: Call, table: Path, command: tuple[object, ...]
@@ -152,7 +164,7 @@ class TestShards:
         assert codes == [0, 0]
         merged = vostool(*command, "--merge", "--quiet")
         assert merged.code == 7
-        assert "all/b: left to a shard that has not done it" in merged.err
+        assert "all/b: left to a process that has not done it; run the shards again" in merged.err
         assert "1 of 2 videos are not done" in merged.err
 
     def test_of_another_table_or_a_foreign_file_are_refused_before_any_work(
@@ -187,6 +199,8 @@ def test_two_workers_make_the_same_files_as_one_and_begin_with_the_longest_video
     assert began["b"] == min(began.values())  # another may begin in the same millisecond
     assert (report["status"], report["frames"]) == ("done", 4 * FRAMES)
     assert [job["status"] for job in report["jobs"]] == ["done", "done", "failed", "done"]
-    # what is done is so for one process too
+    assert Path("two/batch.png").exists()
+    # what is done is so for one process too, which draws no picture
     assert vostool(*command, "two", "--quiet").code == 3
+    assert not Path("two/batch.png").exists()
     assert set(statuses("two/batch.json").values()) == {"already done", "failed"}

@@ -12,7 +12,7 @@ from vostool.errors import InputError, VostoolError, WeightsError
 from vostool.files.claims import is_alive
 from vostool.scale.local import LocalPool, Worker, work_through
 from vostool.scale.scheduler import run_all
-from vostool.scale.work import Ended, Event, Share, Task, Unusable
+from vostool.scale.work import SLOW, Ended, Event, Share, Task, Unusable
 
 SHARES = [Share(1, threads=1), Share(2, threads=1)]
 
@@ -103,3 +103,15 @@ def test_what_a_worker_sends_just_before_it_dies_is_not_lost(
     theirs.close()
     assert seen == [Ended("done")]
     assert started == SHARES[:1]
+
+
+def test_a_worker_that_does_not_load_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    ours, _theirs = multiprocessing.Pipe()
+    ended, _alive = multiprocessing.Pipe(duplex=False)
+    hanging: Any = SimpleNamespace(sentinel=ended, is_alive=lambda: True)
+    pool = LocalPool(load, SHARES[:1])
+    worker = Worker(SHARES[0], hanging, ours, since=time.monotonic() - SLOW - 1)
+    pool._workers[worker.share.name] = worker
+    for _ in range(2):
+        pool.wait(lambda *_: None)
+    assert caplog.messages == [f"{worker.share.name} has not loaded after 60 s; it is waited for"]

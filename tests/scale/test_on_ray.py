@@ -10,9 +10,10 @@ from tests.scale.making import load
 from vostool.errors import DeviceError, InputError
 from vostool.files.claims import is_alive
 from vostool.progress import ProgressCallback
-from vostool.scale.on_ray import THREADS, Actor, Plan, RayPool, Worker, plan
+from vostool.scale.on_ray import PLACE, THREADS, Plan, RayPool, Worker, plan
+from vostool.scale.ray_actor import Actor, Placed
 from vostool.scale.scheduler import run_all
-from vostool.scale.work import Advanced, Ended, Event, Logged, Task, Work
+from vostool.scale.work import SLOW, Advanced, Ended, Event, Loaded, Logged, Task, Work
 
 CPU, GPU = {"CPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}
 
@@ -91,8 +92,92 @@ def test_a_look_that_is_under_way_as_its_job_ends_counts_for_that_job(
     assert list(pool.idle) == ([] if ready == "look" else ["node, actor 1"])
 
 
+class FakeRay:
+    """A cluster with 2 CPUs, one of which is free, whose answers are those given."""
+
+    exceptions = SimpleNamespace(RayError=RuntimeError)
+
+    def __init__(self, answers: dict[str, list[object]]) -> None:
+        self.answers = answers
+
+    def wait(self, refs: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        return [each for each in refs if each in self.answers], []
+
+    def get(self, refs: list[str]) -> list[list[object]]:
+        return [self.answers.pop(each) for each in refs]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def available_resources(self) -> dict[str, float]:
+        return {"CPU": 1.0}
+
+
+def pool_on(
+    ray: FakeRay, monkeypatch: pytest.MonkeyPatch, *workers: Worker
+) -> RayPool[str, tuple[str, int]]:
+    """Return a pool that has these workers."""
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    pool = RayPool(load, gpus=True)
+    pool._plan = Plan(len(workers), cpus=4, gpu=0.5)
+    pool._workers = {each.number: each for each in workers}
+    return pool
+
+
+def test_actors_for_which_the_cluster_has_no_room_are_named_once_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    early = time.monotonic() - SLOW - 1
+    running = Worker(1, None, "work", placed=True, name="node, actor 1", looked=float("inf"))
+    loading = Worker(2, None, "loading", since=early, placed=True)
+    nowhere = Worker(3, None, "place", since=early)
+    ray = FakeRay({})
+    pool = pool_on(ray, monkeypatch, running, loading, nowhere)
+    for _ in range(2):
+        pool.wait(lambda *_: None)
+    assert caplog.messages == [
+        "actor 2 has not loaded after 60 s; it is waited for",
+        "1 of 3 actors have no place on the cluster after 60 s: each needs 4 CPU and 0.5 GPU of a "
+        "node, and all nodes together have 2 CPU (1 free) and 0 GPU (0 free)",
+    ]
+    ray.answers["work"] = [Ended("A")]
+    seen: list[Event] = []
+    pool.wait(lambda _, event: seen.append(event))
+    assert seen == [Ended("A")]
+
+
+def test_a_cluster_on_which_no_actor_finds_a_place_is_a_device_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = pool_on(FakeRay({}), monkeypatch, Worker(1, None, "place", placed=True))
+    pool._placed -= PLACE + 1
+    pool.wait(lambda *_: None)  # it has a place at the moment
+    pool._workers[1].placed = False
+    pool._placed -= PLACE + 1
+    with pytest.raises(DeviceError, match="no actor found a place within 15 min: each needs 4 CPU"):
+        pool.wait(lambda *_: None)
+
+
+def test_an_actor_loads_once_it_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def remote(*arguments: object) -> str:
+        asked.extend(arguments)
+        return "loading"
+
+    actor = SimpleNamespace(load=SimpleNamespace(remote=remote))
+    ray = FakeRay({"place": [Placed()]})
+    pool = pool_on(ray, monkeypatch, Worker(1, actor, "place"))
+    pool.wait(lambda *_: None)
+    assert asked == [load, str(Path.cwd())]
+    assert list(pool.idle) == []
+    ray.answers["loading"] = [Loaded("node")]
+    pool.wait(lambda *_: None)
+    assert list(pool.idle) == ["node, actor 1"]
+
+
 def test_warnings_of_a_job_come_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vostool.scale.on_ray.limit_threads", lambda _: None)
+    monkeypatch.setattr("vostool.scale.ray_actor.limit_threads", lambda _: None)
     log = logging.getLogger("vostool")
 
     def warn(job: str, progress: ProgressCallback) -> str:

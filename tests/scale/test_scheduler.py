@@ -5,8 +5,9 @@ import pytest
 
 from vostool.errors import DeviceError, InputError, VostoolError
 from vostool.progress import ProgressCallback
-from vostool.scale.scheduler import Standing, longest_first, run_all
+from vostool.scale.scheduler import STILL, Standing, longest_first, run_all
 from vostool.scale.work import (
+    PATIENCE,
     Advanced,
     Alone,
     Died,
@@ -109,6 +110,43 @@ def test_further_tasks_are_asked_for_once_all_others_are_given_out() -> None:
     assert asked[0] == 2
 
 
+def test_where_there_is_no_further_task_as_yet_it_is_asked_again_until_there_are_no_more() -> None:
+    pool = Scripted(1)
+    steps: list[int] = []
+
+    def more() -> Iterator[Task[str] | None]:
+        yield None
+        yield from tasks("x")
+        yield None
+
+    def wait(see: See) -> None:
+        steps.append(len(pool.jobs))
+        Scripted.wait(pool, see)
+
+    pool.wait = wait  # type: ignore[method-assign]
+    assert [each.task.name for each in run_all([], pool, more=more())] == ["x"]
+    assert steps == [0, 1, 0]
+
+
+def test_further_tasks_are_asked_for_by_free_workers_only() -> None:
+    pool = Scripted(1, {"a": [Advanced(1, 2), Ended("A")]})
+
+    def more() -> Iterator[Task[str]]:
+        assert pool.jobs == {}
+        yield from tasks("x")
+
+    results = list(run_all(tasks("a"), pool, more=more()))
+    assert [each.task.name for each in results] == ["a", "x"]
+
+
+def test_one_process_without_a_task_waits_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("vostool.scale.work.time.sleep", slept.append)
+    more: list[Task[str] | None] = [None, *tasks("a"), None]
+    (result,) = run_all([], Alone[str, str](lambda job, _: job.upper()), more=more)
+    assert (result.value, slept) == ("A", [PATIENCE] * 2)
+
+
 def test_the_standing_counts_what_is_done_failed_and_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,6 +196,23 @@ def test_an_interruption_says_how_many_are_done() -> None:
 def test_warnings_of_workers_are_logged_with_their_task(caplog: pytest.LogCaptureFixture) -> None:
     list(run_all(tasks("a"), Scripted(1, {"a": [Logged("frame 7: less"), Ended()]})))
     assert caplog.messages == ["a: frame 7: less"]
+
+
+def test_a_task_that_stands_still_is_named_once_until_it_advances_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("vostool.scale.scheduler.time.monotonic", lambda: now)
+
+    def report(standing: Standing) -> None:
+        nonlocal now
+        now += STILL
+
+    still = [Advanced(1, 9)] * 4
+    again = [Advanced(2, 9)] * 3
+    list(run_all(tasks("a"), Scripted(1, {"a": [*still, *again, Ended()]}), report=report))
+    words = "a: no progress for 10 min (0); it is waited for, end its process to try it again"
+    assert caplog.messages == [words] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def table(tmp_path: Path) -> Path:
 
 def pictures(folder: Path) -> dict[str, bytes]:
     """Return all files of runs but the reports, which tell how long they took."""
-    reports = ("run.json", "batch.json")
+    reports = ("run.json", "batch.json", "batch.png")
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in reports)
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
@@ -202,20 +203,24 @@ class TestABatch:
         assert pictures(Path("all")) == pictures(Path("whole"))
         assert vostool(*command, "all").err.count("already done") == 3
 
+    @pytest.mark.parametrize("removed", ["overlay.mp4", "masks/00001.png", "masks"])
     def test_redoes_a_video_whose_outputs_were_removed(
         self,
         vostool: Call,  # noqa: F811
         table: Path,
         weights: Path,
+        removed: str,
     ) -> None:
         film(table.with_name("b.mp4"), table.with_name("b.png"))
         model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
         command = ("segment", "--batch", table, *model, "-o", "all")
         vostool(*command)
-        Path("all/b/overlay.mp4").unlink()
+        before = pictures(Path("all"))
+        path = Path("all/b") / removed
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
         again = vostool(*command)
         assert (again.code, again.err.count("already done")) == (0, 2)
-        assert Path("all/b/overlay.mp4").exists()
+        assert pictures(Path("all")) == before
 
     def test_leaves_a_video_to_another_process_that_is_at_work_on_it(
         self,

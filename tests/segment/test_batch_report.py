@@ -1,26 +1,23 @@
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from vostool.errors import InputError, OutputError
-from vostool.files.claims import claimed
 from vostool.scale.shards import WHOLE, Shard
 from vostool.segment.batch_report import (
     BatchReport,
     BatchStatus,
     JobEntry,
-    is_left,
-    left_over,
     make_way,
+    make_way_at,
     merge,
     read_batch_report,
     report_path,
     write_report,
 )
-from vostool.segment.job import Job
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ENTRY = JobEntry(1, "a.mp4", "out/a", "done", "w1", began=0.0, seconds=2.0, tries=1, frames=50)
@@ -30,13 +27,6 @@ def report(
     *entries: JobEntry, shard: Shard = WHOLE, rows: int = 4, status: BatchStatus = "done"
 ) -> BatchReport:
     return BatchReport.of("t.csv", rows, entries, START, seconds=4.0, status=status, shard=shard)
-
-
-def leave(folder: Path, name: str, status: str) -> Path:
-    """Leave the run of a job."""
-    (folder / name).mkdir(parents=True)
-    (folder / name / "run.json").write_text(f'{{\n  "frames": 3,\n  "status": "{status}"\n}}\n')
-    return folder / name
 
 
 def test_a_report_counts_jobs_frames_and_how_busy_its_workers_were(tmp_path: Path) -> None:
@@ -67,57 +57,35 @@ def test_only_the_report_of_a_batch_makes_way_for_another(tmp_path: Path) -> Non
     assert not path.exists()
 
 
-def test_a_job_is_left_unless_it_is_done_or_at_work(tmp_path: Path) -> None:
-    assert is_left(tmp_path / "not begun")
-    assert is_left(leave(tmp_path, "stopped", "interrupted"))
-    assert not is_left(leave(tmp_path, "done", "done"))
-    with claimed(tmp_path / "at work"):
-        assert not is_left(tmp_path / "at work")
+def test_the_picture_of_a_former_batch_makes_way_with_its_report_alone(tmp_path: Path) -> None:
+    path, picture = tmp_path / "batch.json", tmp_path / "batch.png"
+    picture.write_bytes(b"mine")
+    make_way(path)
+    assert picture.exists()
+    with pytest.raises(OutputError, match=r"batch\.png: exists already"):
+        make_way(path, drawn=True)
+    write_report(path, report(ENTRY))
+    make_way(path)
+    assert not picture.exists()
+    picture.write_bytes(b"mine")
+    make_way(path, overwrite=True, drawn=True)
+    assert not picture.exists()
 
 
-def test_only_the_status_of_the_run_itself_says_that_it_is_done(tmp_path: Path) -> None:
-    path = leave(tmp_path, "a", "done") / "run.json"
-    path.write_text(json.dumps({"options": {"status": "done"}, "status": "failed"}, indent=2))
-    assert is_left(tmp_path / "a")
-
-
-def test_a_shard_takes_over_what_others_have_not_begun_their_last_first(tmp_path: Path) -> None:
-    jobs = [Job(Path(), (), tmp_path / name) for name in "abcdefg"]
-    leave(tmp_path, "f", "done")
-    # 1/3 has a, d and g; of 2/3 b, e are left, of 3/3 c, f
-    assert list(left_over(jobs, Shard(1, 3), tmp_path)) == [5, 2, 3]
-    assert list(left_over(jobs, WHOLE, tmp_path)) == []
-
-
-def test_of_a_shard_that_has_ended_only_what_it_left_to_another_is_taken_over(
-    tmp_path: Path,
-) -> None:
-    jobs = [Job(Path(), (), tmp_path / name) for name in "abcd"]
-    ended = Shard(2, 2)
-    entries = [
-        replace(ENTRY, number=2, status="failed"),
-        replace(ENTRY, number=4, status="elsewhere"),
-    ]
-    write_report(report_path(tmp_path, ended), report(*entries, shard=ended))
-    assert list(left_over(jobs, Shard(1, 2), tmp_path)) == [4]
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        report(replace(ENTRY, number=2), shard=Shard(2, 2), status="interrupted"),
-        report(replace(ENTRY, number=2), shard=Shard(2, 2), status="failed"),
-        report(replace(ENTRY, number=10, status="elsewhere"), shard=Shard(2, 2), rows=10),
-    ],
-    ids=["interrupted", "failed", "another table"],
-)
-def test_what_an_interrupted_shard_or_one_of_another_table_has_not_done_is_taken_over(
-    tmp_path: Path, found: BatchReport
-) -> None:
-    jobs = [Job(Path(), (), tmp_path / name) for name in "abcd"]
-    write_report(report_path(tmp_path, Shard(2, 2)), found)
-    leave(tmp_path, "b", "done")
-    assert list(left_over(jobs, Shard(1, 2), tmp_path)) == [4]
+def test_only_the_report_of_a_batch_at_an_address_makes_way_with_its_picture() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/batches/batch.png", b"mine")
+    make_way_at("memory://batches/", "batch.json")
+    with pytest.raises(OutputError, match=r"memory://batches/batch\.png: exists already; choose"):
+        make_way_at("memory://batches/", "batch.json", drawn=True)
+    memory.pipe_file("/batches/batch.json", report(ENTRY).model_dump_json().encode())
+    memory.pipe_file("/batches/batch-1of2.json", b"of a shard")
+    make_way_at("memory://batches", "batch.json")
+    assert memory.ls("/batches", detail=False) == ["/batches/batch-1of2.json"]
+    memory.pipe_file("/batches/batch.json", b"{}")
+    with pytest.raises(OutputError, match=r"batches/batch\.json: exists already, and is not the"):
+        make_way_at("memory://batches", "batch.json")
+    memory.rm("/batches", recursive=True)
 
 
 class TestMerging:

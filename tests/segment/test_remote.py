@@ -15,6 +15,7 @@ from tests.conftest import FRAMES, HEIGHT, ColourNetwork, film, interrupt
 from tests.segment.test_batch_table import write_table
 from tests.test_cli import Call, vostool  # noqa: F401
 from vostool.errors import InputError, OutputError
+from vostool.files.remote import Remote
 from vostool.inference.predictor import Predictor
 from vostool.media.inputs import Elsewhere
 from vostool.progress import no_progress
@@ -151,6 +152,28 @@ def test_a_job_with_remote_inputs_may_write_to_a_folder_here(
     assert segment_remote(job, by_colour, no_progress) == (report, True)
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_what_is_uploaded_to_a_folder_here_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    copy, target = tmp_path / "copy.json", tmp_path / "all" / "run.json"
+    copy.write_text("new")
+    folder = Remote.at(f"{scheme}{target.parent}")
+    folder.upload({"run.json": copy, "masks/0.png": copy})
+    assert (target.parent / "masks" / "0.png").read_text() == "new"
+    target.write_text("old")
+
+    def fill_the_disk(source: Path, copied: Path) -> None:
+        copied.write_text("n")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vostool.files.remote.shutil.copyfile", fill_the_disk)
+    with pytest.raises(OutputError, match=r"run\.json: cannot be written: No space left"):
+        folder.upload({"run.json": copy})
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in target.parent.iterdir()) == ["masks", "run.json"]
+
+
 def test_a_table_may_name_addresses_beside_paths(tmp_path: Path) -> None:
     table = write_table(
         tmp_path / "t.csv",
@@ -195,6 +218,26 @@ class TestTheCommand:
         (job,) = json.loads(stored("/out")["/batch.json"])["jobs"]
         assert (job["output"], job["status"]) == ("memory://out/x", "already done")
         assert [path.name for path in Path().iterdir()] == []
+
+    def test_refuses_a_foreign_report_at_an_address_before_any_work(
+        self,
+        vostool: Call,  # noqa: F811
+        weights: Path,
+        tmp_path: Path,
+    ) -> None:
+        fsspec.filesystem("memory").pipe_file("/out/batch.json", b"[]")
+        table = write_table(tmp_path / "t.csv", "video,mask", "memory://in/a.mp4,memory://in/a.png")
+        model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
+        command = ("segment", "--batch", table, "-o", "memory://out", *model)
+        outcome = vostool(*command)
+        assert outcome.code == 7
+        assert outcome.err == (
+            "vostool: memory://out/batch.json: exists already, and is not the report of a batch; "
+            "choose another -o or give --overwrite\n"
+        )
+        assert stored("/out") == {"/batch.json": b"[]"}
+        assert vostool(*command, "--overwrite").code == 0
+        assert json.loads(stored("/out")["/batch.json"])["totals"]["done"] == 1
 
     def test_does_not_merge_reports_at_an_address(
         self,

@@ -1,7 +1,7 @@
 """`vostool segment --batch` on the command line: many videos, in one process or many."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vostool import defaults
+from vostool.cli.batch_reports import keep_report, merge_reports, print_use
 from vostool.cli.loading import is_dealt, load_model, local_pool
 from vostool.cli.printing import document_of, print_json, print_message
 from vostool.cli.spread import Spread
 from vostool.cli.standing import Show, show_standing
 from vostool.cli.summary import plot_checks, print_summary
-from vostool.errors import OutputError, UsageError
+from vostool.errors import UsageError
 from vostool.progress import ProgressCallback, ProgressForm, show_progress
 
 if TYPE_CHECKING:
     from vostool.inference.options import ModelOptions
     from vostool.scale.scheduler import Standing
-    from vostool.scale.shards import Shard
     from vostool.scale.work import Pool
     from vostool.segment.batch import Outcome
-    from vostool.segment.batch_report import BatchReport, BatchStatus, JobEntry
+    from vostool.segment.batch_report import BatchStatus, JobEntry
     from vostool.segment.job import Job
     from vostool.segment.report import RunReport
 
@@ -104,23 +105,31 @@ def segment_batch(
     with the code of the first error once all have been tried.
     """
     from vostool.segment.batch import segment_all
-    from vostool.segment.batch_report import make_way, report_path
+    from vostool.segment.batch_report import make_way, make_way_at, report_path
     from vostool.segment.batch_table import read_batch
     from vostool.segment.cost import alike, costs
+    from vostool.segment.left_over import further
 
     shard, folder = spread.shard, template.output
+    check_cluster(options, spread)
     if spread.merge:
         if template.upload is not None:
             words = f"--merge -o {template.upload}: expected a folder on this machine; fetch the"
             raise UsageError(f"{words} reports of the shards into one")
-        merge_reports(folder, printing)
+        merge_reports(folder, printing.as_json, printing.quiet)
         return []
     jobs = read_batch(table, template, options)
     results = Results(printing, announce=not spread.alone)
-    more: Iterable[int] = ()
-    if template.upload is None:  # elsewhere are no claims that say what other shards leave over
-        make_way(report_path(folder, shard), template.overwrite)
-        more = further(jobs, shard, folder, results)
+    more: Iterable[int | None] = ()
+    path, drawn = report_path(folder, shard), not spread.alone
+    if template.upload is not None:
+        make_way_at(template.upload, path.name, template.overwrite, drawn=drawn)
+    else:  # elsewhere are no claims that say what other shards leave over
+        make_way(path, template.overwrite, drawn=drawn)
+        report = partial(print_message, quiet=printing.quiet)
+        more = further(
+            jobs, shard, folder, results.entries, overwrite=template.overwrite, report=report
+        )
     with (
         pool_of(table, options, spread, printing) as (pool, show),
         reported(table, len(jobs), template, spread, results),
@@ -138,17 +147,18 @@ def segment_batch(
     return results.warnings
 
 
-def further(jobs: "Sequence[Job]", shard: "Shard", folder: Path, results: Results) -> Iterator[int]:
-    """Yield the numbers of jobs that a shard may do after its own, once it is asked for each.
+def check_cluster(options: "ModelOptions", spread: Spread) -> None:
+    """Raise UsageError without Ray, or for a certain GPU on its cluster: Ray deals them out."""
+    if spread.ray is None:
+        return
+    if options.device not in (defaults.AUTO, "cpu", "cuda"):
+        raise UsageError(
+            f"--on ray --device {options.device}: Ray deals out the GPUs of its nodes: give "
+            "--device cuda, and set CUDA_VISIBLE_DEVICES where a node is started to keep it to some"
+        )
+    from vostool.scale.on_ray import import_ray
 
-    After those of `left_over`, those that were left to a process that seems to have died since: a
-    shard that is begun again finds the claims of the one before it.
-    """
-    from vostool.segment.batch_report import is_left, left_over
-
-    yield from left_over(jobs, shard, folder)
-    elsewhere = [number for number, each in results.entries.items() if each.status == "elsewhere"]
-    yield from (number for number in elsewhere if is_left(jobs[number - 1].output))
+    import_ray()
 
 
 @contextmanager
@@ -222,58 +232,10 @@ def reported(
             status=status,
             shard=spread.shard,
         )
-        keep_report(report, report_path(template.output, spread.shard), template.upload)
+        path = report_path(template.output, spread.shard)
+        keep_report(report, path, template.upload, drawn=not spread.alone)
         if not spread.alone:
             print_use(report, results.printing.quiet)
-
-
-def keep_report(report: "BatchReport", path: Path, address: str | None) -> None:
-    """Write the report of a batch, or upload it under its name to the address of the outputs."""
-    from tempfile import TemporaryDirectory
-
-    from vostool.files.remote import Remote
-    from vostool.segment.batch_report import write_report
-
-    if address is None:
-        write_report(path, report)
-        return
-    with TemporaryDirectory(prefix="vostool-") as folder:
-        copy = Path(folder) / path.name
-        write_report(copy, report)
-        Remote.at(address).upload({path.name: copy})
-
-
-def print_use(report: "BatchReport", quiet: bool) -> None:
-    """Print how much each worker had to do."""
-    for each in report.workers:
-        words = f"{each.jobs} videos, {each.frames} frames, busy {each.share:.0%}"
-        print_message(f"{each.worker}: {words}", quiet)
-
-
-def merge_reports(folder: Path, printing: Printing) -> None:
-    """Write batch.json from the reports of shards, and print its path or itself.
-
-    Exits with the code of the first job that failed, or that no shard has done.
-    """
-    from vostool.segment.batch_report import make_way, merge, report_path, write_report
-
-    report, path = merge(folder), report_path(folder)
-    make_way(path)
-    write_report(path, report)
-    if printing.as_json:
-        print_json(report.model_dump(mode="json"))
-    else:
-        print(path)
-    print_use(report, printing.quiet)
-    missing = report.rows - report.totals["done"] - report.totals["already done"]
-    if missing:
-        failed = [each for each in report.jobs if each.status in ("failed", "elsewhere")]
-        for each in failed:
-            words = each.error or f"{each.output}: left to a shard that has not done it"
-            print_message(f"vostool: {words}")
-        print_message(f"vostool: {path}: {missing} of {report.rows} videos are not done, see above")
-        codes = [each.exit_code for each in failed if each.exit_code]
-        raise typer.Exit(codes[0] if codes else OutputError.exit_code)
 
 
 def document_of_job(outcome: "Outcome") -> dict[str, Any]:

@@ -40,8 +40,8 @@ ShardOption = Annotated[
     typer.Option(
         "--shard",
         metavar="K/N",
-        help="Segment the Kth of N parts of a --batch, then what other parts have left over; for "
-        "job arrays. Writes batch-KofN.json.",
+        help="Segment the Kth of N parts of a --batch, then (not with --overwrite) what other "
+        "parts have left over; for job arrays. Writes batch-KofN.json.",
         rich_help_panel=PANEL,
         show_default=False,
     ),
@@ -50,7 +50,8 @@ Merge = Annotated[
     bool,
     typer.Option(
         "--merge",
-        help="Make the batch.json of a --batch from the reports of its shards; segment nothing.",
+        help="Make the batch.json of a --batch, and its picture, from the reports of its shards; "
+        "segment nothing.",
         rich_help_panel=PANEL,
     ),
 ]

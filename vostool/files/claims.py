@@ -53,10 +53,14 @@ class Holder:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(socket.gethostname(), os.getpid(), pid_namespace(), since, uuid.uuid4().hex)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the process is one of this host, of which it can be known whether it runs."""
+        return (self.host, self.pid_namespace) == (socket.gethostname(), pid_namespace())
+
     def is_gone(self) -> bool:
         """Return whether the process is known to have ended; False for one of another host."""
-        here = (socket.gethostname(), pid_namespace())
-        return (self.host, self.pid_namespace) == here and not is_alive(self.pid)
+        return self.is_here and not is_alive(self.pid)
 
 
 @dataclass
@@ -144,12 +148,23 @@ def busy(folder: Path, holder: Holder) -> OutputError:
     )
 
 
-def refuse_claimed(folder: Path) -> None:
-    """Raise OutputError if another process seems to be at work in a folder; claims nothing."""
+def holder_of(folder: Path) -> tuple[Holder, float] | None:
+    """Return who seems to be at work in a folder, and when it said so last; None: nobody.
+
+    Claims nothing. Raises OutputError as `read_holder` does.
+    """
     with suppress(OSError):
         holder, renewed = read_holder(folder / CLAIM)
         if time.time() - renewed <= STALE and not holder.is_gone():
-            raise busy(folder, holder)
+            return holder, renewed
+    return None
+
+
+def refuse_claimed(folder: Path) -> None:
+    """Raise OutputError if another process seems to be at work in a folder; claims nothing."""
+    found = holder_of(folder)
+    if found is not None:
+        raise busy(folder, found[0])
 
 
 def place(part: Path, path: Path, holder: Holder) -> bool:

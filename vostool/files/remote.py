@@ -4,6 +4,7 @@ Never imports torch.
 """
 
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from vostool.errors import InputError, OutputError, UsageError, VostoolError
-from vostool.files import first_line, make_folder
+from vostool.files import atomic_write, first_line, make_folder
 from vostool.files.extras import import_extra
 
+LOCAL = (None, "file", "local")  # schemes of what is on this machine
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -55,9 +57,8 @@ class Remote:
         """
         check_scheme(address)
         core = import_extra("fsspec.core", "fsspec", address)
-        local = scheme_of(address) in (None, "file", "local")
         with told(address, "opened"):
-            return cls(address, *core.url_to_fs(address, **{"auto_mkdir": True} if local else {}))
+            return cls(address, *core.url_to_fs(address))
 
     def read(self, name: str) -> bytes | None:
         """Return a file of the folder, if it is there; raises InputError."""
@@ -91,11 +92,25 @@ class Remote:
                 self._files.rm(self._within(name), recursive=True)
 
     def upload(self, files: Mapping[str, Path]) -> None:
-        """Copy files into the folder, by their names in it; raises OutputError."""
+        """Copy files into the folder, by their names in it; raises OutputError.
+
+        On this machine each is written all or nothing, as object stores do.
+        """
+        if self._is_here:
+            for name, path in files.items():
+                target = Path(self._within(name))
+                make_folder(target.parent)
+                with atomic_write(target) as part:
+                    shutil.copyfile(path, part)
+            return
         with told(self.address, "written", OutputError):
             self._files.put(
                 [str(path) for path in files.values()], [self._within(name) for name in files]
             )
+
+    @property
+    def _is_here(self) -> bool:
+        return scheme_of(self.address) in LOCAL
 
     def _within(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"

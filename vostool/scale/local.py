@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType, TracebackType
@@ -26,6 +26,7 @@ from vostool.scale.processes import end_with, without_interrupts
 from vostool.scale.work import (
     GRACE,
     PATIENCE,
+    SLOW,
     Advanced,
     Died,
     Ended,
@@ -52,8 +53,10 @@ class Worker:
     share: Share
     process: SpawnProcess
     connection: Connection
+    since: float = field(default_factory=time.monotonic)  # when it was started
     loaded: bool = False
     busy: bool = False
+    warned: bool = False  # that it is slow to load
 
 
 class LocalPool(Generic[J, R]):
@@ -115,6 +118,10 @@ class LocalPool(Generic[J, R]):
         for worker in pipes.values():
             if worker.connection in found or worker.process.sentinel in found:
                 self._receive(worker, see)
+        for name, worker in self._workers.items():
+            if not (worker.loaded or worker.warned) and time.monotonic() - worker.since > SLOW:
+                worker.warned = True
+                log.warning("%s has not loaded after %.0f s; it is waited for", name, SLOW)
 
     def _receive(self, worker: Worker, see: See) -> None:
         """Take all that a worker has sent; where nothing more can come, it has died."""

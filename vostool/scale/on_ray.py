@@ -6,21 +6,22 @@ opened. Must not import torch.
 
 import logging
 import math
-import os
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Generic, Self
 
-from vostool.errors import DeviceError, InputError, VostoolError
+from vostool.errors import DeviceError, VostoolError
 from vostool.files import first_line
 from vostool.files.extras import import_extra
+from vostool.scale.ray_actor import Actor, Placed
 from vostool.scale.work import (
     GRACE,
     PATIENCE,
+    SLOW,
     Advanced,
     Died,
     Ended,
@@ -31,15 +32,12 @@ from vostool.scale.work import (
     R,
     See,
     Unusable,
-    Work,
-    attempt,
-    unforeseen,
 )
-from vostool.threads import limit_threads
 
 HERE = "local"  # Ray's word for a new cluster on this machine
 LOOK_EVERY = 1.0  # seconds between two looks at how far an actor is
 CONNECT = 10.0  # seconds for a cluster to answer
+PLACE = 900.0  # seconds to place any actor at all: an autoscaler takes minutes to add a node
 THREADS = 4  # CPUs of an actor without a GPU
 FINEST = 10_000  # parts of a GPU; Ray rounds to them, and what is rounded up might not fit
 
@@ -85,7 +83,11 @@ class Worker:
 
     number: int
     actor: Any
-    work: Any  # the reference of what it does at present: loading, or a job; None: nothing
+    # the reference of what it does at present: finding a place, loading, or a job; None: nothing
+    work: Any
+    since: float = field(default_factory=time.monotonic)  # when it was started, or placed
+    placed: bool = False
+    warned: bool = False  # that it is waited for
     name: str = ""  # empty until it has loaded
     look: Any = None  # the reference of how far it is
     looked: float = 0.0
@@ -101,10 +103,11 @@ class RayPool(Generic[J, R]):
 
         Raises UsageError if Ray is not installed.
         """
-        self._ray: ModuleType = import_extra("ray", "'vostool[cluster]'", "--on ray")
+        self._ray = import_ray()
         self._load, self._address, self._asked, self._gpus = load, address, workers, gpus
         self._workers: dict[int, Worker] = {}
         self._count = 0  # of actors so far
+        self._placed = time.monotonic()  # when any of them had a place last
 
     def __enter__(self) -> Self:
         connect(self._ray, self._address)
@@ -142,8 +145,8 @@ class RayPool(Generic[J, R]):
             num_cpus=self._plan.cpus, num_gpus=self._plan.gpu, max_concurrency=2
         )
         actor = kind.remote(self._plan.cpus)
-        work = actor.load.remote(self._load, str(Path.cwd()))
-        self._workers[self._count] = Worker(self._count, actor, work)
+        place = actor.place.remote()
+        self._workers[self._count] = Worker(self._count, actor, place)
 
     @property
     def idle(self) -> Collection[str]:
@@ -156,13 +159,18 @@ class RayPool(Generic[J, R]):
         found.work, found.looked = found.actor.run.remote(job), time.monotonic()
 
     def wait(self, see: See) -> None:
-        """Wait for answers of actors, or for their end; raises the error if none can load."""
+        """Wait for answers of actors, or for their end.
+
+        Raises the error if none can load, DeviceError if none finds a place on the cluster.
+        """
         now = time.monotonic()
         pending: dict[Any, Worker] = {}
         for worker in self._workers.values():
             if worker.name and worker.work and not worker.look and now - worker.looked > LOOK_EVERY:
                 worker.look, worker.looked = worker.actor.look.remote(), now
             pending |= {each: worker for each in (worker.work, worker.look) if each}
+        if not pending:  # Ray would not wait
+            time.sleep(PATIENCE)
         ready, _ = self._ray.wait(list(pending), timeout=PATIENCE)
         for answer in ready:
             worker = pending[answer]
@@ -178,9 +186,44 @@ class RayPool(Generic[J, R]):
             worker.look = None
             for message in [each for messages in found for each in messages]:
                 self._note(worker, message, see)
+        self._check_places(time.monotonic())
+
+    def _check_places(self, now: float) -> None:
+        """Log once which actors are waited for; raises DeviceError if none has found a place."""
+        workers = self._workers.values()
+        if any(each.placed for each in workers):
+            self._placed = now
+        elif now - self._placed > PLACE:
+            raise DeviceError(
+                f"--on ray:{self._address}: no actor found a place within {PLACE / 60:.0f} min: "
+                f"{self._offer()}; wait until some is free, or give other --workers"
+            )
+        late = [each for each in workers if not each.name and now - each.since > SLOW]
+        slow = [each for each in late if not each.warned]
+        for each in slow:
+            each.warned = True
+            if each.placed:
+                words = "actor %d has not loaded after %.0f s; it is waited for"
+                log.warning(words, each.number, SLOW)
+        if unplaced := sum(not each.placed for each in slow):
+            words = "%d of %d actors have no place on the cluster after %.0f s: %s"
+            log.warning(words, unplaced, len(workers), SLOW, self._offer())
+
+    def _offer(self) -> str:
+        """Return what an actor needs, and what the cluster has."""
+        needs = {"CPU": self._plan.cpus, **({"GPU": self._plan.gpu} if self._plan.gpu else {})}
+        found, free = self._ray.cluster_resources(), self._ray.available_resources()
+        wanted = " and ".join(f"{count:g} {name}" for name, count in needs.items())
+        offered = " and ".join(
+            f"{found.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in needs
+        )
+        return f"each needs {wanted} of a node, and all nodes together have {offered}"
 
     def _note(self, worker: Worker, message: Any, see: See) -> None:
         match message:
+            case Placed():
+                worker.placed, worker.warned, worker.since = True, False, time.monotonic()
+                worker.work = worker.actor.load.remote(self._load, str(Path.cwd()))
             case Loaded(where):
                 worker.name = f"{where}, actor {worker.number}"
             case Unusable(error) | Died(error):
@@ -201,6 +244,11 @@ class RayPool(Generic[J, R]):
             raise error
 
 
+def import_ray() -> ModuleType:
+    """Return Ray; raises UsageError if it is not installed."""
+    return import_extra("ray", "'vostool[cluster]'", "--on ray")
+
+
 def connect(ray: ModuleType, address: str) -> None:
     """Connect to a cluster, or start one here; raises DeviceError if none answers."""
     more: dict[str, Any] = {"include_dashboard": False} if address == HERE else {}
@@ -212,70 +260,3 @@ def connect(ray: ModuleType, address: str) -> None:
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         words = "a cluster cannot be started here" if address == HERE else "no cluster answers"
         raise DeviceError(f"--on ray:{address}: {words}: {first_line(error)}") from error
-
-
-class Actor:
-    """What runs on a node; two threads call it: one works, the other says how far that is."""
-
-    def __init__(self, threads: int) -> None:
-        """Use so many threads of a CPU."""
-        limit_threads(threads)  # torch is not imported yet
-        self._work: Work[Any, Any] | None = None
-        self._messages = Messages()
-        self._advanced: Advanced | None = None
-        self._stopped = False
-
-    def load(self, load: Load[Any, Any], folder: str) -> list[Loaded | Unusable]:
-        """Load, in the folder that paths count from."""
-        try:
-            os.chdir(folder)
-            self._work = load()
-        except OSError as error:
-            words = f"{socket.gethostname()}: {folder}: {error.strerror}; all nodes must share it"
-            return [Unusable(InputError(words))]
-        except Exception as error:
-            return [Unusable(error if isinstance(error, VostoolError) else unforeseen(error))]
-        logging.getLogger("vostool").addHandler(self._messages)
-        return [Loaded(socket.gethostname())]
-
-    def run(self, job: Any) -> list[Logged | Ended | Died]:
-        """Do a job; return what was logged since the last look, and how it ended."""
-        self._advanced = None
-        if self._work is None:
-            raise VostoolError("an actor was given a job before it has loaded")
-        try:
-            ended = attempt(self._work, job, self._advance)
-        except KeyboardInterrupt:
-            ended = Died(DeviceError("it was interrupted"))
-        return [*self._messages.take(), ended]
-
-    def _advance(self, done: int, total: int | None, words: str) -> None:
-        if self._stopped:
-            raise KeyboardInterrupt
-        self._advanced = Advanced(done, total)
-
-    def look(self) -> list[Logged | Advanced]:
-        """Return what was logged since the last look, and how far the job at hand is."""
-        return [*self._messages.take(), *([self._advanced] if self._advanced else [])]
-
-    def stop(self) -> None:
-        """Interrupt the job at hand at its next frame."""
-        self._stopped = True
-
-
-class Messages(logging.Handler):
-    """Keeps warnings until they are taken."""
-
-    def __init__(self) -> None:
-        """Keep none so far."""
-        super().__init__(logging.WARNING)
-        self._kept: list[Logged] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a warning."""
-        self._kept.append(Logged(record.getMessage()))
-
-    def take(self) -> list[Logged]:
-        """Return those kept so far, once."""
-        taken, self._kept = self._kept, []
-        return taken

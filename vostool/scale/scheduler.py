@@ -15,6 +15,7 @@ from vostool.progress import Pace
 from vostool.scale.work import Advanced, Died, Ended, Event, J, Logged, Pool, Task
 
 TRIES = 2  # of a task whose worker dies
+STILL = 600.0  # seconds without progress, after which it is said which task is waited for
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,13 @@ class Given(Generic[J]):
     total: int | None = None
     pace: Pace = field(default_factory=Pace)
     per_second: float = 0.0
+    moved: float = field(default_factory=time.monotonic)  # when it last advanced
+    warned: bool = False  # that it does not
 
     def advance(self, event: Advanced) -> None:
         """Note how far it is."""
+        if event.done != self.done:
+            self.moved, self.warned = time.monotonic(), False
         self.done, self.total = event.done, event.total
         self.per_second = self.pace(event.done)
 
@@ -136,6 +141,17 @@ class Board(Generic[J]):
             Result(given.task, value, error, worker, given.began, seconds, given.tries)
         )
 
+    def warn_of_standstill(self) -> None:
+        """Log once which tasks do not advance."""
+        for each in self.running.values():
+            if not each.warned and time.monotonic() - each.moved > STILL:
+                each.warned = True
+                log.warning(
+                    "%s: no progress for %.0f min (%s); it is waited for, end its process to try "
+                    "it again",
+                    *(each.task.name, STILL / 60, each.worker),
+                )
+
     def take_ended(self) -> list[Result[J]]:
         """Return the results since the last call."""
         ended, self.ended = self.ended, []
@@ -168,36 +184,39 @@ def run_all(
     tasks: Sequence[Task[J]],
     pool: Pool[J],
     *,
-    more: Iterable[Task[J]] = (),
+    more: Iterable[Task[J] | None] = (),
     report: Callable[[Standing], object] = lambda _: None,
     unit: str = "jobs",
 ) -> Iterator[Result[J]]:
     """Run tasks in a pool, in their order, and yield the result of each as it ends.
 
-    `more` is asked for further tasks once all others are given out. `report` is called whenever
-    something has happened. Raises what `Pool.wait` raises; KeyboardInterrupt gets a note of how
-    many `unit` are done, unless that is empty.
+    Once all are given out, `more` is asked for further tasks whenever a worker is free: None says
+    that there is none at the moment. `report` is called whenever something has happened. Raises
+    what `Pool.wait` raises; KeyboardInterrupt gets a note of how many `unit` are done, unless that
+    is empty.
     """
     board = Board(tasks)
-    queue = following(board, tasks, more)
-    upcoming = next(queue)
 
     def see(worker: str, event: Event) -> None:
         board.see(worker, event)
         report(board.standing)
 
+    def wait() -> list[Result[J]]:
+        pool.wait(see)
+        board.warn_of_standstill()
+        return board.take_ended()
+
     try:
-        while board.running or upcoming:
-            for worker in tuple(pool.idle):
-                if upcoming is None:
-                    break
-                task, tries = upcoming
-                pool.give(worker, task.job)
-                board.begin(task, worker, tries)
-                upcoming = next(queue)
-            pool.wait(see)
-            yield from board.take_ended()
-            upcoming = upcoming or next(queue)
+        for upcoming in following(board, pool, tasks, more):
+            if upcoming is None:
+                yield from wait()
+                continue
+            while not pool.idle:
+                yield from wait()
+            worker = next(iter(pool.idle))
+            task, tries = upcoming
+            pool.give(worker, task.job)
+            board.begin(task, worker, tries)
     except KeyboardInterrupt as stop:
         if unit:
             stop.add_note(f"{board.done} of {board.total} {unit} are done")
@@ -205,17 +224,29 @@ def run_all(
 
 
 def following(
-    board: Board[J], tasks: Iterable[Task[J]], more: Iterable[Task[J]]
+    board: Board[J], pool: Pool[J], tasks: Iterable[Task[J]], more: Iterable[Task[J] | None]
 ) -> Iterator[tuple[Task[J], int] | None]:
-    """Yield what is to be given out next, and which try that is; None: nothing at the moment."""
+    """Yield what is to be given out next, and which try that is; None: nothing at the moment.
+
+    Ends once all have ended.
+    """
     waiting, others = iter(tasks), iter(more)
+    exhausted = False
     while True:
         if board.repeated:
             yield board.repeated.popleft(), TRIES
         elif (task := next(waiting, None)) is not None:
             yield task, 1
-        elif (task := next(others, None)) is not None:
-            board.add(task)
-            yield task, 1
-        else:
+        elif exhausted or (board.running and not pool.idle):
+            if not board.running:
+                return
             yield None
+        else:
+            try:
+                task = next(others)
+            except StopIteration:
+                exhausted = True
+                continue
+            if task is not None:
+                board.add(task)
+            yield None if task is None else (task, 1)

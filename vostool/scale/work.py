@@ -18,6 +18,7 @@ from vostool.threads import limit_threads, thread_count
 
 PATIENCE = 0.5  # seconds that a pool waits for an event at a time
 GRACE = 15.0  # seconds for a worker to keep what it has, before it is killed
+SLOW = 60.0  # seconds to load, after which it is said who is waited for
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -131,7 +132,7 @@ class Pool(Protocol[J_contra]):
         """Give an idle worker a job."""
 
     def wait(self, see: See) -> None:
-        """Wait a while for events, and call `see` with each.
+        """Wait a while for events, and call `see` with each; just wait if there can be none.
 
         Raises a VostoolError once no worker is left.
         """
@@ -156,6 +157,8 @@ class Alone(Generic[J, R]):
 
     def wait(self, see: See) -> None:
         """Do the job; whatever its error, it is not done again in the same process."""
+        if not self._jobs:
+            time.sleep(PATIENCE)
         for job in self._jobs:
             ended = attempt(
                 self._work, job, lambda done, total, _: see(self._name, Advanced(done, total))

@@ -26,7 +26,7 @@ from vostool.segment.job import Job, is_alike
 from vostool.segment.remote import is_remote, segment_remote
 from vostool.segment.report import RunReport, read_report
 from vostool.segment.run import segment
-from vostool.segment.writers import file_of
+from vostool.segment.writers import seems_whole
 
 LoadPredictor: TypeAlias = Callable[[ModelOptions], Predictor]
 
@@ -102,15 +102,15 @@ def segment_all(
     *,
     measure: Measure = alike,
     shard: Shard = WHOLE,
-    more: Iterable[int] = (),
+    more: Iterable[int | None] = (),
     report: Callable[[Standing], object] = lambda _: None,
 ) -> Iterator[Outcome]:
     """Run the jobs of a shard, and yield the outcome of each as it ends, also of those that fail.
 
     Those of the same model follow upon each other; of these, those that `measure` says are the
-    longest begin first. Then come those that `more` has the
-    numbers of: it is asked whenever a worker is free. One that another process is at work on is
-    an error, but not where there are other shards. Raises what `run_all` does.
+    longest begin first. Then come those that `more` has the numbers of: it is asked whenever a
+    worker is free, and None says that there is none at the moment. One that another process is at
+    work on is an error, but not where there are other shards. Raises what `run_all` does.
     """
 
     def task(number: int, cost: float = 1.0) -> Task[Job]:
@@ -120,7 +120,8 @@ def segment_all(
     own = shard.own(range(1, len(jobs) + 1))
     costs = measure(shard.own(jobs))
     tasks = by_model(longest_first(map(task, own, costs)))
-    for result in run_all(tasks, pool, more=map(task, more), report=report, unit="videos"):
+    further = (None if number is None else task(number) for number in more)
+    for result in run_all(tasks, pool, more=further, report=report, unit="videos"):
         done, error = result.value, result.error
         elsewhere = shard.count > 1 and isinstance(error, OutputError) and error.in_use
         if isinstance(error, DeviceError):  # it does not name the video itself
@@ -203,13 +204,13 @@ def run_once(predictor: Predictor, job: Job, progress: ProgressCallback) -> Done
 def run_before(job: Job, predictor: Predictor) -> RunReport | None:
     """Return the report of a run of the same job, by the same options, in the job's folder.
 
-    It is finished and has all its outputs, or it is to be repeated: interrupted, killed or
-    failed. None if there is no such run.
+    It is finished and has all its outputs, as far as names of files tell, or it is to be repeated:
+    interrupted, killed or failed. None if there is no such run.
     """
     report = read_report(job.output)
     if report is None or not is_alike(job, predictor, report):
         return None
-    paths = (job.output / file_of(name) for name in job.outputs)
-    if report.status == "done" and not all(path.exists() for path in paths):
+    found = (seems_whole(name, job.output, report.frames) for name in job.outputs)
+    if report.status == "done" and not all(found):
         return report.model_copy(update={"status": "failed", "error": "outputs are missing"})
     return report

@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from vostool import __version__
 from vostool.errors import InputError, OutputError
 from vostool.files import make_folder, read_text, remove, write_bytes
-from vostool.files.claims import OVERWRITE, refuse_claimed
+from vostool.files.claims import OVERWRITE, refuse_to_replace
 from vostool.files.documents import Document, problem
+from vostool.files.remote import Remote
 from vostool.scale.shards import WHOLE, Shard
 from vostool.segment.batch import Outcome
-from vostool.segment.job import Job
-from vostool.segment.report import is_marked_done
 
 SCHEMA_VERSION = 1
+FOREIGN = f"exists already, and is not the report of a batch; {OVERWRITE}"
 SHARD_FILE = re.compile(r"batch-([0-9]+)of([0-9]+)\.json")
 
 # "elsewhere": another process was at work on it; in this order one is told of several
@@ -167,53 +167,55 @@ def write_report(path: Path, report: BatchReport) -> None:
 
 def read_batch_report(path: Path) -> BatchReport:
     """Return the report of a batch; raises InputError."""
+    return parse_batch_report(read_text(path, "the report of a batch"), path)
+
+
+def parse_batch_report(content: str | bytes, where: Path | str) -> BatchReport:
+    """Return the report of a batch that was found somewhere; raises InputError."""
     try:
-        return BatchReport.model_validate_json(read_text(path, "the report of a batch"))
+        return BatchReport.model_validate_json(content)
     except ValidationError as error:
-        raise InputError(f"{path}: expected the report of a batch: {problem(error)}") from error
+        raise InputError(f"{where}: expected the report of a batch: {problem(error)}") from error
 
 
-def make_way(path: Path, overwrite: bool = False) -> None:
-    """Remove the report of a former run of a batch.
+def picture_path(path: Path) -> Path:
+    """Return where the picture of a batch lies: beside its report."""
+    return path.with_suffix(".png")
 
-    Raises OutputError for anything else of that name, unless it is to be replaced.
+
+def make_way(path: Path, overwrite: bool = False, *, drawn: bool = False) -> None:
+    """Remove the report of a former run of a batch, and its picture.
+
+    `drawn` says that there will be a picture. Raises OutputError for anything else of these
+    names, unless it is to be replaced.
     """
+    picture = picture_path(path)
     if path.exists() and not overwrite:
         try:
             read_batch_report(path)
         except InputError as error:
-            words = f"{path}: exists already, and is not the report of a batch; {OVERWRITE}"
-            raise OutputError(words) from error
+            raise OutputError(f"{path}: {FOREIGN}") from error
+    elif drawn and not overwrite:
+        refuse_to_replace([picture])
+    if path.exists() or drawn:
+        remove(picture)  # before the report, which accounts for it
     remove(path)
 
 
-def left_over(jobs: Sequence[Job], shard: Shard, folder: Path) -> Iterator[int]:
-    """Yield the numbers of the jobs that other shards have left over as yet.
-
-    Of a shard that has ended, those that it left to another one; of one that has not, the last
-    first, as it may still be at work. Each is looked at when it is asked for.
-    """
-    numbers = range(1, len(jobs) + 1)
-    for other in shard.others():
-        theirs = reversed(other.own(numbers))
+def make_way_at(address: str, name: str, overwrite: bool = False, *, drawn: bool = False) -> None:
+    """Remove the report of a former run of a batch from an address, as `make_way` does."""
+    target, where = Remote.at(address), f"{address.rstrip('/')}/{name}"
+    picture = picture_path(Path(name)).name
+    found, content = target.names() & {name, picture}, target.read(name)
+    if content is not None and not overwrite:
         try:
-            found = read_batch_report(report_path(folder, other))
-        except InputError:
-            pass
-        else:
-            # one that was interrupted has not come to its end, and an old one may be of other jobs
-            if found.status == "done" and found.rows == len(jobs):
-                theirs = reversed([job.number for job in found.jobs if job.status == "elsewhere"])
-        yield from (number for number in theirs if is_left(jobs[number - 1].output))
-
-
-def is_left(folder: Path) -> bool:
-    """Return whether no run in a job's folder is done, and no process at work there."""
-    try:
-        refuse_claimed(folder)
-    except OutputError:
-        return False
-    return not is_marked_done(folder)
+            parse_batch_report(content, where)
+        except InputError as error:
+            raise OutputError(f"{where}: {FOREIGN}") from error
+    elif drawn and picture in found and not overwrite:
+        raise OutputError(f"{address.rstrip('/')}/{picture}: exists already; {OVERWRITE}")
+    mine = found if drawn or content is not None else ()
+    target.remove(sorted(mine, reverse=True))  # the report, which accounts for the picture, last
 
 
 def merge(folder: Path) -> BatchReport:

@@ -3,6 +3,7 @@
 An output is named by its kind and, where there are several, its variant: `masks`, `alpha=prores`.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from vostool.segment.writers.film import EffectFilm, Overlay
 from vostool.segment.writers.interface import Source, Writer
 from vostool.segment.writers.labels import Labelme, PerObject, Yolo
 from vostool.segment.writers.mattes import AlphaFilm, Cutouts, Matte, Trimap
-from vostool.segment.writers.pictures import Masks
+from vostool.segment.writers.pictures import Masks, Pictures
 from vostool.segment.writers.previews import Preview, Sheet, SideBySide
 from vostool.segment.writers.texts import Mot, Table
 
@@ -29,6 +30,7 @@ __all__ = [
     "is_output",
     "needs_soft",
     "read_names",
+    "seems_whole",
     "writer_of",
 ]
 
@@ -87,6 +89,15 @@ def file_of(name: str) -> str:
     """Return the final name of an output's file or folder; raises UsageError."""
     kind, variant = split_name(name)
     return WRITERS[kind].file_of(variant)
+
+
+def seems_whole(name: str, folder: Path, frames: int) -> bool:
+    """Return whether an output of so many frames is in a folder, as far as names of files tell."""
+    kind, variant = split_name(name)
+    path = folder / WRITERS[kind].file_of(variant)
+    if not issubclass(WRITERS[kind], Pictures):
+        return path.exists()
+    return sum(len(files) for _, _, files in os.walk(path)) >= frames
 
 
 def is_output(name: str) -> bool:
