@@ -34,6 +34,7 @@ HEIGHT, WIDTH, FRAMES, SIDE = 48, 64, 8, 16
 DARK, ORANGE, BLUE = (20, 24, 30), (250, 150, 40), (40, 90, 250)
 ARRIVAL = 3  # the frame on which the second square shows up
 RATE = Fraction(25)
+PATIENCE = 120.0  # seconds until what a test waits for must have happened
 TINY = StmSettings(key_channels=8, value_channels=16, decoder_channels=(16, 8, 8))
 
 Picture = NDArray[np.uint8]
@@ -86,6 +87,15 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds, which it need not do soon on a busy machine."""
+    for _ in range(round(seconds / 0.005)):  # by no clock: the machine may stand still meanwhile
+        if condition():
+            return
+        time.sleep(0.005)
+    pytest.fail("nothing happened")
+
+
 def copy_as_killed(folder: Path, copy: Path, state: Path) -> Callable[[], None]:
     """Return a call that copies the folder of a run: what a kill at that moment would leave.
 
@@ -98,10 +108,7 @@ def copy_as_killed(folder: Path, copy: Path, state: Path) -> Callable[[], None]:
             shutil.copy2(source, target)
 
     def act() -> None:
-        end = time.monotonic() + 60
-        while not state.exists():
-            assert time.monotonic() < end, f"{state}: is not there"
-            time.sleep(0.002)
+        wait_for(state.exists)
         shutil.copytree(folder, copy, copy_function=copy_one)
         for claim in copy.rglob(CLAIM):
             claim.write_text(json.dumps(asdict(replace(Holder.here(), pid=nobody))))
