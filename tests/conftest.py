@@ -6,10 +6,11 @@ and `network` is a real one, small and untrained.
 """
 
 import json
+import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -174,9 +175,14 @@ def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Tiny tensors gain nothing from more, of which the test before may have left some."""
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from more; what a command sets in the environment is forgotten."""
     torch.set_num_threads(1)
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({n: value for n, value in before.items() if os.environ.get(n) != value})
 
 
 @pytest.fixture(scope="session", autouse=True)
