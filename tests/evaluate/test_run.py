@@ -37,6 +37,8 @@ from vostool.model.stm import Stm
 from vostool.progress import ProgressCallback
 from vostool.scale.work import Alone
 
+pytestmark = pytest.mark.usefixtures("scored_here")
+
 
 def colour_model(weights: Path, network: ColourNetwork) -> Predictor:
     return Predictor(cast(Stm, network), weights, torch.device("cpu"), torch.float32, size=HEIGHT)

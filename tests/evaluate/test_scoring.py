@@ -119,6 +119,7 @@ def test_sets_and_predictions_are_read_without_what_macos_and_windows_leave_in_t
     assert scores == score_clip(clip, predictions / "a")
 
 
+@pytest.mark.usefixtures("scored_here")
 class TestABrokenPrediction:
     """Each is an error that names the file."""
 
@@ -194,6 +195,12 @@ def test_processes_that_score_never_see_an_interrupt() -> None:
         told = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert told.strip() == "True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_an_error_in_a_process_is_raised_by_its_name(clip: BenchmarkClip, folder: Path) -> None:
+    (folder / "00002.png").write_bytes(b"no picture")
+    with pytest.raises(MaskError, match=r"00002\.png: cannot be read"):
+        score_clips([clip], folder.parent)
 
 
 def test_a_process_that_dies_is_an_error_of_one_line(clip: BenchmarkClip, folder: Path) -> None:

@@ -17,7 +17,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +29,7 @@ import vostool.cli.train
 import vostool.evaluate.scoring
 import vostool.inference.predictor
 from tests.conftest import ColourNetwork
+from tests.evaluate.making import InlineExecutor
 from tests.fuzz.edits import Edit
 from tests.fuzz.traces import HERE, OUTPUT, broken, changed, snapshot
 from vostool.cli import main
@@ -68,25 +68,6 @@ class Outcome:
     seconds: float
     folder: Path  # that it ran in
     violations: tuple[str, ...] = ()
-
-
-class InlineExecutor:
-    """Does in this process what a pool of processes would."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        """Take what a pool takes."""
-
-    def submit(self, work: Callable[..., Any], *arguments: object) -> Future[Any]:
-        """Do it at once."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **_: object) -> None:
-        """Nothing is left to do."""
 
 
 @contextmanager
