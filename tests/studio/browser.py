@@ -43,28 +43,31 @@ def page_in(browser: Any, url: str, may_fail: str | None = None, **context: Any)
     Fails for a console message or a request of another host; requests that end in `may_fail` may
     fail. `context` is playwright's, such as the `viewport`.
     """
-    noise: list[str] = []
-    page = browser.new_context(**context).new_page()
-    page.set_default_timeout(1000 * PATIENCE)
+    with browser.new_context(**context) as opened:
+        noise: list[str] = []
+        page = opened.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
 
-    def note(url: str, words: str) -> None:
-        if may_fail is None or not url.endswith(may_fail):
-            noise.append(words)
+        def note(url: str, words: str) -> None:
+            if may_fail is None or not url.endswith(may_fail):
+                noise.append(words)
 
-    page.on("console", lambda each: note(each.location["url"], f"console: {each.text}"))
-    page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-    page.on("requestfailed", lambda each: note(each.url, f"failed: {each.url}"))
-    origin = url.partition("/?")[0]
-    hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(url)
-    wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    yield page
-    heard = tuple(noise)  # closing cancels the requests that are under way
-    assert heard == (), heard
-    assert [each for each in asked if not each.startswith(hosts)] == []
+        page.on("console", lambda each: note(each.location["url"], f"console: {each.text}"))
+        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+        page.on("requestfailed", lambda each: note(each.url, f"failed: {each.url}"))
+        origin = url.partition("/?")[0]
+        hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
+        page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        yield page
+        heard = tuple(noise)  # closing cancels the requests that are under way
+        assert heard == (), heard
+        assert [each for each in asked if not each.startswith(hosts)] == []
 
 
 def text(page: Page, selector: str) -> str:

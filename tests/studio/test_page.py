@@ -13,12 +13,13 @@ from tests.conftest import DARK, HEIGHT, ORANGE, PATIENCE, WIDTH, ColourNetwork,
 from tests.segment.test_cuts import BACK, CUT, END, film_with_cuts
 from tests.studio.browser import (
     Page,
-    browser_page,
     click_on,
     drag,
     go_to,
     is_idle,
     on_stage,
+    page_in,
+    started_browser,
     text,
 )
 from tests.studio.conftest import masks_in
@@ -77,6 +78,13 @@ def studio(
         thread.join()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, in which each page has a profile of its own."""
+    with started_browser() as browser:
+        yield browser
+
+
 @pytest.fixture
 def going_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hold the network a few frames after the 6th, until the event is set."""
@@ -112,10 +120,10 @@ def overlap(one: LabelMap, other: LabelMap) -> float:
 
 
 def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
-    studio: Studio, going_on: threading.Event
+    browser: Any, studio: Studio, going_on: threading.Event
 ) -> None:
     session = studio.session
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         click_around(page, truth(0))
         page.keyboard.press("Enter")
         wait_for(lambda: session.painted.frames == [0])
@@ -165,9 +173,9 @@ def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
     assert len(list((session.folder / "cutouts").iterdir())) == LENGTH
 
 
-def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
+def test_what_the_tools_paint_is_exact(browser: Any, studio: Studio) -> None:
     session = studio.session
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         page.keyboard.press("g")
         drag(page, (1, 5), (26, 27))
         wait_for(lambda: session.painted.frames == [0])
@@ -197,7 +205,7 @@ def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
 
 
 def test_what_is_on_its_way_is_neither_painted_over_nor_a_reason_to_turn_back(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    browser: Any, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, fill, drawn = studio.session, studio.session.fill, threading.Event()
 
@@ -206,7 +214,7 @@ def test_what_is_on_its_way_is_neither_painted_over_nor_a_reason_to_turn_back(
         return fill(*shape)
 
     monkeypatch.setattr(session, "fill", fill_late)
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         click_around(page, truth(0))
         page.keyboard.press("Enter")
         page.keyboard.press("b")
@@ -222,11 +230,11 @@ def test_what_is_on_its_way_is_neither_painted_over_nor_a_reason_to_turn_back(
 
 
 def test_a_user_follows_backward_and_looks_at_doubtful_frames(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    browser: Any, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vostool.defaults.CHECK_EVERY", 4)
     monkeypatch.setattr("vostool.studio.results.LOW", 2)  # so that all that are checked are
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         go_to(page, 6)
         click_around(page, truth(6))
         page.keyboard.press("Enter")
@@ -250,9 +258,9 @@ class TestAVideoOfTwoScenes:
         return film_with_cuts(tmp_path / "clip.mp4").path
 
     def test_shows_its_cuts_on_the_timeline_and_leads_from_one_to_the_next(
-        self, studio: Studio
+        self, browser: Any, studio: Studio
     ) -> None:
-        with browser_page(studio.url) as page:
+        with page_in(browser, studio.url) as page:
             wait_for(lambda: text(page, "#next-cut span") == "Next of 2 scene cuts")
             page.keyboard.press("c")
             wait_for(lambda: page.input_value("#frame") == str(CUT))
@@ -278,8 +286,8 @@ def marked_above(page: Page) -> list[int]:
     return [frame for frame, x in enumerate(places) if opacity[max(0, x - 1) : x + 1].any()]
 
 
-def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> None:
-    with browser_page(studio.url) as page:
+def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(browser: Any, studio: Studio) -> None:
+    with page_in(browser, studio.url) as page:
         before = text(page, "#zoom-value")
         page.mouse.move(*on_stage(page, 12, 16))
         page.mouse.wheel(0, -600)
@@ -298,9 +306,11 @@ def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> 
         wait_for(lambda: text(page, "#zoom-value") == before)
 
 
-def test_all_of_it_works_by_the_keyboard(studio: Studio, going_on: threading.Event) -> None:
+def test_all_of_it_works_by_the_keyboard(
+    browser: Any, studio: Studio, going_on: threading.Event
+) -> None:
     session = studio.session
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
 
         def move(key: str, count: int) -> None:
             for _ in range(count):
@@ -331,8 +341,10 @@ def test_all_of_it_works_by_the_keyboard(studio: Studio, going_on: threading.Eve
         wait_for(lambda: page.is_hidden("#help"))
 
 
-def test_everything_is_in_reach_in_a_window_of_any_width_light_or_dark(studio: Studio) -> None:
-    with browser_page(studio.url) as page:
+def test_everything_is_in_reach_in_a_window_of_any_width_light_or_dark(
+    browser: Any, studio: Studio
+) -> None:
+    with page_in(browser, studio.url) as page:
         for width in (360, 800, 1400):
             page.set_viewport_size({"width": width, "height": 700})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -358,8 +370,8 @@ PREFETCHED = """performance.getEntriesByType("resource")
     .filter(({name}) => /frames.[12]$/.test(name)).length"""
 
 
-def test_a_page_whose_studio_ends_says_so(studio: Studio) -> None:
-    with browser_page(studio.url, may_fail="/state") as page:  # it tries to connect again
+def test_a_page_whose_studio_ends_says_so(browser: Any, studio: Studio) -> None:
+    with page_in(browser, studio.url, may_fail="/state") as page:  # it tries to connect again
         wait_for(lambda: page.evaluate(PREFETCHED) == 2)  # what is still on its way would fail
         studio.server.should_exit = True
         wait_for(lambda: "has ended" in text(page, "#over-title"))
