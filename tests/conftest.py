@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import cv2
@@ -157,12 +159,21 @@ def scene(count: int = FRAMES, two: bool = False) -> Scene:
 
 def film(path: Path, mask: Path, count: int = FRAMES, two: bool = False) -> Footage:
     """Write the scene as a video, and the mask of its first frame."""
-    drawn = [draw(index, two) for index in range(count)]
-    with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
-        for index, (rgb, _) in enumerate(drawn):
-            writer.write(rgb, Fraction(index) / RATE)
-    write_mask(mask, drawn[0][1])
-    return Footage(path, mask, [labels for _, labels in drawn])
+    path.write_bytes(encoded(path.suffix, count, two))
+    labels = [draw(index, two)[1] for index in range(count)]
+    write_mask(mask, labels[0])
+    return Footage(path, mask, labels)
+
+
+@cache
+def encoded(suffix: str, count: int, two: bool) -> bytes:
+    """Return the scene as the content of a video."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"scene{suffix}"
+        with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
+            for index in range(count):
+                writer.write(draw(index, two)[0], Fraction(index) / RATE)
+        return path.read_bytes()
 
 
 def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
