@@ -38,6 +38,7 @@ DARK, ORANGE, BLUE = (20, 24, 30), (250, 150, 40), (40, 90, 250)
 ARRIVAL = 3  # the frame on which the second square shows up
 RATE = Fraction(25)
 PATIENCE = 120.0  # seconds until what a test waits for must have happened
+LONGEST = ("tests/test_kills.py", "tests/train/test_distributed.py")
 TINY = StmSettings(key_channels=8, value_channels=16, decoder_channels=(16, 8, 8))
 
 Picture = NDArray[np.uint8]
@@ -183,6 +184,11 @@ def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
     small = np.stack([cv2.resize((labels == id_) * 1.0, (22, 16)) for id_ in (0, *ids)])
     soft = SoftMasks(ids, (WHITE * small).astype(np.uint16), size)
     return SegmentedFrame(frame, labels, soft)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, which else a process would end with while others are idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)
