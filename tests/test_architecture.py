@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,16 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders or (".",) for path in (ROOT / folder).rglob("*.py"))
 
 
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a module's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Return all that a module imports, wherever it does, as dotted names."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -128,7 +135,7 @@ def test_every_file_that_is_written_whole_is_written_by_one_function() -> None:
     renaming = {
         path.relative_to(ROOT).as_posix()
         for path in sources()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("part.replace", "os.replace")
     }
     assert renaming == {"files/__init__.py", "files/claims.py"}
@@ -142,7 +149,7 @@ def test_few_modules_lie_outside_of_a_folder() -> None:
 def test_a_module_and_its_functions_can_be_read_at_a_sitting(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) < 420
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef) and room_of(path) != "cli":
             assert (node.end_lineno or 0) - node.lineno < 80, node.name
 
@@ -180,7 +187,7 @@ def test_only_the_command_line_and_the_progress_bar_print_or_exit() -> None:
     talkers = [
         path.relative_to(ROOT).parts[0]
         for path in sources()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.exit", "exit")
     ]
     assert set(talkers) == {"cli", "progress.py"}
