@@ -13,7 +13,7 @@ from vostool.errors import OutputError
 
 FULL = Path("/dev/full")  # every write to it fails
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-RESULT, FAILURE = "--version", "segment none.mp4 --mask none.png --json"
+RESULT, FAILURE = "--version", "mask none.mp4 --ellipse 1:4,26,16,16 --json"
 TO_FULL_DISK = "> /dev/full"
 
 
