@@ -7,6 +7,7 @@ and `network` is a real one, small and untrained.
 
 import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -39,6 +40,7 @@ ARRIVAL = 3  # the frame on which the second square shows up
 RATE = Fraction(25)
 PATIENCE = 120.0  # seconds until what a test waits for must have happened
 LONGEST = ("tests/test_kills.py", "tests/train/test_distributed.py")
+SEED = 1  # of what a test draws without a generator of its own
 TINY = StmSettings(key_channels=8, value_channels=16, decoder_channels=(16, 8, 8))
 
 Picture = NDArray[np.uint8]
@@ -189,6 +191,14 @@ def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, which else a process would end with while others are idle."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let a test draw the same whichever tests ran before it in its process."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
 
 
 @pytest.fixture(autouse=True)
