@@ -189,6 +189,12 @@ def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
     return SegmentedFrame(frame, labels, soft)
 
 
+def pytest_configure() -> None:
+    """Let nothing in the environment have Rich and Typer take a stream for a terminal, or none."""
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS"):
+        os.environ.pop(name, None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, which else a process would end with while others are idle."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
@@ -207,6 +213,7 @@ def one_thread() -> Iterator[None]:
     """Tiny tensors gain nothing from more; what a command sets in the environment is forgotten."""
     torch.set_num_threads(1)
     before = dict(os.environ)
+    os.environ["COLUMNS"] = "80"  # a terminal's own may have more or fewer
     yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
