@@ -6,14 +6,18 @@ and `network` is a real one, small and untrained.
 """
 
 import json
+import os
+import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import cv2
@@ -34,6 +38,9 @@ HEIGHT, WIDTH, FRAMES, SIDE = 48, 64, 8, 16
 DARK, ORANGE, BLUE = (20, 24, 30), (250, 150, 40), (40, 90, 250)
 ARRIVAL = 3  # the frame on which the second square shows up
 RATE = Fraction(25)
+PATIENCE = 120.0  # seconds until what a test waits for must have happened
+LONGEST = ("tests/test_kills.py", "tests/train/test_distributed.py")
+SEED = 1  # of what a test draws without a generator of its own
 TINY = StmSettings(key_channels=8, value_channels=16, decoder_channels=(16, 8, 8))
 
 Picture = NDArray[np.uint8]
@@ -86,6 +93,16 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds, which it need not do soon on a busy machine."""
+    waited, now = 0.0, time.monotonic()
+    while not condition():
+        assert waited < seconds, "nothing happened"
+        time.sleep(0.005)
+        before, now = now, time.monotonic()
+        waited += min(now - before, 1.0)  # the machine may stand still meanwhile
+
+
 def copy_as_killed(folder: Path, copy: Path, state: Path) -> Callable[[], None]:
     """Return a call that copies the folder of a run: what a kill at that moment would leave.
 
@@ -98,10 +115,7 @@ def copy_as_killed(folder: Path, copy: Path, state: Path) -> Callable[[], None]:
             shutil.copy2(source, target)
 
     def act() -> None:
-        end = time.monotonic() + 60
-        while not state.exists():
-            assert time.monotonic() < end, f"{state}: is not there"
-            time.sleep(0.002)
+        wait_for(state.exists)
         shutil.copytree(folder, copy, copy_function=copy_one)
         for claim in copy.rglob(CLAIM):
             claim.write_text(json.dumps(asdict(replace(Holder.here(), pid=nobody))))
@@ -149,12 +163,21 @@ def scene(count: int = FRAMES, two: bool = False) -> Scene:
 
 def film(path: Path, mask: Path, count: int = FRAMES, two: bool = False) -> Footage:
     """Write the scene as a video, and the mask of its first frame."""
-    drawn = [draw(index, two) for index in range(count)]
-    with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
-        for index, (rgb, _) in enumerate(drawn):
-            writer.write(rgb, Fraction(index) / RATE)
-    write_mask(mask, drawn[0][1])
-    return Footage(path, mask, [labels for _, labels in drawn])
+    path.write_bytes(encoded(path.suffix, count, two))
+    labels = [draw(index, two)[1] for index in range(count)]
+    write_mask(mask, labels[0])
+    return Footage(path, mask, labels)
+
+
+@cache
+def encoded(suffix: str, count: int, two: bool) -> bytes:
+    """Return the scene as the content of a video."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"scene{suffix}"
+        with VideoWriter(path, width=WIDTH, height=HEIGHT, rate=RATE) as writer:
+            for index in range(count):
+                writer.write(draw(index, two)[0], Fraction(index) / RATE)
+        return path.read_bytes()
 
 
 def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
@@ -166,10 +189,35 @@ def segmented(frame: Frame, labels: Picture) -> SegmentedFrame:
     return SegmentedFrame(frame, labels, soft)
 
 
+def pytest_configure() -> None:
+    """Let nothing in the environment have Rich and Typer take a stream for a terminal, or none."""
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS"):
+        os.environ.pop(name, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, which else a process would end with while others are idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let a test draw the same whichever tests ran before it in its process."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
+
+
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Tiny tensors gain nothing from more, of which the test before may have left some."""
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from more; what a command sets in the environment is forgotten."""
     torch.set_num_threads(1)
+    before = dict(os.environ)
+    os.environ["COLUMNS"] = "80"  # a terminal's own may have more or fewer
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({n: value for n, value in before.items() if os.environ.get(n) != value})
 
 
 @pytest.fixture(scope="session", autouse=True)

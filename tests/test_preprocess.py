@@ -213,10 +213,10 @@ TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
 def test_resizing_in_a_thread_starts_no_threads_beside_those_of_the_network() -> None:
     rgb = np.zeros((270, 480, 3), np.uint8)
 
-    def threads_after(work: object) -> int:
+    def threads_after(work: object) -> set[Path]:
         assert callable(work)
         work()
-        return len(list(TASKS.iterdir()))
+        return set(TASKS.iterdir())
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -224,8 +224,8 @@ def test_resizing_in_a_thread_starts_no_threads_beside_those_of_the_network() ->
         with ThreadPoolExecutor(1) as pool:
             started = pool.submit(threads_after, lambda: None).result()
             resized = pool.submit(threads_after, lambda: resized_frame(rgb, (240, 427), CPU))
-            assert resized.result() == started
+            assert resized.result() <= started  # others may end meanwhile
             whole = pool.submit(threads_after, lambda: Placement((240, 427)).image(rgb, CPU))
-            assert whole.result() > started, "as the image as a whole does"
+            assert whole.result() - started, "as the image as a whole does"
     finally:
         torch.set_num_threads(before)

@@ -79,12 +79,12 @@ def test_cores_that_others_keep_busy_now_are_not_idle(
 def test_automatically_there_is_a_thread_for_each_idle_core_that_is_available(
     cgroup: Path, monkeypatch: pytest.MonkeyPatch, idle: int, expected: str
 ) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # also if it is not set: it is put back afterwards
+    monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(threads, "idle_cores", lambda: idle)
     limit_threads(None)
     assert os.environ["OMP_NUM_THREADS"] == expected
-    monkeypatch.delenv("OMP_NUM_THREADS")
 
 
 def test_the_number_of_the_environment_counts_unless_another_is_asked(

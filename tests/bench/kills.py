@@ -142,7 +142,7 @@ def session(leader: int) -> list[str]:
     return found
 
 
-def left_behind(leader: int, seconds: float = 10.0) -> list[str]:
+def left_behind(leader: int, seconds: float = 120.0) -> list[str]:
     """Return the processes of a session that are still there after some seconds."""
     end = time.monotonic() + seconds
     while (found := session(leader)) and time.monotonic() < end:

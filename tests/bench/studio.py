@@ -26,6 +26,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from tests.conftest import wait_for
 from tests.studio.browser import (
     Page,
     browser_page,
@@ -38,7 +39,6 @@ from tests.studio.browser import (
     state,
     text,
 )
-from tests.studio.conftest import wait_for
 from vostool.media.labels import LabelMap
 from vostool.media.writer import VideoWriter
 from vostool.segment.demo import BALL, FRAMES, HEIGHT, KITE, RATE, WIDTH, render_frame

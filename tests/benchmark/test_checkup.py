@@ -40,6 +40,7 @@ def test_each_problem_is_told_with_its_remedy_and_the_first_gives_the_exit_code(
     monkeypatch.setattr(checkup, "WRITTEN", ("libx264", "no-such-codec"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10, 9, 1))
     monkeypatch.setattr(checkup, "overlap", lambda labels, truth: 0.3)
+    monkeypatch.setattr(checkup, "FRAMES", 2)
     found = examine("cpu")
     assert set(problems(found)) == {"writes", "disk, here", "disk, temporary", "self-test"}
     assert "no no-such-codec: overlay.mp4 cannot" in (problems(found)["writes"][0] or "")

@@ -275,7 +275,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[byte
 
 def test_characters_that_stdout_cannot_encode_are_escaped(tmp_path: Path) -> None:
     one, two = (write_results(tmp_path / name, "\u00f6", "b") for name in ("\u00e4", "two"))
-    ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
     done = run("eval", "compare", str(one), str(two), **ascii_only)
     assert done.returncode == 0, done.stderr
     assert rb"\xe4" in done.stdout

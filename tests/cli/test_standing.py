@@ -4,6 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
+from tests.conftest import PATIENCE
 from vostool.cli.standing import show_standing
 from vostool.progress import ProgressForm
 from vostool.scale.scheduler import Running, Standing
@@ -13,10 +14,13 @@ MIDDLE = Standing(total=10, done=3, failed=1, running=RUNNING, seconds_left=90.4
 END = Standing(total=10, done=9, failed=1, running=(), seconds_left=0.0)
 
 
-def test_json_lines_say_what_is_done_failed_and_running(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_say_what_is_done_failed_and_running(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vostool.cli.standing.JSON_SECONDS", PATIENCE)
     with show_standing("t.csv", quiet=True, form=ProgressForm.JSON) as show:
         show(MIDDLE)
-        show(MIDDLE)  # within the same second
+        show(MIDDLE)  # too soon
         show(END)
     out, err = capsys.readouterr()
     first, last = map(json.loads, err.splitlines())
@@ -54,6 +58,7 @@ def test_on_a_terminal_all_is_on_one_screen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_elsewhere_there_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vostool.cli.standing.SECONDS", PATIENCE)
     with show_standing("t.csv", quiet=False) as show:
         show(MIDDLE)
     assert capsys.readouterr().err == ""

@@ -1,7 +1,10 @@
 """Small benchmarks with known content, and predictions of known quality."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,6 +14,25 @@ from tests.datasets.making import write_frames_clip
 from vostool.media.masks import write_mask
 
 COUNT = 6
+
+
+class InlineExecutor:
+    """Does in this process what a pool of processes would."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what a pool takes."""
+
+    def submit(self, work: Callable[..., Any], *arguments: object) -> Future[Any]:
+        """Do it at once."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        """Nothing is left to do."""
 
 
 def write_davis16(root: Path, *names: str, count: int = COUNT) -> Path:

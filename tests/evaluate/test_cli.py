@@ -18,6 +18,7 @@ from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
 
 Eval = Callable[..., Outcome]
+pytestmark = pytest.mark.usefixtures("scored_here")
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from vostool.propagation.references import References
 
 COUNT = 10  # frames of a clip
 __all__ = ["vostool"]
+pytestmark = pytest.mark.usefixtures("scored_here")
 
 
 def colours(weights: Path, **changes: Any) -> Predictor:

@@ -18,6 +18,7 @@ from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
 
 __all__ = ["predict", "vostool"]
+pytestmark = pytest.mark.usefixtures("scored_here")
 BLACK_BOX = (
     *("--disturb", "mi-fgsm", "--attack-steps", 2),
     *("--attacker", "other.safetensors"),

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import socket
@@ -36,6 +37,8 @@ from vostool.inference.states import FOLDER
 from vostool.model.stm import Stm
 from vostool.progress import ProgressCallback
 from vostool.scale.work import Alone
+
+pytestmark = pytest.mark.usefixtures("scored_here")
 
 
 def colour_model(weights: Path, network: ColourNetwork) -> Predictor:
@@ -220,8 +223,9 @@ IN_SECOND = COUNT + 2  # a frame that is segmented in the second clip
 
 class TestAnInterruptedRun:
     def test_goes_on_with_the_next_clip(
-        self, davis16: Benchmark, weights: Path, tmp_path: Path
+        self, davis16: Benchmark, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(states, "INTERVAL", math.inf)  # none of the clip that is begun again
         out = tmp_path / "out"
         note = interrupted(davis16, weights, out, IN_SECOND)
         assert note == f"1 of 2 clips are done in {out}"

@@ -16,11 +16,11 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,12 +29,14 @@ import vostool.cli.train
 import vostool.evaluate.scoring
 import vostool.inference.predictor
 from tests.conftest import ColourNetwork
+from tests.evaluate.making import InlineExecutor
 from tests.fuzz.edits import Edit
 from tests.fuzz.traces import HERE, OUTPUT, broken, changed, snapshot
 from vostool.cli import main
 from vostool.errors import EXIT_CODES, VostoolError
 
-PATIENCE = 20.0  # seconds that a command may take
+PATIENCE = 20.0  # seconds that the processor may work for a command, however busy the machine is
+ENDING = 120.0  # seconds that what a command has started may take to end
 TOO_SLOW = "too slow"
 FOLDER_MARK = b"@folder@"  # in files, stands for the folder that a command runs in
 TOY = "toy.safetensors"  # weights in whose place objects are told by their colour
@@ -66,25 +68,6 @@ class Outcome:
     seconds: float
     folder: Path  # that it ran in
     violations: tuple[str, ...] = ()
-
-
-class InlineExecutor:
-    """Does in this process what a pool of processes would."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        """Take what a pool takes."""
-
-    def submit(self, work: Callable[..., Any], *arguments: object) -> Future[Any]:
-        """Do it at once."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **_: object) -> None:
-        """Nothing is left to do."""
 
 
 @contextmanager
@@ -169,9 +152,10 @@ def run(case: Case, root: Path) -> Outcome:
     root.mkdir()
     folder = write_case(case, root)
     before, given = snapshot(root), snapshot(folder / OUTPUT)
-    threads, back = set(threading.enumerate()), Path.cwd()
+    threads, others = set(threading.enumerate()), multiprocessing.active_children()
+    back = Path.cwd()
     log = Path(tempfile.mkdtemp(prefix="vostool-fuzz-"))
-    started, problem = time.perf_counter(), ""
+    started, problem = time.process_time(), ""
     feed = fed(folder / case.stdin) if case.stdin else nullcontext()
     # where PyTorch may make a folder of its own
     caches = patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": str(log)})
@@ -185,14 +169,14 @@ def run(case: Case, root: Path) -> Outcome:
         finally:
             os.chdir(back)
         out, err = read()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     shutil.rmtree(log)
     violations = [
         *([f"exception: {problem}"] if problem else wrong_words(case, code, out, err)),
         *([TOO_SLOW] if seconds > PATIENCE else []),
         *(f"outside of the output: {name}" for name in changed(before, snapshot(root))),
         *broken(folder / OUTPUT, given, code),
-        *left(threads),
+        *left(threads, others),
     ]
     return Outcome(code, out, err, seconds, folder, tuple(violations))
 
@@ -249,12 +233,12 @@ def is_piped(case: Case) -> bool:
     return ("-o", "-") in pairwise(case.arguments)
 
 
-def left(threads: set[threading.Thread], seconds: float = 3.0) -> list[str]:
+def left(threads: set[threading.Thread], others: Collection[BaseProcess]) -> list[str]:
     """Return the threads and processes that have not ended some time later."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + ENDING
     while True:
         more = set(threading.enumerate()) - threads
-        processes = multiprocessing.active_children()
+        processes = set(multiprocessing.active_children()) - set(others)
         if not more and not processes:
             return []
         if time.monotonic() > end:

@@ -3,7 +3,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from time import sleep
 
 import pytest
 
@@ -42,7 +41,6 @@ def write(name: str, content: str = "{") -> None:
         (lambda: write("out/run.json"), "not whole: run.json"),
         (lambda: write("out/masks.part"), "left in the output: masks.part"),
         (lambda: write("out/.claim"), "left in the output: .claim"),
-        (lambda: threading.Thread(target=sleep, args=(5,), daemon=True).start(), "left: <Thread"),
     ],
 )
 def test_a_command_that_misbehaves_is_found_out(
@@ -52,6 +50,19 @@ def test_a_command_that_misbehaves_is_found_out(
     found = run(CASE, tmp_path / "run").violations
     assert found
     assert found[0].startswith(words)
+
+
+def test_a_thread_that_does_not_end_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    end = threading.Event()
+    stuck = threading.Thread(target=end.wait)
+    monkeypatch.setattr("tests.fuzz.running.main", stuck.start)
+    monkeypatch.setattr("tests.fuzz.running.ENDING", 0.0)
+    found = run(CASE, tmp_path / "run").violations
+    end.set()
+    stuck.join()
+    assert found[-1].startswith("left: <Thread")
 
 
 def test_a_command_that_behaves_has_no_violations(

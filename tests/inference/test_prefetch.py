@@ -8,16 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import PATIENCE, wait_for
 from vostool.inference.prefetch import Helpers, WriteBehind, pool_beside, read_ahead
-
-PATIENCE = 5.0  # seconds, the most that a test waits for a thread
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    return condition()
 
 
 def check_submits_wait(
@@ -36,7 +28,7 @@ def check_submits_wait(
 
     submitter = threading.Thread(target=submit_all)
     submitter.start()
-    assert wait_for(lambda: len(submitted) == beyond)
+    wait_for(lambda: len(submitted) == beyond)
     time.sleep(0.02)
     assert len(submitted) == beyond
     gate.set()
@@ -44,8 +36,23 @@ def check_submits_wait(
     assert len(submitted) == of
 
 
-def threads(name: str) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+Threads = Callable[[str], list[threading.Thread]]
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    """Return the threads of a name that a test has started and that have not ended.
+
+    However long one takes to end, what ends it waits.
+    """
+    monkeypatch.setattr("vostool.inference.prefetch.GRACE", PATIENCE)
+    before = set(threading.enumerate())
+
+    def threads(name: str) -> list[threading.Thread]:
+        started = set(threading.enumerate()) - before
+        return [thread for thread in started if thread.name.startswith(name)]
+
+    return threads
 
 
 class TestReadAhead:
@@ -57,7 +64,9 @@ class TestReadAhead:
         error = ValueError("an item, not raised")
         assert list(read_ahead([None, error, None])) == [None, error, None]
 
-    def test_ends_without_an_item_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ends_without_an_item_that_never_comes(
+        self, monkeypatch: pytest.MonkeyPatch, threads: Threads
+    ) -> None:
         monkeypatch.setattr("vostool.inference.prefetch.GRACE", 0.05)
         silent = threading.Event()
 
@@ -71,7 +80,7 @@ class TestReadAhead:
         reader.close()
         assert time.monotonic() - begun < PATIENCE / 2
         silent.set()
-        assert wait_for(lambda: not threads("read-ahead"))
+        wait_for(lambda: not threads("read-ahead"))
 
     def test_makes_items_while_nobody_asks_but_only_a_few(self) -> None:
         made: list[int] = []
@@ -84,12 +93,12 @@ class TestReadAhead:
         reader = read_ahead(items(), depth=4)
         assert made == [], "nothing is read before the first item is asked for"
         assert next(reader) == 0
-        assert wait_for(lambda: len(made) == 6)  # one taken, four waiting, one in hand
+        wait_for(lambda: len(made) == 6)  # one taken, four waiting, one in hand
         time.sleep(0.02)
         assert len(made) == 6
         assert list(reader) == list(range(1, 50))
 
-    def test_raises_what_the_items_raise_in_its_place(self) -> None:
+    def test_raises_what_the_items_raise_in_its_place(self, threads: Threads) -> None:
         def items() -> Iterator[int]:
             yield 1
             yield 2
@@ -101,12 +110,12 @@ class TestReadAhead:
             next(reader)
         assert not threads("read-ahead")
 
-    def test_ends_its_thread_when_done(self) -> None:
+    def test_ends_its_thread_when_done(self, threads: Threads) -> None:
         list(read_ahead(range(3)))
         assert not threads("read-ahead")
 
     @pytest.mark.parametrize("taken", [1, 3])
-    def test_ends_its_thread_when_closed_early(self, taken: int) -> None:
+    def test_ends_its_thread_when_closed_early(self, taken: int, threads: Threads) -> None:
         def endless() -> Iterator[int]:
             while True:
                 yield 0
@@ -173,7 +182,7 @@ class TestWriteBehind:
             behind.submit(self.fail)
             raise KeyboardInterrupt
 
-    def test_leaves_no_thread(self) -> None:
+    def test_leaves_no_thread(self, threads: Threads) -> None:
         with WriteBehind() as behind:
             behind.submit(lambda: None)
         assert not threads("write-behind")
@@ -217,7 +226,9 @@ class TestHelpers:
             all_.submit([lambda: None])
         assert len(done) == 1
 
-    def test_the_error_of_the_block_is_raised_rather_than_that_of_a_call(self) -> None:
+    def test_the_error_of_the_block_is_raised_rather_than_that_of_a_call(
+        self, threads: Threads
+    ) -> None:
         def fail() -> None:
             raise OSError("disk full")
 
@@ -230,7 +241,7 @@ class TestHelpers:
 
 
 def test_a_pool_whose_threads_cannot_all_start_leaves_none_waiting(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, threads: Threads
 ) -> None:
     start, before = threading.Thread.start, torch.get_num_threads()
 

@@ -377,7 +377,7 @@ class TestFgsm:
         chosen = torch.randperm(masks[:, 1:].numel(), generator=torch.Generator().manual_seed(0))
         checked = 0
         with torch.no_grad():
-            for pixel in chosen[:40].tolist():
+            for pixel in chosen[:20].tolist():
                 way = torch.zeros_like(masks[:, 1:])
                 way.view(-1)[pixel] = 1e-6
                 ahead, behind = (loss(masks[:, 1:] + sign * way).item() for sign in (1, -1))
@@ -385,7 +385,7 @@ class TestFgsm:
                     checked += 1
                     expected = EPSILON if ahead > behind else -EPSILON
                     assert moved.flatten()[pixel].item() == pytest.approx(expected, abs=1e-12)
-        assert checked > 30
+        assert checked > 15
 
     def test_fgsm_moves_every_pixel_that_matters_by_epsilon_and_so_raises_the_loss(
         self, clip: Scene

@@ -35,9 +35,9 @@ def do(job: str, progress: ProgressCallback) -> tuple[str, int]:
         Path(path).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == SLEEP:
-        Path(path).write_text(str(os.getpid()))
         try:
-            time.sleep(60)
+            Path(path).write_text(str(os.getpid()))  # from then on it may be interrupted
+            time.sleep(600)
         except KeyboardInterrupt:
             Path(path).write_text("interrupted")
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import PATIENCE
 from tests.scale.making import load, load_nothing, load_wrongly
 from vostool.errors import InputError, VostoolError, WeightsError
 from vostool.files.claims import is_alive
@@ -37,7 +38,10 @@ def test_a_killed_worker_is_replaced_and_its_task_done_by_another(
     assert not any(is_alive(each.value[1]) for each in results.values() if each.value)
 
 
-def test_a_pool_that_is_left_by_an_exception_interrupts_its_workers(tmp_path: Path) -> None:
+def test_a_pool_that_is_left_by_an_exception_interrupts_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vostool.scale.local.GRACE", PATIENCE)
     note = tmp_path / "note"
     results = None
     with pytest.raises(KeyboardInterrupt), LocalPool(load, SHARES[:1]) as pool:

@@ -183,17 +183,18 @@ class TestMemoryThatIsResetAtACut:
 
 @pytest.mark.parametrize("cuts", [OnCut.STOP, OnCut.RESET])
 class TestARunThatMindsCuts:
-    @pytest.mark.parametrize("frame", [2, CUT, CUT + 1, BACK + 1])
     def test_resumes_to_the_same_bytes(
-        self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut, frame: int
+        self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut
     ) -> None:
-        job = replace(job, cuts=cuts, check=2)
-        segment(replace(job, output=tmp_path / "whole"), predictor)
-        interrupted(job, predictor, frame)
-        report = resumed(job, predictor)
-        assert report.seconds.frames is not None
-        assert report.seconds.frames <= END - frame + 1
-        assert_alike(job.output, tmp_path / "whole")
+        whole = replace(job, cuts=cuts, check=2, output=tmp_path / "whole")
+        segment(whole, predictor)
+        for frame in (2, CUT, CUT + 1, BACK + 1):
+            job = replace(whole, output=tmp_path / f"after {frame}")
+            interrupted(job, predictor, frame)
+            report = resumed(job, predictor)
+            assert report.seconds.frames is not None
+            assert report.seconds.frames <= END - frame + 1
+            assert_alike(job.output, whole.output)
 
     def test_redoes_a_run_that_ignored_them_from_the_first_cut_on(
         self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut
@@ -204,15 +205,16 @@ class TestARunThatMindsCuts:
         segment(replace(job, output=tmp_path / "whole"), predictor)
         assert_alike(job.output, tmp_path / "whole")
 
-    @pytest.mark.parametrize("end", [CUT + 1, CUT + 2, CUT + 3])
     def test_is_resumed_to_a_later_end_with_the_cuts_that_show_only_then(
-        self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut, end: int
+        self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut
     ) -> None:
-        job = replace(job, cuts=cuts)
-        segment(replace(job, output=tmp_path / "whole"), predictor)
-        segment(replace(job, end=end), predictor)
-        assert resumed(job, predictor).cuts == [CUT, BACK]
-        assert_alike(job.output, tmp_path / "whole")
+        whole = replace(job, cuts=cuts, output=tmp_path / "whole")
+        segment(whole, predictor)
+        for end in (CUT + 1, CUT + 2, CUT + 3):
+            job = replace(whole, output=tmp_path / f"after {end}")
+            segment(replace(job, end=end), predictor)
+            assert resumed(job, predictor).cuts == [CUT, BACK]
+            assert_alike(job.output, whole.output)
 
     def test_goes_along_in_a_batch(
         self, job: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut
@@ -264,15 +266,16 @@ class TestBackward:
             assert_like(labels, truth)
 
     @pytest.mark.parametrize("cuts", [OnCut.STOP, OnCut.RESET])
-    @pytest.mark.parametrize("frame", [2, BACK + 4])
     def test_an_interrupted_run_goes_on_to_the_same_bytes(
-        self, late: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut, frame: int
+        self, late: Job, predictor: Predictor, tmp_path: Path, cuts: OnCut
     ) -> None:
-        late = replace(late, cuts=cuts)
-        segment(replace(late, output=tmp_path / "whole"), predictor)
-        interrupted(late, predictor, frame)
-        resumed(late, predictor)
-        assert_alike(late.output, tmp_path / "whole")
+        whole = replace(late, cuts=cuts, output=tmp_path / "whole")
+        segment(whole, predictor)
+        for frame in (2, BACK + 4):
+            job = replace(whole, output=tmp_path / f"after {frame}")
+            interrupted(job, predictor, frame)
+            resumed(job, predictor)
+            assert_alike(job.output, whole.output)
 
 
 def test_a_frame_without_a_cut_begins_no_scene() -> None:

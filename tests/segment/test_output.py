@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FRAMES, Footage, Picture, segmented
+from tests.conftest import FRAMES, PATIENCE, Footage, Picture, segmented
 from tests.segment.test_report import OLD
 from vostool.errors import OutputError
 from vostool.inference.prompts import GivenMasks
@@ -101,7 +101,7 @@ def test_pictures_of_several_frames_are_written_side_by_side_and_nothing_changes
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write(output_of(video, tmp_path / "alone", *names), video)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    both, whole = threading.Barrier(2, timeout=5), Cutouts.write
+    both, whole = threading.Barrier(2, timeout=PATIENCE), Cutouts.write
 
     def meet(self: Cutouts, path: Path, shown: SegmentedFrame) -> None:
         both.wait()  # breaks unless two frames are under way

@@ -109,23 +109,22 @@ SOFT = ("masks", "alpha=ffv1", "matte=each+16", "matte=video+16")
 
 
 class TestSoftMasksOfAnInterruptedRun:
-    @pytest.mark.parametrize("frame", [1, 4, FRAMES])
-    def test_are_those_of_a_whole_one(
-        self, job: Job, predictor: Predictor, tmp_path: Path, frame: int
-    ) -> None:
-        job = replace(job, outputs=SOFT)
-        segment(replace(job, output=tmp_path / "soft"), predictor)
-        interrupted(job, predictor, frame)
-        report = resumed(job, predictor)
-        assert report.seconds.frames is not None
-        assert report.seconds.frames <= FRAMES - frame + 1
-        for name in ("cutout.mkv", "matte.mkv", "mattes", "masks"):
-            made = sorted(path for path in [job.output / name, *(job.output / name).rglob("*.*")])
-            made = [path for path in made if path.is_file()]
-            assert made
-            for path in made:
-                other = tmp_path / "soft" / path.relative_to(job.output)
-                assert path.read_bytes() == other.read_bytes(), path
+    def test_are_those_of_a_whole_one(self, job: Job, predictor: Predictor, tmp_path: Path) -> None:
+        whole = replace(job, outputs=SOFT, output=tmp_path / "soft")
+        segment(whole, predictor)
+        for frame in (1, 4, FRAMES):
+            job = replace(whole, output=tmp_path / f"after {frame}")
+            interrupted(job, predictor, frame)
+            report = resumed(job, predictor)
+            assert report.seconds.frames is not None
+            assert report.seconds.frames <= FRAMES - frame + 1
+            for name in ("cutout.mkv", "matte.mkv", "mattes", "masks"):
+                made = [job.output / name, *(job.output / name).rglob("*.*")]
+                made = [path for path in made if path.is_file()]
+                assert made
+                for path in made:
+                    other = whole.output / path.relative_to(job.output)
+                    assert path.read_bytes() == other.read_bytes(), path
 
     def test_that_are_damaged_are_made_again(self, job: Job, predictor: Predictor) -> None:
         job = replace(job, outputs=SOFT)
@@ -145,15 +144,16 @@ class TestSoftMasksOfAnInterruptedRun:
 
 
 class TestAnInterruptedRun:
-    @pytest.mark.parametrize("frame", range(1, FRAMES + 1))
     def test_goes_on_to_the_same_bytes(
-        self, job: Job, predictor: Predictor, whole: Path, frame: int
+        self, job: Job, predictor: Predictor, whole: Path, tmp_path: Path
     ) -> None:
-        interrupted(job, predictor, frame)
-        report = resumed(job, predictor)
-        assert report.seconds.frames is not None
-        assert report.seconds.frames <= FRAMES - frame + 1
-        assert_alike(job.output, whole)
+        for frame in range(1, FRAMES + 1):
+            job = replace(job, output=tmp_path / f"after {frame}")
+            interrupted(job, predictor, frame)
+            report = resumed(job, predictor)
+            assert report.seconds.frames is not None
+            assert report.seconds.frames <= FRAMES - frame + 1
+            assert_alike(job.output, whole)
 
     def test_goes_on_as_often_as_it_is_interrupted(
         self, job: Job, predictor: Predictor, whole: Path
@@ -343,7 +343,6 @@ def is_smaller(predictor: Predictor) -> bool:
 
 
 class TestARunShortOfMemory:
-    @pytest.mark.parametrize("stop", [4, 5, 7])
     @pytest.mark.parametrize(
         ("size", "small_enough"),
         [
@@ -361,16 +360,17 @@ class TestARunShortOfMemory:
         monkeypatch: pytest.MonkeyPatch,
         size: int,
         small_enough: Callable[[Predictor], bool],
-        stop: int,
     ) -> None:
         predictor = replace(predictor, size=size)
         ShortOfMemory(4, small_enough).apply(monkeypatch)
         segment(replace(job, output=tmp_path / "whole"), predictor)
-        interrupted(job, predictor, stop)
-        report = resumed(job, predictor)
-        assert report.limits.lowered
-        assert report.seconds.frames == FRAMES - stop + 1
-        assert_alike(job.output, tmp_path / "whole")
+        for stop in (4, 5, 7):
+            job = replace(job, output=tmp_path / f"after {stop}")
+            interrupted(job, predictor, stop)
+            report = resumed(job, predictor)
+            assert report.limits.lowered
+            assert report.seconds.frames == FRAMES - stop + 1
+            assert_alike(job.output, tmp_path / "whole")
 
     def test_reads_its_weights_once_to_compare_all_states(
         self, job: Job, predictor: Predictor, two: Footage, monkeypatch: pytest.MonkeyPatch

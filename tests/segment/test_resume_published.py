@@ -60,21 +60,16 @@ def predictor(request: pytest.FixtureRequest, files: dict[str, Path]) -> Predict
     return load(files[request.param], memory_every=2, memory_frames=2, gc_every=3, gc_iters=1)
 
 
-@pytest.fixture
-def whole(job: Job, predictor: Predictor, tmp_path: Path) -> Path:
-    """A run that nothing disturbed."""
-    segment(replace(job, output=tmp_path / "whole"), predictor)
-    return tmp_path / "whole"
-
-
-@pytest.mark.parametrize("frame", [2, 5, 8])
 def test_a_run_of_published_weights_goes_on_to_the_same_bytes(
-    job: Job, predictor: Predictor, whole: Path, frame: int
+    job: Job, predictor: Predictor, tmp_path: Path
 ) -> None:
-    interrupted(job, predictor, frame)
-    report = resumed(job, predictor)
-    assert report.seconds.frames == FRAMES - frame + 1
-    assert_alike(job.output, whole)
+    segment(replace(job, output=tmp_path / "whole"), predictor)
+    for frame in (2, 5, 8):
+        job = replace(job, output=tmp_path / f"after {frame}")
+        interrupted(job, predictor, frame)
+        report = resumed(job, predictor)
+        assert report.seconds.frames == FRAMES - frame + 1
+        assert_alike(job.output, tmp_path / "whole")
 
 
 def test_a_repaired_run_of_published_weights_is_as_if_the_mask_had_been_there(
@@ -89,19 +84,16 @@ def test_a_repaired_run_of_published_weights_is_as_if_the_mask_had_been_there(
     assert_alike(job.output, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stop", [4, 7])
 def test_a_run_of_published_weights_that_ran_out_of_memory_goes_on_to_the_same_bytes(
-    job: Job,
-    predictor: Predictor,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stop: int,
+    job: Job, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ShortOfMemory(4, lambda predictor: predictor.size < SIZE).apply(monkeypatch)
     segment(replace(job, output=tmp_path / "whole"), predictor)
-    interrupted(job, predictor, stop)
-    assert resumed(job, predictor).limits.lowered
-    assert_alike(job.output, tmp_path / "whole")
+    for stop in (4, 7):
+        job = replace(job, output=tmp_path / f"after {stop}")
+        interrupted(job, predictor, stop)
+        assert resumed(job, predictor).limits.lowered
+        assert_alike(job.output, tmp_path / "whole")
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.studio.conftest import wait_for
+from tests.conftest import PATIENCE, wait_for
 
 Page = Any  # of playwright, whose types need not be there
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -22,7 +22,9 @@ def started_browser() -> Iterator[Any]:
         pytest.skip("no chromium is installed")
     options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=options, timeout=1000 * PATIENCE
+        )
         yield browser
         browser.close()
 
@@ -36,31 +38,36 @@ def browser_page(url: str, may_fail: str | None = None, **context: Any) -> Itera
 
 @contextmanager
 def page_in(browser: Any, url: str, may_fail: str | None = None, **context: Any) -> Iterator[Page]:
-    """Open a studio and yield the page once it shows a frame.
+    """Open a studio and yield the page once a frame is drawn.
 
     Fails for a console message or a request of another host; requests that end in `may_fail` may
     fail. `context` is playwright's, such as the `viewport`.
     """
-    noise: list[str] = []
-    page = browser.new_context(**context).new_page()
+    with browser.new_context(**context) as opened:
+        noise: list[str] = []
+        page = opened.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
 
-    def note(url: str, words: str) -> None:
-        if may_fail is None or not url.endswith(may_fail):
-            noise.append(words)
+        def note(url: str, words: str) -> None:
+            if may_fail is None or not url.endswith(may_fail):
+                noise.append(words)
 
-    page.on("console", lambda each: note(each.location["url"], f"console: {each.text}"))
-    page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-    page.on("requestfailed", lambda each: note(each.url, f"failed: {each.url}"))
-    origin = url.partition("/?")[0]
-    hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(url)
-    wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
-    yield page
-    heard = tuple(noise)  # closing cancels the requests that are under way
-    assert heard == (), heard
-    assert [each for each in asked if not each.startswith(hosts)] == []
+        page.on("console", lambda each: note(each.location["url"], f"console: {each.text}"))
+        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+        page.on("requestfailed", lambda each: note(each.url, f"failed: {each.url}"))
+        origin = url.partition("/?")[0]
+        hosts = (f"{origin}/", f"blob:{origin}/", origin.replace("http:", "ws:"))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        wait_for(lambda: page.get_attribute("#canvas", "data-frame") == "0")
+        page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        yield page
+        heard = tuple(noise)  # closing cancels the requests that are under way
+        assert heard == (), heard
+        assert [each for each in asked if not each.startswith(hosts)] == []
 
 
 def text(page: Page, selector: str) -> str:
@@ -74,8 +81,9 @@ def state(page: Page) -> dict[str, Any]:
 
 
 def is_idle(page: Page) -> bool:
-    """Return whether nothing runs and the page knows."""
-    return state(page)["run"] is None and bool(page.is_enabled("#finish"))
+    """Return whether nothing runs or is on its way to the stage, and the page knows."""
+    busy = page.get_attribute("#canvas", "aria-busy") == "true"
+    return state(page)["run"] is None and bool(page.is_enabled("#finish")) and not busy
 
 
 def on_stage(page: Page, x: float, y: float) -> tuple[float, float]:

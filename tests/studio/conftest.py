@@ -1,6 +1,5 @@
 """A studio with a small network, on the scene of a square that crosses a dark ground."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import HEIGHT, Footage, film
+from tests.conftest import HEIGHT, Footage, film, wait_for
 from vostool.files import make_folder
 from vostool.inference import states
 from vostool.media.labels import LabelMap
@@ -20,13 +19,6 @@ from vostool.studio.project import FILE, open_project
 from vostool.studio.session import Session
 
 Open = Callable[..., Session]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.005)
 
 
 def finished(session: Session) -> Session:

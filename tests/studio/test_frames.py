@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import PATIENCE, wait_for
 from tests.media.making import make_video, picture
 from tests.segment.test_cuts import BACK, CUT, film_with_cuts
-from tests.studio.conftest import wait_for
 from vostool.errors import InputError
 from vostool.media.frame import Frame
 from vostool.media.scene_cuts import CutFinder
@@ -67,7 +67,7 @@ def test_the_first_picture_does_not_wait_for_the_search_for_cuts(
     def add(self: CutFinder, rgb: object) -> None:
         self.count += 1
         searching.set()
-        shown.wait(60)
+        shown.wait(PATIENCE)
 
     monkeypatch.setattr(CutFinder, "add", add)
     frames = Frames(make_video(tmp_path / "a.mp4", 8), tmp_path, lambda: None)

@@ -1,8 +1,7 @@
 """The page in a real browser: what a new user does with it, from the first click to the masks."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,22 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import DARK, HEIGHT, ORANGE, WIDTH, ColourNetwork
+from tests.conftest import DARK, HEIGHT, ORANGE, PATIENCE, WIDTH, ColourNetwork, wait_for
 from tests.segment.test_cuts import BACK, CUT, END, film_with_cuts
 from tests.studio.browser import (
     Page,
-    browser_page,
     click_on,
     drag,
     go_to,
     is_idle,
     on_stage,
+    page_in,
+    started_browser,
     text,
 )
-from tests.studio.conftest import masks_in, wait_for
+from tests.studio.conftest import masks_in
 from vostool.media.labels import LabelMap
 from vostool.media.writer import VideoWriter
 from vostool.studio.launch import Studio, opened_studio
+from vostool.studio.session import Session
 
 pytestmark = pytest.mark.browser
 
@@ -40,11 +41,13 @@ def truth(index: int) -> LabelMap:
     return labels
 
 
-class Slow(ColourNetwork):
-    seconds = 0.02  # that a frame takes
+class Holdable(ColourNetwork):
+    """Calls something before each frame, which may wait."""
+
+    before: Callable[[], object] = staticmethod(lambda: None)
 
     def encode(self, image: Any) -> Any:
-        time.sleep(self.seconds)
+        self.before()
         return super().encode(image)
 
 
@@ -63,16 +66,45 @@ def clip(tmp_path: Path) -> Path:
 def studio(
     clip: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Studio]:
-    """A studio that serves the clip, with a network that goes by colour and takes its time."""
-
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: Slow())
+    """A studio that serves the clip, with a network that goes by colour."""
+    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: Holdable())
     changes = {"weights": str(weights), "device": "cpu", "size": HEIGHT}
     with opened_studio(clip, tmp_path / "out", changes) as studio:
+        wait_for(lambda: studio.session.frames.ended)  # so that every frame can be gone to
         thread = threading.Thread(target=studio.run)
         thread.start()
         yield studio
         studio.server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, in which each page has a profile of its own."""
+    with started_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def going_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold the network a few frames after the 6th, until the event is set."""
+    going_on = threading.Event()
+    hold = lambda: studio.session.valid < 6 or going_on.wait(PATIENCE)  # noqa: E731
+    monkeypatch.setattr(Holdable, "before", staticmethod(hold))
+    return going_on
+
+
+def stop_by_key(page: Page, session: Session, going_on: threading.Event) -> None:
+    """Stop following, which is held, by the keyboard."""
+    wait_for(lambda: session.valid >= 6)
+    # the key is that of the button as long as this has the focus
+    focus = "document.activeElement.id"
+    wait_for(lambda: page.is_visible("#stop") and page.evaluate(focus) != "follow")
+    page.keyboard.press(" ")
+    wait_for(session.runner._stop.is_set)
+    going_on.set()
+    wait_for(lambda: is_idle(page))
+    assert 6 <= session.valid < LENGTH
 
 
 def click_around(page: Page, labels: LabelMap, corners: int = 4) -> None:
@@ -88,11 +120,10 @@ def overlap(one: LabelMap, other: LabelMap) -> float:
 
 
 def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    browser: Any, studio: Studio, going_on: threading.Event
 ) -> None:
     session = studio.session
-    monkeypatch.setattr(Slow, "seconds", 0.2)  # time enough to stop it
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         click_around(page, truth(0))
         page.keyboard.press("Enter")
         wait_for(lambda: session.painted.frames == [0])
@@ -106,11 +137,7 @@ def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
         assert np.array_equal(session.labels(0), truth(0))
 
         page.click("#follow")
-        wait_for(lambda: session.valid >= 6)
-        page.keyboard.press(" ")
-        wait_for(lambda: is_idle(page))
-        assert 6 <= session.valid < LENGTH
-        monkeypatch.setattr(Slow, "seconds", 0.0)
+        stop_by_key(page, session, going_on)
         wait_for(lambda: text(page, "#follow span") == "Go on")
         # the stage shows the frame followed last
         assert page.input_value("#frame") == str(session.valid - 1)
@@ -146,9 +173,9 @@ def test_a_new_user_draws_undoes_follows_stops_repairs_goes_on_and_saves(
     assert len(list((session.folder / "cutouts").iterdir())) == LENGTH
 
 
-def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
+def test_what_the_tools_paint_is_exact(browser: Any, studio: Studio) -> None:
     session = studio.session
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         page.keyboard.press("g")
         drag(page, (1, 5), (26, 27))
         wait_for(lambda: session.painted.frames == [0])
@@ -178,21 +205,22 @@ def test_what_the_tools_paint_is_exact(studio: Studio) -> None:
 
 
 def test_what_is_on_its_way_is_neither_painted_over_nor_a_reason_to_turn_back(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    browser: Any, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session, fill = studio.session, studio.session.fill
+    session, fill, drawn = studio.session, studio.session.fill, threading.Event()
 
-    def slowly(*shape: Any) -> Any:
-        time.sleep(1)
+    def fill_late(*shape: Any) -> Any:
+        drawn.wait(PATIENCE)
         return fill(*shape)
 
-    monkeypatch.setattr(session, "fill", slowly)
-    with browser_page(studio.url) as page:
+    monkeypatch.setattr(session, "fill", fill_late)
+    with page_in(browser, studio.url) as page:
         click_around(page, truth(0))
         page.keyboard.press("Enter")
         page.keyboard.press("b")
         drag(page, (40, 8), (50, 8))  # of labels without the polygon
         page.keyboard.press("ArrowRight")
+        drawn.set()
         wait_for(lambda: session.painted.frames == [0])
         wait_for(lambda: page.is_enabled("#undo"))
         assert np.array_equal(session.labels(0), truth(0))
@@ -202,16 +230,16 @@ def test_what_is_on_its_way_is_neither_painted_over_nor_a_reason_to_turn_back(
 
 
 def test_a_user_follows_backward_and_looks_at_doubtful_frames(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    browser: Any, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vostool.defaults.CHECK_EVERY", 4)
     monkeypatch.setattr("vostool.studio.results.LOW", 2)  # so that all that are checked are
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
         go_to(page, 6)
         click_around(page, truth(6))
         page.keyboard.press("Enter")
         wait_for(lambda: "Frames 0 to 5 stay empty" in text(page, "#status"))
-        page.check("#backward")
+        page.click("#backward")  # a state that is on its way may show it as it was
         wait_for(lambda: studio.session.backward and page.is_enabled("#follow"))
         page.click("#follow")
         wait_for(lambda: studio.session.is_complete and is_idle(page))
@@ -230,9 +258,9 @@ class TestAVideoOfTwoScenes:
         return film_with_cuts(tmp_path / "clip.mp4").path
 
     def test_shows_its_cuts_on_the_timeline_and_leads_from_one_to_the_next(
-        self, studio: Studio
+        self, browser: Any, studio: Studio
     ) -> None:
-        with browser_page(studio.url) as page:
+        with page_in(browser, studio.url) as page:
             wait_for(lambda: text(page, "#next-cut span") == "Next of 2 scene cuts")
             page.keyboard.press("c")
             wait_for(lambda: page.input_value("#frame") == str(CUT))
@@ -258,8 +286,8 @@ def marked_above(page: Page) -> list[int]:
     return [frame for frame, x in enumerate(places) if opacity[max(0, x - 1) : x + 1].any()]
 
 
-def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> None:
-    with browser_page(studio.url) as page:
+def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(browser: Any, studio: Studio) -> None:
+    with page_in(browser, studio.url) as page:
         before = text(page, "#zoom-value")
         page.mouse.move(*on_stage(page, 12, 16))
         page.mouse.wheel(0, -600)
@@ -278,9 +306,11 @@ def test_the_stage_can_be_zoomed_about_the_pointer_and_moved(studio: Studio) -> 
         wait_for(lambda: text(page, "#zoom-value") == before)
 
 
-def test_all_of_it_works_by_the_keyboard(studio: Studio) -> None:
+def test_all_of_it_works_by_the_keyboard(
+    browser: Any, studio: Studio, going_on: threading.Event
+) -> None:
     session = studio.session
-    with browser_page(studio.url) as page:
+    with page_in(browser, studio.url) as page:
 
         def move(key: str, count: int) -> None:
             for _ in range(count):
@@ -298,9 +328,7 @@ def test_all_of_it_works_by_the_keyboard(studio: Studio) -> None:
         wait_for(lambda: session.painted.frames == [0])
         wait_for(lambda: page.is_enabled("#follow"))
         page.keyboard.press(" ")
-        wait_for(lambda: session.valid > 3)
-        page.keyboard.press(" ")
-        wait_for(lambda: is_idle(page))
+        stop_by_key(page, session, going_on)
         page.keyboard.press("Home")
         wait_for(lambda: page.input_value("#frame") == "0")
         page.keyboard.press("ArrowRight")
@@ -313,14 +341,25 @@ def test_all_of_it_works_by_the_keyboard(studio: Studio) -> None:
         wait_for(lambda: page.is_hidden("#help"))
 
 
-def test_everything_is_in_reach_in_a_window_of_any_width_light_or_dark(studio: Studio) -> None:
-    with browser_page(studio.url) as page:
+# where they are once they are scrolled to
+BUTTONS = """() => [...document.querySelectorAll("button")]
+    .filter((button) => button.checkVisibility({visibilityProperty: true}))
+    .map((button) => {
+        button.scrollIntoView({block: "nearest", inline: "nearest"});
+        return button.getBoundingClientRect().toJSON();
+    })"""
+
+
+def test_everything_is_in_reach_in_a_window_of_any_width_light_or_dark(
+    browser: Any, studio: Studio
+) -> None:
+    with page_in(browser, studio.url) as page:
         for width in (360, 800, 1400):
             page.set_viewport_size({"width": width, "height": 700})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            for button in page.locator("button:visible").all():
-                button.scroll_into_view_if_needed()
-                box = button.bounding_box()
+            boxes = page.evaluate(BUTTONS)
+            assert len(boxes) == page.locator("button:visible").count() > 0
+            for box in boxes:
                 assert box["x"] >= 0
                 assert box["x"] + box["width"] <= width
                 assert box["height"] >= 26
@@ -336,8 +375,12 @@ def brightness(page: Page, name: str) -> int:
     return sum(map(int, colour[4:-1].split(",")))
 
 
-def test_a_page_whose_studio_ends_says_so(studio: Studio) -> None:
-    with browser_page(studio.url, may_fail="/state") as page:  # it tries to connect again
-        page.wait_for_load_state("networkidle")  # what is still on its way would fail
+PREFETCHED = """performance.getEntriesByType("resource")
+    .filter(({name}) => /frames.[12]$/.test(name)).length"""
+
+
+def test_a_page_whose_studio_ends_says_so(browser: Any, studio: Studio) -> None:
+    with page_in(browser, studio.url, may_fail="/state") as page:  # it tries to connect again
+        wait_for(lambda: page.evaluate(PREFETCHED) == 2)  # what is still on its way would fail
         studio.server.should_exit = True
         wait_for(lambda: "has ended" in text(page, "#over-title"))

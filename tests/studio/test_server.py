@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tests.conftest import FRAMES, HEIGHT, WIDTH, Footage
+from tests.conftest import FRAMES, HEIGHT, PATIENCE, WIDTH, Footage
 from tests.studio.conftest import Open, finished
 from vostool.studio.guard import MAX_BODY
 from vostool.studio.live import Live
@@ -149,9 +150,17 @@ def test_a_module_of_the_page_can_be_read_at_a_sitting(path: Path) -> None:
 
 
 def test_the_websocket_brings_the_state_and_the_labels_that_are_followed(
-    client: TestClient, session: Session, two: Footage
+    client: TestClient, session: Session, live: Live, two: Footage
 ) -> None:
     session.paint(0, two.labels[0])
+    brought = threading.Event()
+
+    def changed() -> None:
+        live.notify()
+        if session.run is not None and session.following.latest is not None:
+            brought.wait(PATIENCE)  # else all might be followed before any labels are sent
+
+    session.changed = changed
     with client.websocket_connect("/live") as socket:
         assert json.loads(socket.receive_text())["valid"] == 0
         assert client.post("/follow").status_code == 200
@@ -164,6 +173,7 @@ def test_the_websocket_brings_the_state_and_the_labels_that_are_followed(
             else:
                 number = int.from_bytes(message["bytes"][:4], "little")
                 labels[number] = message["bytes"][4:]
+                brought.set()
     assert state["complete"] is True
     assert labels  # some may be dropped, but what comes is right
     for number, runs in labels.items():

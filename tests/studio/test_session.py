@@ -4,14 +4,13 @@ import logging
 import shlex
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import FRAMES, HEIGHT, ColourNetwork, Footage
+from tests.conftest import FRAMES, HEIGHT, PATIENCE, ColourNetwork, Footage
 from tests.studio.conftest import Open, finished, masks_in, same
 from tests.test_cli import Call, vostool  # noqa: F401
 from vostool import defaults
@@ -312,8 +311,10 @@ class TestPainting:
         session.paint(0, two.labels[0])
         before = Engine.load
 
+        refused = threading.Event()
+
         def load(self: Engine, options: ModelOptions) -> object:
-            time.sleep(1)
+            refused.wait(PATIENCE)
             return before(self, options)
 
         monkeypatch.setattr(Engine, "load", load)
@@ -332,6 +333,7 @@ class TestPainting:
         ):
             with pytest.raises(UsageError, match=r"busy \(follow\)|follow an object first"):
                 call()
+        refused.set()
         finished(session)
 
     def test_an_object_away_keeps_it_away_on_that_frame(

@@ -129,7 +129,7 @@ class TestSeveralProcesses:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == [str(folder / "weights.safetensors")]

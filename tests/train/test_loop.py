@@ -16,7 +16,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.conftest import ARRIVAL, TINY, ColourSegmenter, scene
+from tests.conftest import ARRIVAL, PATIENCE, TINY, ColourSegmenter, scene
 from tests.datasets.making import recipe_of, square_clip, write_library, write_photograph
 from vostool.datasets.sequences import InMemory
 from vostool.errors import (
@@ -747,6 +747,7 @@ class TestARun:
             return draw_batch(*arguments)
 
         monkeypatch.setattr("vostool.train.loop.draw_batch", draw)
+        monkeypatch.setattr("vostool.inference.prefetch.GRACE", PATIENCE)
         asked = iter([False, True])
         with pytest.raises(KeyboardInterrupt):
             train(recipe_of(data), tmp_path, device=CPU, stop=lambda: next(asked))

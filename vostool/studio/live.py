@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -23,8 +24,9 @@ class Live:
 
     def notify(self) -> None:
         """Wake all; may be called by any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed: the server has ended
+                self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         for event in self._waiting:

@@ -117,7 +117,7 @@ def test_published_weights_in_bf16_give_nearly_the_same_masks(files: dict[str, P
             network: Any = load_checkpoint(files[kind]).requires_grad_(False).to(precision)
             truth = Annotation((1, 2), two()[:, 1:])
             with torch.no_grad():
-                found = list(propagate(images(4), {0: truth}, network, EVERY_FRAME))
+                found = list(propagate(images(3), {0: truth}, network, EVERY_FRAME))
             masks.append(found[-1].masks)
         assert masks[1].dtype == torch.float32
         torch.testing.assert_close(masks[1], masks[0], rtol=0, atol=0.1)

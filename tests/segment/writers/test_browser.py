@@ -41,7 +41,7 @@ PAINT = """() => {
   const shown = context.getImageData(0, 0, canvas.width, canvas.height);
   return {size: [canvas.height, canvas.width, film.duration], data: Array.from(shown.data)};
 }"""
-SECONDS = 20.0  # after a seek, until Chromium must have the frame to paint
+SECONDS = 120.0  # after a seek, until Chromium must have the frame to paint
 
 
 def grown(labels: NDArray[np.uint8], pixels: int) -> NDArray[np.bool_]:

@@ -212,11 +212,18 @@ class Studio {
   /** Send a change of labels that the server makes. */
   async shape(call) {
     this.shaping += 1;
+    this.markBusy();
     try {
       return await this.change(call);
     } finally {
       this.shaping -= 1;
+      this.markBusy();
     }
+  }
+
+  /** Mark the stage as busy while the labels on it are about to change. */
+  markBusy() {
+    this.view.canvas.setAttribute("aria-busy", this.shaping > 0);
   }
 
   /** Send a change of labels on some frame, and go there. */

@@ -34,9 +34,10 @@ export function wire(studio) {
     studio.resizeBrush(1);
   });
   for (const id of ["size-choice", "gc-choice", "weights-choice", "backward"]) {
-    $(id).addEventListener("change", () =>
-      studio.change(() => server.setOptions(chosenSettings())),
-    );
+    $(id).addEventListener("change", () => {
+      const chosen = chosenSettings(); // now: a state that is on its way has those of before
+      studio.change(() => server.setOptions(chosen));
+    });
   }
   const buttons = [...document.querySelectorAll("[data-tool]")];
   buttons.forEach((button, number) => {
