@@ -57,7 +57,8 @@ def with_alpha(rgb: Rgb, alpha: Alpha, bits: int = 8) -> Samples:
 
 def in_bits(alpha: Alpha, bits: int) -> Samples:
     """Return alpha as whole numbers of 8 or 16 bits."""
-    samples = alpha * np.float32(2**bits - 1) + np.float32(0.5)
+    samples = alpha * np.float32(2**bits - 1)
+    samples += 0.5  # in place: frames are large
     return samples.astype(np.uint8) if bits == 8 else samples.astype(np.uint16)
 
 
