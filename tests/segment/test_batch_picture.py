@@ -28,8 +28,8 @@ def test_a_batch_is_drawn_as_a_row_for_each_worker_with_a_bar_for_each_job() -> 
         (0.0, 0.6, 0.017, 0.8),
     ]
     assert [label.get_text() for label in place.get_yticklabels()] == [
-        "w1\n1 videos, busy 25%",
-        "w2\n1 videos, busy 0%",
+        "w1\n1 video, busy 25%",
+        "w2\n1 video, busy 0%",
     ]
     # the short one has no room for its name
     assert [text.get_text() for text in place.texts] == ["a"]

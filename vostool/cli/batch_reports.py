@@ -44,7 +44,7 @@ def write_and_draw(report: "BatchReport", path: Path, drawn: bool) -> None:
 def print_use(report: "BatchReport", quiet: bool) -> None:
     """Print how much each worker had to do."""
     for each in report.workers:
-        words = f"{each.jobs} videos, {each.frames} frames, busy {each.share:.0%}"
+        words = f"{each.videos}, {each.frames} frames, busy {each.share:.0%}"
         print_message(f"{each.worker}: {words}", quiet)
 
 

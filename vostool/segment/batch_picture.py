@@ -44,7 +44,7 @@ def draw_batch(report: BatchReport) -> "Figure":
     draw_bars(place, rows, report, seconds, scale)
     name_bars(place, rows, report, seconds, scale)
     named = list(enumerate(report.workers))[:: -(-len(rows) // int(TALLEST / ROW))]
-    words = [f"{each.worker}\n{each.jobs} videos, busy {each.share:.0%}" for _, each in named]
+    words = [f"{each.worker}\n{each.videos}, busy {each.share:.0%}" for _, each in named]
     place.set_yticks([row for row, _ in named], words, fontsize=6, parse_math=False)
     place.set(xlim=(0, seconds / scale), ylim=(len(rows) - 0.4, -0.6), xlabel=unit)
     place.set_axisbelow(True)

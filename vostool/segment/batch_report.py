@@ -84,6 +84,11 @@ class WorkerUse(Document):
     busy: float  # seconds
     share: float  # busy, of the time that the batch took
 
+    @property
+    def videos(self) -> str:
+        """How many videos it did, in words."""
+        return "1 video" if self.jobs == 1 else f"{self.jobs} videos"
+
 
 class BatchReport(Document):
     """What became of the jobs of a table."""
