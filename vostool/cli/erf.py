@@ -10,7 +10,7 @@ from vostool import defaults
 from vostool.cli.groups import takes_groups
 from vostool.cli.loading import load_model
 from vostool.cli.model_options import takes_model
-from vostool.cli.options import AsJson, Overwrite, Quiet, offer
+from vostool.cli.options import AsJson, Overwrite, Quiet, offer, output_folder
 from vostool.cli.printing import print_message, print_result
 from vostool.errors import UsageError
 from vostool.model.memory_designs import MEMORIES
@@ -134,13 +134,7 @@ def erf(
     ] = 5,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Output folder.",
-            rich_help_panel="Output",
-            show_default="<video's name>-erf",
-        ),
+        output_folder("<video's name>-erf"),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

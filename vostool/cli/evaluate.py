@@ -14,7 +14,7 @@ from vostool.cli.groups import takes_groups
 from vostool.cli.interrupts import BEGIN_AGAIN, GO_ON, way_on
 from vostool.cli.loading import load_model, local_pool
 from vostool.cli.model_options import DISTURBANCE, takes_model
-from vostool.cli.options import AsJson, Overwrite, Quiet
+from vostool.cli.options import AsJson, Overwrite, Quiet, output_folder
 from vostool.cli.printing import print_json, print_message, print_path
 from vostool.cli.scores import print_late_warnings, print_scores
 from vostool.errors import InputError, UsageError
@@ -55,13 +55,7 @@ class EvaluationOptions:
     ] = None
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Output folder.",
-            rich_help_panel="Output",
-            show_default="<benchmark>-<split>; none with --predictions",
-        ),
+        output_folder("<benchmark>-<split>; none with --predictions"),
     ] = None
     pack: Annotated[
         Path | None,

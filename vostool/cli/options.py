@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,17 @@ def offer(*values: str) -> Callable[[str], list[str]]:
         return [value for value in values if value.startswith(incomplete)]
 
     return complete
+
+
+def output_folder(default: str) -> Any:
+    """Return the option -o of a command, whose help names the folder that it writes by default."""
+    return typer.Option(
+        "-o",
+        "--output",
+        help="Output folder.",
+        rich_help_panel="Output",
+        show_default=default,
+    )
 
 
 Absent = Annotated[

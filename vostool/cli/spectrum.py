@@ -10,7 +10,7 @@ from vostool import defaults
 from vostool.cli.groups import takes_groups
 from vostool.cli.loading import load_model
 from vostool.cli.model_options import takes_model
-from vostool.cli.options import AsJson, Overwrite, Quiet, require_mask
+from vostool.cli.options import AsJson, Overwrite, Quiet, output_folder, require_mask
 from vostool.cli.printing import print_message, print_result
 
 if TYPE_CHECKING:
@@ -54,13 +54,7 @@ class SpectrumOptions:
     ] = None
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Output folder.",
-            rich_help_panel="Output",
-            show_default="<source's name>-spectrum",
-        ),
+        output_folder("<source's name>-spectrum"),
     ] = None
     overwrite: Overwrite = False
 
