@@ -40,7 +40,7 @@ from vostool.scale.work import (
     Unusable,
     attempt,
     now_and_then,
-    unforeseen,
+    unusable,
 )
 
 log = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ def work_through(connection: Connection, channel: Channel) -> None:
     try:
         work = connection.recv()()
     except Exception as error:
-        channel.send(Unusable(error if isinstance(error, VostoolError) else unforeseen(error)))
+        channel.send(unusable(error))
         return
     channel.send(Loaded())
     while True:

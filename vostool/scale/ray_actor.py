@@ -17,7 +17,7 @@ from vostool.scale.work import (
     Unusable,
     Work,
     attempt,
-    unforeseen,
+    unusable,
 )
 from vostool.threads import limit_threads
 
@@ -51,7 +51,7 @@ class Actor:
             words = f"{socket.gethostname()}: {folder}: {error.strerror}; all nodes must share it"
             return [Unusable(InputError(words))]
         except Exception as error:
-            return [Unusable(error if isinstance(error, VostoolError) else unforeseen(error))]
+            return [unusable(error)]
         logging.getLogger("vostool").addHandler(self._messages)
         return [Loaded(socket.gethostname())]
 

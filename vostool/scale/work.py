@@ -184,6 +184,11 @@ def unforeseen(error: Exception) -> VostoolError:
     return VostoolError(f"internal error, {type(error).__name__}: {error}")
 
 
+def unusable(error: Exception) -> Unusable:
+    """Return what says that a worker cannot load."""
+    return Unusable(error if isinstance(error, VostoolError) else unforeseen(error))
+
+
 def now_and_then(tell: Callable[[Advanced], object]) -> ProgressCallback:
     """Return a callback that passes on the first call, and then one in `REPORT_EVERY` seconds."""
     last = float("-inf")
