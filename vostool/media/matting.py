@@ -98,9 +98,7 @@ def _mean_colours(
     height, width = alpha.shape
     shrink = max(1, side // DETAIL)  # means are smooth: fewer of them do
     small = max(1, width // shrink), max(1, height // shrink)
-    weight = alpha
-    for _ in range(SQUARINGS):
-        weight = weight * weight
+    weight = cv2.pow(alpha, 2**SQUARINGS)
     weighted = cv2.multiply(rgb, cv2.merge([weight] * 3), dtype=cv2.CV_32F)
     sums = np.dstack(
         [cv2.resize(each, small, interpolation=cv2.INTER_AREA) for each in (weighted, weight)]
