@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vostool.device import cpu_has_int8
 from vostool.files.claims import CLAIM, Holder
 from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
 from vostool.media.frame import Frame
@@ -41,6 +42,7 @@ RATE = Fraction(25)
 PATIENCE = 120.0  # seconds until what a test waits for must have happened
 LONGEST = ("tests/test_kills.py", "tests/train/test_distributed.py")
 SEED = 1  # of what a test draws without a generator of its own
+needs_int8 = pytest.mark.skipif(not cpu_has_int8(), reason="needs oneDNN, and a CPU with AVX2")
 TINY = StmSettings(key_channels=8, value_channels=16, decoder_channels=(16, 8, 8))
 
 Picture = NDArray[np.uint8]

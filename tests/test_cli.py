@@ -25,6 +25,7 @@ from tests.conftest import (
     draw,
     film,
     interrupt,
+    needs_int8,
 )
 from tests.datasets.making import write_video_clip
 from tests.media.making import add_sound, hear_clicks, make_video, write_clicks
@@ -337,7 +338,7 @@ class TestSegment:
         assert "--memory gcm: " in outcome.err
         assert "is trained for stm; expected weights of its own" in outcome.err
 
-    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    @pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=needs_int8)])
     def test_goes_the_whole_way_with_a_real_network(
         self, precision: str, vostool: Call, untrained: Stm, video: Footage, tmp_path: Path
     ) -> None:
@@ -490,7 +491,7 @@ WRONG: dict[str, tuple[int, str, Setup]] = {
         "--gc-every", 5, "--gc-rate", 9, "--gc-length", 0.1)),
     "memory only of no correction": (2, "--gc-every", given("--gc-memory-only")),
     "an unknown device": (2, "expected auto, cpu, cuda", given("--device", "tpu")),
-    "an unknown precision": (2, "expected auto, fp32", given("--precision", "int8")),
+    "an unknown precision": (2, "expected auto, fp32", given("--precision", "int4")),
     "fp16 on a cpu": (2, "needs a CUDA device", given("--precision", "fp16", "--device", "cpu")),
 }  # fmt: skip
 

@@ -1,7 +1,17 @@
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
-from vostool.device import choose_device, choose_precision, cpu_has_bf16, oom_as_device_error
+from vostool.device import (
+    choose_device,
+    choose_precision,
+    cpu_has_bf16,
+    cpu_has_int8,
+    oom_as_device_error,
+)
 from vostool.errors import DeviceError, UsageError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -60,6 +70,15 @@ class TestPrecision:
         with pytest.raises(UsageError, match="--precision fp16: needs a CUDA device"):
             choose_precision("fp16", CPU)
 
+    def test_of_int8_needs_a_cpu_that_has_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vostool.device.cpu_has_int8", lambda: True)
+        assert choose_precision("int8", CPU) == torch.int8
+        with pytest.raises(UsageError, match="--precision int8: needs --device cpu"):
+            choose_precision("int8", CUDA)
+        monkeypatch.setattr("vostool.device.cpu_has_int8", lambda: False)
+        with pytest.raises(UsageError, match="--precision int8: needs a CPU with AVX2"):
+            choose_precision("int8", CPU)
+
     @pytest.mark.parametrize("bf16", [False, True])
     def test_auto_on_a_cpu_is_bf16_only_where_it_is_in_hardware(
         self, bf16: bool, monkeypatch: pytest.MonkeyPatch
@@ -78,11 +97,40 @@ class TestPrecision:
 
     @pytest.mark.parametrize("name", ["", "half", "fp64", "BF16"])
     def test_of_an_unknown_name_is_refused(self, name: str) -> None:
-        with pytest.raises(UsageError, match="expected auto, fp32, bf16, fp16"):
+        with pytest.raises(UsageError, match="expected auto, fp32, bf16, fp16, int8"):
             choose_precision(name, CPU)
 
     def test_of_this_cpu_is_known(self) -> None:
         assert isinstance(cpu_has_bf16(), bool)
+
+
+class TestInt8:
+    @pytest.fixture(autouse=True)
+    def not_asked_before(self) -> Iterator[None]:
+        cpu_has_int8.cache_clear()
+        yield
+        cpu_has_int8.cache_clear()
+
+    @pytest.mark.parametrize("capability", ["DEFAULT", "NEON", "SVE256"])
+    def test_is_not_tried_on_others_than_those_with_avx(
+        self, capability: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+        assert not cpu_has_int8()
+
+    @pytest.mark.parametrize("found", [AttributeError, RuntimeError, TypeError, 0.0, None])
+    def test_is_denied_where_pytorch_has_no_such_operator_or_one_that_overflows(
+        self, found: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def convolve(*_: object) -> torch.Tensor:
+            if isinstance(found, type):
+                raise found("no such operator")
+            return torch.full((1, 16, 1, 1), 8 * 127 * 255.0 if found is None else found)
+
+        ops = SimpleNamespace(qconv_prepack=lambda *_: None, qconv2d_pointwise=convolve)
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+        monkeypatch.setattr("torch.ops.onednn", ops)
+        assert cpu_has_int8() == (found is None)
 
 
 class TestWantOfMemory:

@@ -1,5 +1,6 @@
 """The trained weights that come with the program, on a clip whose truth is known."""
 
+import copy
 import tomllib
 from collections.abc import Iterator
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import needs_int8
 from vostool.errors import WeightsError
 from vostool.evaluate.metrics import jaccard
 from vostool.inference.placement import Placement
 from vostool.model.checkpoint import load_stm
+from vostool.model.int8 import use_int8
 from vostool.model.stm import Stm
 from vostool.model.weights import DEFAULT, find_weights, sha256, weights_folder
 from vostool.preprocess import label_map, object_tensor, working_size
@@ -39,7 +42,10 @@ def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield render_frame(LAST * index / COUNT)
 
 
-def test_follow_both_objects_of_the_demo(shipped: Stm) -> None:
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
+def test_follow_both_objects_of_the_demo(shipped: Stm, precision: str) -> None:
+    if precision == "int8":
+        use_int8(shipped := copy.deepcopy(shipped).requires_grad_(False))
     drawn = list(frames())
     height, width = drawn[0][1].shape
     size = working_size(height, width, shipped.settings.short_side, shipped.stride)

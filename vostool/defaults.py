@@ -15,7 +15,7 @@ OBJECTS_AT_ONCE = 8
 # where and how precisely to compute
 AUTO = "auto"
 DEVICES = "auto, cpu, cuda or cuda:NUMBER"
-PRECISIONS = ("fp32", "bf16", "fp16")  # beside auto
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")  # beside auto
 
 # the gradient correction and the cycle-ERF (journal Eqs. 8 to 12), as the papers set them
 GC_EVERY = 5  # K, frames from one that is corrected to the next

@@ -4,6 +4,7 @@ import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -11,7 +12,11 @@ from vostool import defaults
 from vostool.errors import DeviceError, UsageError
 
 PRECISIONS = dict(
-    zip(defaults.PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True)
+    zip(
+        defaults.PRECISIONS,
+        (torch.float32, torch.bfloat16, torch.float16, torch.int8),
+        strict=True,
+    )
 )
 CPU_OOM = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 
@@ -40,16 +45,23 @@ def gpu_count() -> int:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of a name: "auto", "fp32", "bf16" or "fp16".
+    """Return the dtype of a name: "auto", "fp32", "bf16", "fp16" or "int8".
 
     "auto" is 16 bits where the device computes them faster: bf16 on CPUs and GPUs that have
-    it in hardware, fp16 on older GPUs, else fp32. Raises UsageError.
+    it in hardware, fp16 on older GPUs, else fp32. int8 is that of the convolutions alone (see
+    `Int8Conv2d`). Raises UsageError.
     """
     if name != defaults.AUTO:
         if name not in PRECISIONS:
             raise UsageError(f"--precision {name}: expected auto, {', '.join(PRECISIONS)}")
         if name == "fp16" and device.type == "cpu":
-            raise UsageError("--precision fp16: needs a CUDA device; a CPU has fp32 and bf16")
+            raise UsageError("--precision fp16: needs a CUDA device; a CPU has fp32, bf16 and int8")
+        if name == "int8" and device.type != "cpu":
+            raise UsageError("--precision int8: needs --device cpu; a GPU has bf16 and fp16")
+        if name == "int8" and not cpu_has_int8():
+            raise UsageError(
+                "--precision int8: needs a CPU with AVX2, and PyTorch with oneDNN; use fp32"
+            )
         return PRECISIONS[name]
     if device.type == "cpu":
         return torch.bfloat16 if cpu_has_bf16() else torch.float32
@@ -72,6 +84,30 @@ def hardware_name(device: torch.device) -> str:
 def cpu_has_bf16() -> bool:
     """Return whether this CPU multiplies bf16 in hardware; emulated, it is far too slow."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@cache
+def cpu_has_int8() -> bool:
+    """Return whether PyTorch convolves in 8 bits on this CPU fast, and as `Int8Conv2d` expects.
+
+    The trial is of the largest weights and activations that it uses. Their products fit into
+    16 bits if those of channels 0 and 1, 2 and 3 and so on are added first, else they overflow.
+    """
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        return False  # what oneDNN has for others is far too slow
+    image = torch.full((1, 16, 1, 1), 255, dtype=torch.uint8)
+    weight = torch.tensor([127, 0, 0, 127], dtype=torch.int8).repeat(16, 4)[..., None, None]
+    scales, zero_points = torch.ones(16), torch.zeros(16, dtype=torch.int32)
+    shape = [1, 1], [0, 0], [1, 1], 1
+    kind: tuple[object, ...] = 1.0, 0, torch.float32, "none", [], ""
+    try:
+        packed = torch.ops.onednn.qconv_prepack(weight, scales, 1.0, 0, *shape)
+        response = torch.ops.onednn.qconv2d_pointwise(
+            image, 1.0, 0, packed, scales, zero_points, None, *shape, *kind
+        )
+    except (AttributeError, RuntimeError, TypeError):  # another PyTorch, or one without oneDNN
+        return False
+    return bool((response == 8 * 127 * 255).all())
 
 
 def synchronize(device: torch.device) -> None:

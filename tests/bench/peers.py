@@ -1,14 +1,15 @@
 """Print the table of speeds, beside those of another commit measured in the same run.
 
     python -m tests.bench.peers [--against COMMIT] [--sizes 240 320 480] [--objects 1 3 5 10]
-        [--steps 0 10] [--precisions fp32 bf16] [--device cpu] [--threads 1] [--rounds 3]
+        [--steps 0 10] [--precisions fp32 bf16 int8] [--device cpu] [--threads 1] [--rounds 3]
         [--minutes 20] [--end-to-end]
 
 A figure is milliseconds a frame of the tracker, with a full memory bank: the median of several
 rounds of five frames, one of them corrected where there are `steps`. Each commit has a process of
 its own, and they take turns round by round, so that what else the machine does disturbs both. The
-time is the processor's with one thread on a CPU, else the clock's. bf16 is left out on a CPU
-without it, and what would begin after so many minutes altogether.
+time is the processor's with one thread on a CPU, else the clock's. bf16 and int8 are left out
+where the device lacks them, and what would begin after so many minutes altogether. A commit without
+int8 computes in fp32 beside it.
 
 `--end-to-end` adds what a user waits for, with two threads: milliseconds of a frame of the demo
 clip, masks and overlay written, by `vostool bench`, and those of a command on 20 frames.
@@ -132,12 +133,13 @@ def serve() -> None:
 
 def tracker_of(case: Mapping[str, Any]) -> "Tracker":
     """Return a tracker for a case; every frame stays in its memory, to fill that soon."""
-    from vostool import Tracker
+    from vostool import Tracker, defaults
 
+    precision = case["precision"] if case["precision"] in defaults.PRECISIONS else "fp32"
     steps = {"gc_every": PERIOD, "gc_iters": case["steps"]} if case["steps"] else {}
     return Tracker(
         size=case["size"],
-        precision=case["precision"],
+        precision=precision,
         device=case["device"],
         memory_every=1,
         objects_at_once=case["objects"],
@@ -170,10 +172,12 @@ def measure(workers: list[Worker], case: Mapping[str, Any], rounds: int) -> list
 
 def compare(given: argparse.Namespace, trees: list[Path]) -> None:
     """Print a line of the table for each case, as long as there is time."""
-    from vostool.device import cpu_has_bf16
+    from vostool.device import cpu_has_bf16, cpu_has_int8
 
-    lacking = given.device == "cpu" and not cpu_has_bf16()
-    precisions = [each for each in given.precisions if each != "bf16" or not lacking]
+    on_cpu = given.device == "cpu"
+    lacking = {"bf16"} if on_cpu and not cpu_has_bf16() else set()
+    lacking |= set() if on_cpu and cpu_has_int8() else {"int8"}
+    precisions = [each for each in given.precisions if each not in lacking]
     cases = product(given.sizes, given.objects, precisions, given.steps)
     end = time.monotonic() + 60 * given.minutes
     print("| size | objects | precision | steps | before, ms | now, ms | ratio |")
@@ -237,7 +241,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[240, 320, 480])
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 5, 10])
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 10])
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)

@@ -28,6 +28,17 @@ def test_a_sound_installation_has_no_problem() -> None:
     assert {"torch", "cpu", "reads", "writes", "weights", "disk, here", "self-test"} <= set(names)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_cpu_that_is_faster_in_8_bits_is_told(
+    bf16: bool, int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vostool.device.cpu_has_bf16", lambda: bf16)
+    monkeypatch.setattr("vostool.benchmark.checkup.cpu_has_int8", lambda: int8)
+    *_, device = checkup.devices("cpu")
+    assert ("--precision int8" in device.found) == (int8 and not bf16)
+
+
 def test_every_package_that_vostool_depends_on_is_looked_for() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     needed = {words.split(">=")[0] for words in project["dependencies"]}

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.model.published.making import STCN, XMEM, small
+from vostool.benchmark.flops import frame_cost, frame_flops
 from vostool.benchmark.report import BenchClip
-from vostool.benchmark.speed import frame_cost, frame_flops
 from vostool.inference.predictor import Predictor
 from vostool.propagation.references import EVERY_FRAME, References
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage
+from tests.conftest import FRAMES, HEIGHT, WIDTH, ColourNetwork, Footage, needs_int8
+from vostool.benchmark.flops import frame_flops, frames_remembered
 from vostool.benchmark.hardware_peak import measure_ceiling
-from vostool.benchmark.speed import BenchJob, bands, bench, clip_of, frame_flops, frames_remembered
+from vostool.benchmark.speed import BenchJob, bands, bench, clip_of
 from vostool.benchmark.timing import STAGES, StageClock, timed
 from vostool.cli import main
 from vostool.errors import UsageError
-from vostool.inference.predictor import Predictor
+from vostool.inference.options import ModelOptions
+from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
@@ -23,7 +25,7 @@ from vostool.media.masks import read_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.interface import memory_limit
-from vostool.model.stm import Stm
+from vostool.model.stm import Stm, StmSettings
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.references import REFERENCE_SETS
 
@@ -173,6 +175,16 @@ class TestFlops:
         )
         assert 0 < one < frames < objects < 2 * one
 
+    @needs_int8
+    def test_are_the_same_in_8_bits(self, tmp_path: Path) -> None:
+        path = tmp_path / "weights.safetensors"
+        save_checkpoint(path, Stm(StmSettings(values="shared")), {})
+        exact, rounded = (
+            load_predictor(ModelOptions(weights=str(path), device="cpu", precision=precision))
+            for precision in ("fp32", "int8")
+        )
+        assert frame_flops(exact, (32, 48), 2, 2) == frame_flops(rounded, (32, 48), 2, 2)
+
     def test_are_those_of_the_frames_that_the_clip_comes_to_remember(self) -> None:
         memory = REFERENCE_SETS["memory"]
         assert [frames_remembered(memory, frames, 8) for frames in (2, 3, 7, 50)] == [1, 2, 2, 8]
@@ -181,7 +193,9 @@ class TestFlops:
             assert frames_remembered(REFERENCE_SETS[name], 50, 8) == count
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "precision", [torch.float32, torch.bfloat16, pytest.param(torch.int8, marks=needs_int8)]
+)
 def test_a_ceiling_is_measured_in_every_precision(precision: torch.dtype) -> None:
     ceiling = measure_ceiling(CPU, precision)
     assert ceiling.matrix_product > 0

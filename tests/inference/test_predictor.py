@@ -1,11 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY
+from tests.conftest import TINY, needs_int8
 from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, export, small, write
 from vostool.errors import UsageError
 from vostool.inference.options import ModelOptions
@@ -181,3 +182,55 @@ class TestPublishedWeights:
             first.step(rgb)
             second.step(rgb)
             assert (first.soft_masks() == second.soft_masks()).all()
+
+
+@needs_int8
+class TestInt8:
+    @pytest.fixture
+    def models(self, tmp_path: Path) -> tuple[Predictor, Predictor]:
+        path = tmp_path / "weights.safetensors"
+        save_checkpoint(path, Stm(TINY), {})
+        exact, rounded = (
+            load_predictor(ModelOptions(weights=str(path), device="cpu", precision=precision))
+            for precision in ("fp32", "int8")
+        )
+        return exact, rounded
+
+    def answer(self, model: Predictor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        image = torch.rand(1, 3, 64, 96, generator=generator)
+        masks = torch.zeros(1, 3, 64, 96)
+        masks[:, 0], masks[:, 1, 8:40, 8:40], masks[:, 2, 20:60, 50:90] = 1, 1, 1
+        masks[:, 0] -= masks[:, 1] + masks[:, 2]
+        with torch.no_grad():
+            memory = model.segmenter.memorize(model.segmenter.encode(image), masks, None, True)
+            answer: torch.Tensor = model.segmenter.segment(
+                model.segmenter.encode(image.flip(3)), memory
+            )
+        return answer
+
+    def test_gives_about_the_answers_of_float32(self, models: tuple[Predictor, Predictor]) -> None:
+        exact, rounded = map(self.answer, models)
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
+
+    def test_appears_in_the_options_by_its_name(self, models: tuple[Predictor, Predictor]) -> None:
+        assert [model.options["precision"] for model in models] == ["float32", "int8"]
+
+    def test_answers_for_an_object_do_not_depend_on_the_others_of_its_chunk(
+        self, models: tuple[Predictor, Predictor]
+    ) -> None:
+        _, rounded = models
+        together, alone = (
+            self.answer(replace(rounded, objects_at_once=count)) for count in (None, 1)
+        )
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+    def test_leaves_what_has_a_gradient_exact(self, models: tuple[Predictor, Predictor]) -> None:
+        features = torch.rand(1, 256, 4, 6)
+        for needs, same in ((True, True), (False, False)):
+            exact, rounded = (
+                cast(Stm, model.network).query_value(features.clone().requires_grad_(needs))
+                for model in models
+            )
+            assert torch.equal(exact, rounded) == same

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import Field
 
+from vostool.benchmark.flops import frames_remembered, kept_frames
 from vostool.benchmark.report import PeakMemory
-from vostool.benchmark.speed import frames_remembered, kept_frames, peak_memory
+from vostool.benchmark.speed import peak_memory
 from vostool.device import oom_as_device_error
 from vostool.errors import InputError
 from vostool.files.documents import Document

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from vostool.benchmark.report import Ceiling
 from vostool.device import synchronize
+from vostool.model.int8 import Int8Conv2d
 
 SECONDS = 0.4  # for each operation
 MATRIX = {"cpu": 1536, "cuda": 8192}  # side of the square matrices
@@ -22,19 +22,25 @@ BATCH = {"cpu": 1, "cuda": 16}  # on a fast GPU launching would take longer than
 
 @torch.no_grad()
 def measure_ceiling(device: torch.device, precision: torch.dtype) -> Ceiling:
-    """Return the peak throughput of a device in a precision; takes about a second."""
+    """Return the peak throughput of a device in a precision; takes about a second.
+
+    int8 is that of a network in int8: its matrix products are float32, and its convolutions
+    quantize their input.
+    """
     side = MATRIX[device.type]
-    matrix = torch.rand(side, side, device=device, dtype=precision)
     batch = BATCH[device.type]
-    image = torch.rand(batch, CHANNELS, HEIGHT, WIDTH, device=device, dtype=precision)
-    weight = torch.rand(CHANNELS, CHANNELS, 3, 3, device=device, dtype=precision)
-    image, weight = (each.to(memory_format=torch.channels_last) for each in (image, weight))
+    int8 = precision is torch.int8
+    dtype = torch.float32 if int8 else precision
+    matrix = torch.rand(side, side, device=device, dtype=dtype)
+    image = torch.rand(batch, CHANNELS, HEIGHT, WIDTH, device=device, dtype=dtype)
+    image = image.to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, device=device, dtype=dtype)
+    layer.to(memory_format=torch.channels_last)
+    convolve = Int8Conv2d(layer) if int8 else layer
     return Ceiling(
         matrix_product=rate(lambda: matrix @ matrix, 2 * side**3, device),
         convolution=rate(
-            lambda: functional.conv2d(image, weight, padding=1),
-            2 * batch * HEIGHT * WIDTH * 9 * CHANNELS**2,
-            device,
+            lambda: convolve(image), 2 * batch * HEIGHT * WIDTH * 9 * CHANNELS**2, device
         ),
     )
 

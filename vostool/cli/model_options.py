@@ -106,7 +106,8 @@ Device = Annotated[
 Precision = Annotated[
     str,
     typer.Option(
-        help=f"{defaults.AUTO}, or one of {', '.join(defaults.PRECISIONS)}.",
+        help=f"{defaults.AUTO}, or one of {', '.join(defaults.PRECISIONS)}; on a CPU without bf16 "
+        "int8 is the fastest.",
         rich_help_panel="Compute",
         autocompletion=offer(defaults.AUTO, *defaults.PRECISIONS),
     ),

@@ -27,6 +27,7 @@ from vostool.inference.reports import Network
 from vostool.model.borders import NO_PADDING, Bordered, to_multiples
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint
+from vostool.model.int8 import use_int8
 from vostool.model.interface import (
     AdvisedModel,
     LimitedMemory,
@@ -198,10 +199,13 @@ def load_predictor(options: ModelOptions) -> Predictor:
     precision = choose_precision(chosen.precision, device)
     if isinstance(network, nn.Module):
         with oom_as_device_error(device):
-            network.requires_grad_(False).eval().to(device, precision)
+            weights = torch.float32 if precision is torch.int8 else precision
+            network.requires_grad_(False).eval().to(device, weights)
     if options.model != OWN_MODEL:
         images, masks = random_frames(network.stride)
         check_segmenter(network, images.to(device), masks.to(device))
+    if precision is torch.int8 and isinstance(network, nn.Module):
+        use_int8(network)
     return Predictor(
         network=network,
         weights=path,

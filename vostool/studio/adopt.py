@@ -27,7 +27,8 @@ from vostool.studio.project import Opened, Project
 # options of `segment` that may differ: a studio has them too, or they are about this one run
 FREE = ("video", "masks", "output", "end", "backward", "overwrite", "states", "check")
 REMEDY = "go on with it by vostool segment --resume, or choose another -o"
-PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # as reports name them
+# as reports name them, but for int8, which has one name
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 STATES = ".state/*.safetensors"
 
 
