@@ -170,15 +170,19 @@ def measure(workers: list[Worker], case: Mapping[str, Any], rounds: int) -> list
     return [statistics.median(own) for own in zip(*turns, strict=True)]
 
 
-def compare(given: argparse.Namespace, trees: list[Path]) -> None:
-    """Print a line of the table for each case, as long as there is time."""
+def possible(precisions: list[str], device: str) -> list[str]:
+    """Return those of some precisions that a device has."""
     from vostool.device import cpu_has_bf16, cpu_has_int8
 
-    on_cpu = given.device == "cpu"
+    on_cpu = device == "cpu"
     lacking = {"bf16"} if on_cpu and not cpu_has_bf16() else set()
     lacking |= set() if on_cpu and cpu_has_int8() else {"int8"}
-    precisions = [each for each in given.precisions if each not in lacking]
-    cases = product(given.sizes, given.objects, precisions, given.steps)
+    return [each for each in precisions if each not in lacking]
+
+
+def compare(given: argparse.Namespace, trees: list[Path]) -> None:
+    """Print a line of the table for each case, as long as there is time."""
+    cases = product(given.sizes, given.objects, given.precisions, given.steps)
     end = time.monotonic() + 60 * given.minutes
     print("| size | objects | precision | steps | before, ms | now, ms | ratio |")
     print("|---|---|---|---|---|---|---|")
@@ -201,7 +205,7 @@ def row(*cells: object, figures: list[float]) -> str:
     return f"| {' | '.join(map(str, (*cells, *shown, ratio)))} |"
 
 
-def end_to_end(rounds: int, trees: list[Path]) -> None:
+def end_to_end(rounds: int, trees: list[Path], precision: str) -> None:
     """Print what a user waits for: milliseconds of a frame in a long clip, and of a command."""
     from vostool.segment.demo import render_demo
 
@@ -213,12 +217,16 @@ def end_to_end(rounds: int, trees: list[Path]) -> None:
         clip = ["segment", str(video), *mask, f"--end={CLIP}", "-o", "out", "--overwrite", "-q"]
         bench = ["bench", "--frames=50", "--repeat=1", "--json", "-q"]
         for _, (number, tree) in product(range(rounds), enumerate(trees)):
+            known = f'"{precision}"' in (tree / "vostool/defaults.py").read_text()
+            chosen = ["--precision", precision if known else "fp32"]
             start = time.perf_counter()
-            run(tree, clip, folder)
+            run(tree, [*clip, *chosen], folder)
             command[number].append(1000 * (time.perf_counter() - start))
-            frame[number].append(1000 / json.loads(run(tree, bench, folder))["fps"]["end_to_end"])
+            report = json.loads(run(tree, [*bench, *chosen], folder))
+            frame[number].append(1000 / report["fps"]["end_to_end"])
     for words, found in (("50 frames, each", frame), (f"a command on {CLIP} frames", command)):
-        print(row(240, 1, words, "-", figures=[statistics.median(own) for own in found]))
+        figures = [statistics.median(own) for own in found]
+        print(row(240, words, precision, "-", figures=figures), flush=True)
 
 
 def run(tree: Path, words: list[str], folder: str) -> str:
@@ -252,12 +260,13 @@ def main() -> None:
     if given.worker:
         serve()
         return
+    given.precisions = possible(given.precisions, given.device)
     with ExitStack() as stack:
         others = [stack.enter_context(checkout(given.against))] if given.against else []
         trees = [*others, ROOT]
         compare(given, trees)
-        if given.end_to_end:
-            end_to_end(given.rounds, trees)
+        for precision in given.precisions if given.end_to_end else ():
+            end_to_end(given.rounds, trees, precision)
 
 
 if __name__ == "__main__":
