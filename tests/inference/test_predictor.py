@@ -184,6 +184,16 @@ class TestPublishedWeights:
             assert (first.soft_masks() == second.soft_masks()).all()
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("bf16", True)])
+def test_float32_is_not_tf32(
+    precision: str, allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
+    save_checkpoint(path := tmp_path / "weights.safetensors", Stm(TINY), {})
+    load_predictor(ModelOptions(weights=str(path), device="cpu", precision=precision))
+    assert torch.backends.cudnn.allow_tf32 == allowed
+
+
 @needs_int8
 class TestInt8:
     @pytest.fixture

@@ -6,6 +6,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -639,6 +640,17 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = train(recipe_of(data, hold_out=["two"]), folder, device=CPU)
     assert weights == folder / "weights.safetensors"
     return folder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_float32_is_not_tf32(
+    precision: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
+    recipe = recipe_of(data).model_copy(update={"precision": precision})
+    with suppress(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", device=CPU, stop=lambda: True)
+    assert torch.backends.cudnn.allow_tf32 == (precision != "fp32")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from vostool import defaults
 from vostool.device import (
     choose_device,
     choose_precision,
+    forbid_tf32,
     oom_as_device_error,
     precision_name,
 )
@@ -197,6 +198,8 @@ def load_predictor(options: ModelOptions) -> Predictor:
     chosen = advised(options, policy)
     set_memory(network, options, chosen)
     precision = choose_precision(chosen.precision, device)
+    if precision is torch.float32:
+        forbid_tf32()
     if isinstance(network, nn.Module):
         with oom_as_device_error(device):
             weights = torch.float32 if precision is torch.int8 else precision

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vostool.device import choose_precision
+from vostool.device import choose_precision, forbid_tf32
 from vostool.errors import InputError, TrainingError, UsageError
 from vostool.files import make_folder, write_text
 from vostool.inference.prefetch import read_ahead
@@ -200,6 +200,8 @@ def train(
     check_share(recipe, team)
     run = open_run(recipe, folder, device, resume)
     recipe = run.recipe
+    if recipe.precision == "fp32":
+        forbid_tf32()
     library = load_library(recipe, device)
     teacher = load_teacher(recipe, device)
     if resume and run.data != library.counts:
