@@ -198,7 +198,11 @@ class TestFlops:
 )
 def test_a_ceiling_is_measured_in_every_precision(precision: torch.dtype) -> None:
     ceiling = measure_ceiling(CPU, precision)
-    assert ceiling.matrix_product > 0
+    if precision is torch.int8:
+        assert ceiling.matrix_product is None
+    else:
+        assert ceiling.matrix_product is not None
+        assert ceiling.matrix_product > 0
     assert ceiling.convolution > 0
 
 

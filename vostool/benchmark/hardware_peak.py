@@ -24,25 +24,28 @@ BATCH = {"cpu": 1, "cuda": 16}  # on a fast GPU launching would take longer than
 def measure_ceiling(device: torch.device, precision: torch.dtype) -> Ceiling:
     """Return the peak throughput of a device in a precision; takes about a second.
 
-    int8 is that of a network in int8: its matrix products are float32, and its convolutions
-    quantize their input.
+    A convolution in int8 quantizes its input, as it does in a network.
     """
-    side = MATRIX[device.type]
-    batch = BATCH[device.type]
     int8 = precision is torch.int8
-    dtype = torch.float32 if int8 else precision
-    matrix = torch.rand(side, side, device=device, dtype=dtype)
-    image = torch.rand(batch, CHANNELS, HEIGHT, WIDTH, device=device, dtype=dtype)
+    form = torch.float32 if int8 else precision
+    batch = BATCH[device.type]
+    image = torch.rand(batch, CHANNELS, HEIGHT, WIDTH, device=device, dtype=form)
     image = image.to(memory_format=torch.channels_last)
-    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, device=device, dtype=dtype)
+    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, device=device, dtype=form)
     layer.to(memory_format=torch.channels_last)
     convolve = Int8Conv2d(layer) if int8 else layer
+    flops = 2 * batch * HEIGHT * WIDTH * 9 * CHANNELS**2
     return Ceiling(
-        matrix_product=rate(lambda: matrix @ matrix, 2 * side**3, device),
-        convolution=rate(
-            lambda: convolve(image), 2 * batch * HEIGHT * WIDTH * 9 * CHANNELS**2, device
-        ),
+        matrix_product=None if int8 else matrix_product_rate(device, precision),
+        convolution=rate(lambda: convolve(image), flops, device),
     )
+
+
+def matrix_product_rate(device: torch.device, precision: torch.dtype) -> float:
+    """Return the GFLOP/s of a large square matrix product."""
+    side = MATRIX[device.type]
+    matrix = torch.rand(side, side, device=device, dtype=precision)
+    return rate(lambda: matrix @ matrix, 2 * side**3, device)
 
 
 def rate(operation: Callable[[], Tensor], flops: int, device: torch.device) -> float:

@@ -53,13 +53,15 @@ class FrameCost(Document):
 class Ceiling(Document):
     """The most that a device reached, GFLOP/s; a multiplication and an addition are two."""
 
-    matrix_product: float
+    matrix_product: float | None  # None for int8, in which no network multiplies matrices
     convolution: float
 
     def rounded(self) -> "Ceiling":
         """Return the same to a tenth of a GFLOP/s."""
+        matrix = self.matrix_product
         return Ceiling(
-            matrix_product=round(self.matrix_product, 1), convolution=round(self.convolution, 1)
+            matrix_product=None if matrix is None else round(matrix, 1),
+            convolution=round(self.convolution, 1),
         )
 
 
