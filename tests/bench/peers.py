@@ -133,13 +133,12 @@ def serve() -> None:
 
 def tracker_of(case: Mapping[str, Any]) -> "Tracker":
     """Return a tracker for a case; every frame stays in its memory, to fill that soon."""
-    from vostool import Tracker, defaults
+    from vostool import Tracker
 
-    precision = case["precision"] if case["precision"] in defaults.PRECISIONS else "fp32"
     steps = {"gc_every": PERIOD, "gc_iters": case["steps"]} if case["steps"] else {}
     return Tracker(
         size=case["size"],
-        precision=precision,
+        precision=case["precision"],
         device=case["device"],
         memory_every=1,
         objects_at_once=case["objects"],
@@ -162,9 +161,9 @@ def scene(size: int, objects: int) -> "tuple[list[NDArray[np.uint8]], NDArray[np
     )
 
 
-def measure(workers: list[Worker], case: Mapping[str, Any], rounds: int) -> list[float]:
-    """Return the milliseconds a frame of each worker: they take turns."""
-    for each in workers:
+def measure(workers: list[Worker], cases: list[dict[str, Any]], rounds: int) -> list[float]:
+    """Return the milliseconds a frame of each worker, of a case of its own: they take turns."""
+    for each, case in zip(workers, cases, strict=True):
         each.ask(case)  # prepares, and warms up
     turns = [[each.ask(None) for each in workers] for _ in range(rounds)]
     return [statistics.median(own) for own in zip(*turns, strict=True)]
@@ -175,9 +174,14 @@ def possible(precisions: list[str], device: str) -> list[str]:
     from vostool.device import cpu_has_bf16, cpu_has_int8
 
     on_cpu = device == "cpu"
-    lacking = {"bf16"} if on_cpu and not cpu_has_bf16() else set()
-    lacking |= set() if on_cpu and cpu_has_int8() else {"int8"}
-    return [each for each in precisions if each not in lacking]
+    has = {"bf16": not on_cpu or cpu_has_bf16(), "int8": on_cpu and cpu_has_int8()}
+    return [each for each in precisions if has.get(each, True)]
+
+
+def known_to(tree: Path, precision: str) -> str:
+    """Return a precision, or fp32 for a checkout that does not have it."""
+    known = f'"{precision}"' in (tree / "vostool/defaults.py").read_text()
+    return precision if known else "fp32"
 
 
 def compare(given: argparse.Namespace, trees: list[Path]) -> None:
@@ -194,7 +198,8 @@ def compare(given: argparse.Namespace, trees: list[Path]) -> None:
                 return
             case = dict(zip(("size", "objects", "precision", "steps"), values, strict=True))
             case["device"] = given.device
-            print(row(*values, figures=measure(workers, case, given.rounds)), flush=True)
+            own = [case | {"precision": known_to(tree, case["precision"])} for tree in trees]
+            print(row(*values, figures=measure(workers, own, given.rounds)), flush=True)
 
 
 def row(*cells: object, figures: list[float]) -> str:
@@ -217,8 +222,7 @@ def end_to_end(rounds: int, trees: list[Path], precision: str) -> None:
         clip = ["segment", str(video), *mask, f"--end={CLIP}", "-o", "out", "--overwrite", "-q"]
         bench = ["bench", "--frames=50", "--repeat=1", "--json", "-q"]
         for _, (number, tree) in product(range(rounds), enumerate(trees)):
-            known = f'"{precision}"' in (tree / "vostool/defaults.py").read_text()
-            chosen = ["--precision", precision if known else "fp32"]
+            chosen = ["--precision", known_to(tree, precision)]
             start = time.perf_counter()
             run(tree, [*clip, *chosen], folder)
             command[number].append(1000 * (time.perf_counter() - start))

@@ -27,11 +27,11 @@ def measure_ceiling(device: torch.device, precision: torch.dtype) -> Ceiling:
     A convolution in int8 quantizes its input, as it does in a network.
     """
     int8 = precision is torch.int8
-    form = torch.float32 if int8 else precision
+    dtype = torch.float32 if int8 else precision
     batch = BATCH[device.type]
-    image = torch.rand(batch, CHANNELS, HEIGHT, WIDTH, device=device, dtype=form)
+    image = torch.rand(batch, CHANNELS, HEIGHT, WIDTH, device=device, dtype=dtype)
     image = image.to(memory_format=torch.channels_last)
-    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, device=device, dtype=form)
+    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, device=device, dtype=dtype)
     layer.to(memory_format=torch.channels_last)
     convolve = Int8Conv2d(layer) if int8 else layer
     flops = 2 * batch * HEIGHT * WIDTH * 9 * CHANNELS**2
