@@ -208,7 +208,8 @@ def boxes_around(
     there: Tensor, rows: BilinearAxis, columns: BilinearAxis
 ) -> list[tuple[slice, slice] | None]:
     """Return the large rows and columns that depend on what is there (N, h, w); None: none do."""
-    in_rows, in_columns = (there.any(dim=dim).cpu().numpy() for dim in (2, 1))
+    in_either = torch.cat([there.any(dim=2), there.any(dim=1)], dim=1).cpu().numpy()  # at once
+    in_rows, in_columns = np.split(in_either, [there.shape[1]], axis=1)
     boxes = (
         (rows.around(down), columns.around(across)) if down.any() else None
         for down, across in zip(in_rows, in_columns, strict=True)

@@ -2,11 +2,13 @@
 
     python -m tests.bench.gpu [--device cuda] [--minutes 9] [--quick]
 
-Printed are the machine; frames per second of the tracker with a full memory bank by size, number of
-objects, precision and steps of the correction, with the most GPU memory that each took; and frames
-per second end to end of a film of 1080p and of one of 4K, masks and overlay written, beside the
-network's alone. The cases that tell most come first; what would begin after so many minutes is left
-out. `--quick` does little of each, which shows on a CPU (`--device cpu`) that all of it runs.
+Printed are the machine; frames per second end to end of a film of 1080p and of one of 4K, masks and
+overlay written, beside the network's alone; by how much a compiled network's masks differ from
+those of the same one as it is; and frames per second of the tracker with a full memory bank by
+size, number of objects, precision, steps of the correction and `--compile`, with the most GPU
+memory that each took. The cases that tell most come first; what would begin after so many minutes
+is left out. `--quick` does little of each, which shows on a CPU (`--device cpu`) that all of it
+runs.
 """
 
 import argparse
@@ -36,7 +38,8 @@ class Case(NamedTuple):
     size: int
     objects: int
     precision: str
-    steps: int  # of the correction of every `PERIOD`th frame
+    steps: int = 0  # of the correction of every `PERIOD`th frame
+    compile: bool = False
 
 
 class Plan(NamedTuple):
@@ -47,18 +50,25 @@ class Plan(NamedTuple):
     frames: int  # of each film
 
 
+COMPILED = [Case(size, objects, "bf16", compile=True) for size, objects in ((240, 1), (480, 3))]
 WHOLE = Plan(
     cases=[
-        Case(size, objects, precision, steps)
-        for precision, steps, size, objects in product(
-            ("bf16", "fp16", "fp32"), (0, 10), (240, 320, 480), (1, 3, 5, 10)
-        )
+        *COMPILED,
+        *(
+            Case(size, objects, precision, steps)
+            for precision, steps, size, objects in product(
+                ("bf16", "fp16", "fp32"), (0, 10), (240, 320, 480), (1, 3, 5, 10)
+            )
+        ),
     ],
     heights=(1080, 2160),
     frames=100,
 )
 QUICK = Plan(
-    cases=[Case(64, objects, "fp32", steps) for steps, objects in product((0, 2), (1, 2))],
+    cases=[
+        Case(64, 1, "fp32", compile=True),
+        *(Case(64, objects, "fp32", steps) for steps, objects in product((0, 2), (1, 2))),
+    ],
     heights=(144,),
     frames=6,
 )
@@ -80,6 +90,21 @@ def frames_per_second(case: Case, device: torch.device) -> float:
     advance(ROUNDS * PERIOD)
     synchronize(device)
     return ROUNDS * PERIOD / (time.perf_counter() - begun)
+
+
+def difference(case: Case, device: torch.device) -> float:
+    """Return by how much the probabilities of a compiled network differ from the exact one's."""
+    given = {**case._asdict(), "device": str(device)}
+    exact, compiled = (tracker_of({**given, "compile": compile}) for compile in (False, True))
+    frames, mask = scene(case.size, case.objects)
+    most = 0.0
+    for number in range(2 * PERIOD):
+        soft = []
+        for tracker in (exact, compiled):
+            tracker.step(frames[number % PERIOD], None if number else mask)
+            soft.append(tracker.soft_masks())
+        most = max(most, float(abs(soft[0] - soft[1]).max()))
+    return most
 
 
 def peak_of(call: Callable[[], float], device: torch.device) -> tuple[float, str]:
@@ -132,8 +157,10 @@ def main() -> None:
     print("\n| film, rows | end to end, frames/s | network alone |\n|---|---|---|")
     for height in plan.heights:
         print(film_row(height, plan.frames, device), flush=True)
-    print("\n| size | objects | precision | steps | frames/s | memory, MB |")
-    print("|---|---|---|---|---|---|")
+    for case in (case for case in plan.cases if case.compile):
+        print(f"\ncompiled, {case}: differs by at most {difference(case, device):.2g}", flush=True)
+    print(f"\n| {' | '.join(Case._fields)} | frames/s | memory, MB |")
+    print("|" + "---|" * (len(Case._fields) + 2))
     for row in rows(plan.cases, device, end):
         print(row, flush=True)
 

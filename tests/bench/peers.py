@@ -135,14 +135,18 @@ def tracker_of(case: Mapping[str, Any]) -> "Tracker":
     """Return a tracker for a case; every frame stays in its memory, to fill that soon."""
     from vostool import Tracker
 
-    steps = {"gc_every": PERIOD, "gc_iters": case["steps"]} if case["steps"] else {}
+    more: dict[str, Any] = {}
+    if case["steps"]:
+        more = {"gc_every": PERIOD, "gc_iters": case["steps"]}
+    if case.get("compile"):  # older commits have no such option
+        more["compile"] = True
     return Tracker(
         size=case["size"],
         precision=case["precision"],
         device=case["device"],
         memory_every=1,
         objects_at_once=case["objects"],
-        **steps,
+        **more,
     )
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY, needs_int8
+from tests.conftest import TINY, draw, needs_int8
 from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, export, small, write
 from vostool.errors import UsageError
 from vostool.inference.options import ModelOptions
@@ -15,6 +16,7 @@ from vostool.inference.predictor import Predictor, load_predictor
 from vostool.inference.tracker import Tracker
 from vostool.model.borders import Padding
 from vostool.model.checkpoint import save_checkpoint
+from vostool.model.compiled import CompiledPart
 from vostool.model.interface import memory_limit
 from vostool.model.stm import Stm
 from vostool.propagation.references import References
@@ -244,3 +246,34 @@ class TestInt8:
                 for model in models
             )
             assert torch.equal(exact, rounded) == same
+
+
+class TestCompile:
+    """What is asked for is done or refused; `tests/model/test_compiled.py` has the rest."""
+
+    @pytest.fixture(autouse=True)
+    def uncompiled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch, "compile", lambda part, dynamic: partial(part))
+
+    def test_a_compiled_network_says_so_and_gives_the_same_masks(
+        self, files: dict[str, str]
+    ) -> None:
+        for file in files.values():
+            plain, fast = (
+                load_predictor(ModelOptions(weights=file, device="cpu", size=64, compile=compile))
+                for compile in (False, True)
+            )
+            assert fast.options == {**plain.options, "compiled": True}
+            assert isinstance(fast.network.encode, CompiledPart)
+            found = [Tracker(predictor=each).step(*draw(0)) for each in (plain, fast)]
+            assert (found[0] == found[1]).all()
+
+    def test_limits_that_are_lowered_leave_it_compiled(self, files: dict[str, str]) -> None:
+        fast = load_predictor(ModelOptions(weights=files["stm"], device="cpu", compile=True))
+        lower = fast.within(replace(fast.limits, memory_frames=2))
+        assert isinstance(lower.network.encode, CompiledPart)
+        assert (memory_limit(fast.network), memory_limit(lower.network)) == (24, 2)
+
+    def test_int8_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"^--compile --precision int8"):
+            ModelOptions(precision="int8", compile=True)

@@ -132,6 +132,7 @@ def test_one_that_breaks_the_contract_is_refused(
             "--precision bf16: --model colours runs",
         ),
         (("--model", "colours", "--memory-frames", 3), 2, "--model colours has no such limit"),
+        (("--model", "colours", "--compile"), 2, "--model colours cannot be compiled"),
     ],
 )
 def test_a_plug_in_model_that_cannot_run_is_refused_in_one_line(

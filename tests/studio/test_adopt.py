@@ -93,6 +93,7 @@ def test_a_run_of_masks_of_single_objects_and_of_an_empty_one_is_gone_on_with(
         {"reference": "kept", "memory_every": 2},
         {"memory_every": 3, "memory_frames": 4, "size": 32},
         {"gc_every": 2, "gc_iters": 1},
+        {"compile": True},
         {"gc_every": 2, "gc_iters": 1, "gc_length": 0.1, "gc_stop": 0.2, "gc_memory_only": True},
     ],
 )

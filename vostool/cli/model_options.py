@@ -112,6 +112,15 @@ Precision = Annotated[
         autocompletion=offer(defaults.AUTO, *defaults.PRECISIONS),
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the network, which takes a minute at its first frames: for long videos on "
+        "a GPU.",
+        rich_help_panel="Compute",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -277,6 +286,7 @@ MODEL: dict[str, Declared] = {
     "device": (Device, defaults.AUTO),
     "precision": (Precision, defaults.AUTO),
     "objects_at_once": (ObjectsAtOnce, defaults.OBJECTS_AT_ONCE),
+    "compile": (Compile, False),
 }
 
 # options that disturb the memory: all of them where the truth is known, else boxes alone

@@ -9,6 +9,7 @@ plug-in model which cannot be divided is lost, and the log says so.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Self, TypeAlias
@@ -16,6 +17,7 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor
 
+from vostool.inference.device_queue import Handover, stream_beside
 from vostool.inference.given_mask import annotation_of
 from vostool.inference.placement import Placement
 from vostool.inference.prefetch import read_ahead
@@ -85,16 +87,19 @@ def resized_ahead(
     its turn comes, and None here, where there was no memory for it.
     """
 
-    def make() -> Iterator[tuple[Frame, Tensor | None]]:
-        for frame in frames:
-            try:
-                resized = place_of(frame.rgb).resized(frame.rgb, device)
-            except torch.OutOfMemoryError:
-                yield frame, None  # raised here, it would end the thread
-            else:
-                yield frame, resized
+    def make() -> Iterator[tuple[Frame, Handover | None]]:
+        with stream_beside(device):
+            for frame in frames:
+                try:
+                    resized = place_of(frame.rgb).resized(frame.rgb, device)
+                except torch.OutOfMemoryError:
+                    yield frame, None  # raised here, it would end the thread
+                else:
+                    yield frame, Handover(resized)
 
-    return read_ahead(make())
+    with closing(read_ahead(make())) as ahead:
+        for frame, made in ahead:
+            yield frame, made.take() if made is not None else None
 
 
 def image_at(rgb: Rgb, resized: Tensor | None, place: Placement, device: torch.device) -> Tensor:

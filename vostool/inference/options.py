@@ -42,6 +42,7 @@ class ModelOptions(BaseModel):
     memory_every: int | None = Field(default=None, ge=1)
     memory_frames: int | None = Field(default=None, ge=2)
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
+    compile: bool = False
     # None: as the weights were trained
     memory: Annotated[str, AfterValidator(known_design)] | None = None
     top_k: int | None = Field(default=None, ge=0)
@@ -67,6 +68,13 @@ class ModelOptions(BaseModel):
             raise UsageError("a --gc option: expected --gc-every N with it, how often to correct")
         if self.gc_rate is not None and self.gc_length is not None:
             raise UsageError("--gc-rate --gc-length: each sets the step size; give one")
+        return self
+
+    @model_validator(mode="after")
+    def check_compile(self) -> Self:
+        """Raise UsageError for a precision that cannot be compiled."""
+        if self.compile and self.precision == "int8":
+            raise UsageError("--compile --precision int8: only other precisions are compiled")
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ from vostool.inference.reports import Network
 from vostool.model.borders import NO_PADDING, Bordered, to_multiples
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint
+from vostool.model.compiled import CompilableModel, compile_parts
 from vostool.model.int8 import use_int8
 from vostool.model.interface import (
     AdvisedModel,
@@ -64,6 +65,7 @@ class Predictor:
     disturbance: MemoryDisturbance | None = None
     border: Border = "stretch"  # see `Policy`
     box: Size | None = None  # that frames are placed in, at the size of its height
+    compiled: bool = False  # the network; see `vostool.model.compiled`
 
     @property
     def limits(self) -> Limits:
@@ -167,6 +169,7 @@ class Predictor:
         disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
         box = None if self.box is None else list(self.box)  # as JSON has it
         placed = {"border": self.border, "box": box} if self.border != "stretch" else {}
+        compiled = {"compiled": True} if self.compiled else {}
         kept = {} if self.memory_every is None else {"memory_every": self.memory_every}
         return {
             "device": str(self.device),
@@ -178,6 +181,7 @@ class Predictor:
             "correction": moving and {name: getattr(moving, name) for name in names},
             **placed,
             **kept,
+            **compiled,
             **disturbed,
         }
 
@@ -198,17 +202,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
     chosen = advised(options, policy)
     set_memory(network, options, chosen)
     precision = choose_precision(chosen.precision, device)
-    if precision is torch.float32:
-        forbid_tf32()
-    if isinstance(network, nn.Module):
-        with oom_as_device_error(device):
-            weights = torch.float32 if precision is torch.int8 else precision
-            network.requires_grad_(False).eval().to(device, weights)
-    if options.model != OWN_MODEL:
-        images, masks = random_frames(network.stride)
-        check_segmenter(network, images.to(device), masks.to(device))
-    if precision is torch.int8 and isinstance(network, nn.Module):
-        use_int8(network)
+    prepare(network, options, device, precision)
     return Predictor(
         network=network,
         weights=path,
@@ -223,7 +217,35 @@ def load_predictor(options: ModelOptions) -> Predictor:
         disturbance=disturbance_of(options, load_predictor),
         border=policy.border,
         box=policy.box if options.size is None else None,
+        compiled=options.compile,
     )
+
+
+def prepare(
+    network: Segmenter[Any, Any],
+    options: ModelOptions,
+    device: torch.device,
+    precision: torch.dtype,
+) -> None:
+    """Bring a network to a device in a precision, and compile it if the options ask for that.
+
+    Raises DeviceError, ContractError, and UsageError if it cannot be compiled.
+    """
+    int8 = precision is torch.int8
+    if precision is torch.float32:
+        forbid_tf32()
+    if isinstance(network, nn.Module):
+        with oom_as_device_error(device):
+            network.requires_grad_(False).eval().to(device, torch.float32 if int8 else precision)
+    if options.model != OWN_MODEL:
+        images, masks = random_frames(network.stride)
+        check_segmenter(network, images.to(device), masks.to(device))
+    if int8 and isinstance(network, nn.Module):
+        use_int8(network)
+    if options.compile:
+        if not isinstance(network, CompilableModel):
+            raise UsageError(f"--compile: --model {options.model} cannot be compiled; leave it out")
+        compile_parts(network, device)
 
 
 def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) -> Predictor:

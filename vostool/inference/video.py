@@ -4,17 +4,18 @@
 the network runs.
 """
 
-import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
-from vostool.device import synchronize
 from vostool.inference.cuts import OnCut
+from vostool.inference.device_queue import Moment, is_over, moment, seconds_between
 from vostool.inference.disturbance import KnownObjects, known_frames
 from vostool.inference.oom import resized_ahead
 from vostool.inference.prompts import GivenMasks
@@ -31,17 +32,29 @@ Finish: TypeAlias = Callable[[Frame, Prediction[Any]], Prediction[Any]]
 class Stopwatch:
     """Seconds of the network, and of all from the first frame asked for to the last written."""
 
-    network: float = 0.0
     total: float = 0.0
-    _since: float = 0.0
+    _done: float = 0.0
+    _laps: deque[tuple[Moment, Moment]] = field(default_factory=deque)  # that may not be over
+    _since: Moment = 0.0
 
-    def start(self) -> None:
-        """Let the network's clock run."""
-        self._since = time.perf_counter()
+    @property
+    def network(self) -> float:
+        """Seconds of the network by now, for which it waits."""
+        self._count(wait=True)
+        return self._done
 
-    def stop(self) -> None:
-        """Stop the network's clock."""
-        self.network += time.perf_counter() - self._since
+    def start(self, device: torch.device) -> None:
+        """Let the network's clock run, with what the device is to do from now on."""
+        self._since = moment(device)
+
+    def stop(self, device: torch.device) -> None:
+        """Stop the network's clock, once the device has done what it is to do by now."""
+        self._laps.append((self._since, moment(device)))
+        self._count(wait=False)
+
+    def _count(self, wait: bool) -> None:
+        while self._laps and (wait or is_over(self._laps[0][1])):
+            self._done += seconds_between(*self._laps.popleft())
 
 
 def predict(
@@ -65,7 +78,7 @@ def predict(
         for window in windows(ahead, predictor.loop.look_ahead):
             frame, resized = window[0]
             window_at = partial(known_frames, window, known, predictor.device)
-            watch.start()
+            watch.start(device)
             if given.cuts is OnCut.RESET and frame.begins_scene:
                 tracker.forget()
             prediction = tracker.advance(
@@ -76,8 +89,7 @@ def predict(
                 window_at,
                 given.absent_on(frame),
             )
-            synchronize(device)
-            watch.stop()
+            watch.stop(device)
             yield frame, prediction
 
 

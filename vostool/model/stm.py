@@ -10,7 +10,7 @@ value channels.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -141,6 +141,7 @@ class Stm(nn.Module):
 
     name = "stm"
     stride = 16
+    compiled_parts: ClassVar = ("encode", "masked", "decode")
 
     def __init__(
         self,
@@ -249,18 +250,26 @@ class Stm(nn.Module):
 
     def remembered(self, features: StmFeatures, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys (B, 1 or N, C, h, w) and values (B, N, D, h, w) of a masked frame."""
+        value, *own = self.masked(features.scene, masks)
+        return own[0] if own else features.key.unsqueeze(1), value
+
+    def masked(self, scene: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+        """Return what the memory encoder makes of a frame, see `StmFeatures.scene`, and its masks.
+
+        That are the values and, unless they are shared, the keys.
+        """
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
         background = self.settings.second_mask_channel == "background"
         second = 1 - objects if background else others(masks)
         channels = torch.stack([objects, second.clamp(0, 1)], dim=2).flatten(0, 1)
         channels = channels.to(self.mask_stem.weight.dtype, memory_format=torch.channels_last)
-        masked = self.mask_response(channels) + features.scene.repeat_interleave(count, dim=0)
+        masked = self.mask_response(channels) + scene.repeat_interleave(count, dim=0)
         top = self.memory_body(masked)
         value = self.memory_value(top).unflatten(0, (-1, count))
         if self.settings.keys == "shared":
-            return features.key.unsqueeze(1), value
-        return self.memory_key(top).unflatten(0, (-1, count)), value
+            return (value,)
+        return value, self.memory_key(top).unflatten(0, (-1, count))
 
     def mask_response(self, channels: Tensor) -> Tensor:
         """Return what `mask_stem` makes of masks (BN, 2, H, W).
@@ -292,13 +301,26 @@ class Stm(nn.Module):
 
     def segment(self, features: StmFeatures, memory: StmMemory) -> Tensor:
         """See `Segmenter.segment`."""
-        answer = memory.frames.read(features.key.unsqueeze(1)).flatten(1, 2)  # (B, N D, h, w)
-        answer = answer.unflatten(1, (-1, self.settings.value_channels))  # (B, N, D, h, w)
-        own = features.value.unsqueeze(1).expand_as(answer)
-        read = torch.cat([answer, own], dim=2).flatten(0, 1)
+        answer = memory.frames.read(features.key.unsqueeze(1))
+        return self.decode(answer, features.value, features.skips, memory.location, features.size)
+
+    def decode(
+        self,
+        answer: Tensor,
+        own: Tensor,
+        skips: tuple[Tensor, ...],
+        location: Tensor | None,
+        size: tuple[int, int],
+    ) -> Tensor:
+        """Return the logits of what is read of the memory, and of the frame's own value and skips.
+
+        `answer` is that of each group of keys, (B, 1, N D, h, w) or (B, N, D, h, w).
+        """
+        answer = answer.flatten(1, 2).unflatten(1, (-1, self.settings.value_channels))
+        read = torch.cat([answer, own.unsqueeze(1).expand_as(answer)], dim=2).flatten(0, 1)
         read = read.contiguous(memory_format=torch.channels_last)
-        location = None if memory.location is None else memory.location.flatten(0, 1)
-        logits = self.decoder(read, features.skips, location, features.size)
+        located = None if location is None else location.flatten(0, 1)
+        logits = self.decoder(read, skips, located, size)
         return logits.unflatten(0, (-1, answer.shape[1])).squeeze(2)
 
     def prepare_match(

@@ -124,6 +124,7 @@ def options_of(report: RunReport) -> ModelOptions:
         "memory_every": before.get("memory_every", references["every"]),
         "memory_frames": before["memory_frames"],
         "objects_at_once": before["objects_at_once"],
+        "compile": before.get("compiled", False),
         "gc_every": correction.get("every"),
         "gc_iters": correction.get("steps"),
         "gc_rate": None if correction.get("length") else correction.get("rate"),

@@ -54,6 +54,7 @@ class SharedKeyNetwork(nn.Module, Generic[Settings, Features]):
     """The base of a `Segmenter` whose objects share the keys of a frame."""
 
     stride = 16
+    compiled_parts: ClassVar = ("encode", "value", "decode")
     image_first: ClassVar[bool]  # in the concatenation from which a value is made
 
     def __init__(self, settings: Settings, memory_frames: int | None = None) -> None:

@@ -84,7 +84,10 @@ class Stcn(SharedKeyNetwork[StcnSettings, StcnFeatures]):
 
     def segment(self, features: StcnFeatures, memory: FrameMemory) -> Tensor:
         """See `Segmenter.segment`."""
-        answer = memory.read(features.key.unsqueeze(1)).flatten(1, 2)  # (B, N D, h, w)
+        return self.decode(features, memory.read(features.key.unsqueeze(1)).flatten(1, 2))
+
+    def decode(self, features: StcnFeatures, answer: Tensor) -> Tensor:
+        """Return the logits of a frame of what is read of the memory, (B, N D, h, w)."""
         answer = answer.unflatten(1, (-1, self.settings.value_channels))  # (B, N, D, h, w)
         thin = features.thin.unsqueeze(1).expand_as(answer)
         read = torch.cat([answer, thin], dim=2).flatten(0, 1)
