@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import repeat
+from threading import enumerate as enumerate_threads
 from threading import local
 from typing import Any
 
@@ -18,7 +20,7 @@ from vostool.inference.placement import Placement
 from vostool.inference.video import Stopwatch
 from vostool.media.frame import Frame
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+CPU, GPU = torch.device("cpu"), torch.device("cuda:1")
 FRAME = Frame(0, Fraction(0), np.zeros((8, 8, 3), np.uint8), "00000")
 
 
@@ -32,10 +34,13 @@ class Event:
         self.at = self.gpu.queued
 
     def query(self) -> bool:
+        if self.gpu.failed:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         assert self.at is not None
         return self.at <= self.gpu.done
 
     def synchronize(self) -> None:
+        self.query()
         assert self.at is not None
         self.gpu.waits += 1
         self.gpu.done = max(self.gpu.done, self.at)
@@ -64,6 +69,7 @@ class Gpu:
 
     def __init__(self) -> None:
         self.queued, self.done, self.waits = 0.0, 0.0, 0
+        self.failed = False
         self.told: list[str] = []
         self._here = local()
 
@@ -73,7 +79,10 @@ class Gpu:
         return getattr(self._here, "stream", Stream(self, "usual"))
 
     @contextmanager
-    def stream(self, stream: Stream) -> Iterator[None]:
+    def stream(self, stream: Stream | None) -> Iterator[None]:
+        if stream is None:
+            yield
+            return
         before, self._here.stream = self.current, stream
         yield
         self._here.stream = before
@@ -89,8 +98,17 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
             super().__init__(there)
 
     monkeypatch.setattr(torch.cuda, "Event", TimedEvent)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: there.current)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(there, "own"))
+
+    def current_stream(device: torch.device) -> Stream:
+        assert device == GPU
+        return there.current
+
+    def stream_of(device: torch.device) -> Stream:
+        assert device == GPU
+        return Stream(there, "own")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", current_stream)
+    monkeypatch.setattr(torch.cuda, "Stream", stream_of)
     monkeypatch.setattr(torch.cuda, "stream", there.stream)
     return there
 
@@ -121,6 +139,16 @@ class TestStopwatch:
         assert watch.network == pytest.approx(2.0)
         assert gpu.waits > waits
 
+    def test_of_a_gpu_that_failed_has_what_was_known_until_then(self, gpu: Gpu) -> None:
+        watch = Stopwatch()
+        for _ in range(2):
+            watch.start(GPU)
+            gpu.queued += 20
+            watch.stop(GPU)
+            gpu.done = 20.0
+        gpu.failed = True
+        assert watch.network == pytest.approx(0.02)
+
     def test_on_a_cpu_counts_the_seconds_between(self) -> None:
         watch = Stopwatch()
         for _ in range(2):
@@ -150,7 +178,7 @@ class TestMoments:
 def test_a_tensor_of_a_gpu_is_used_no_sooner_than_it_is_made_and_kept_until_then(
     gpu: Gpu,
 ) -> None:
-    with stream_beside(GPU):
+    with torch.cuda.stream(stream_beside(GPU)):
         made: Any = Handover(OnGpu(gpu))  # type: ignore[arg-type]
     assert isinstance(made.take(), OnGpu)
     assert gpu.told == ["own records", "usual waits", "kept for usual"]
@@ -158,7 +186,7 @@ def test_a_tensor_of_a_gpu_is_used_no_sooner_than_it_is_made_and_kept_until_then
 
 def test_a_tensor_of_a_cpu_is_handed_over_as_it_is() -> None:
     tensor = torch.ones(2)
-    with stream_beside(CPU):
+    with torch.cuda.stream(stream_beside(CPU)):
         made = Handover(tensor)
     assert made.take() is tensor
 
@@ -170,10 +198,25 @@ def test_frames_are_brought_to_a_gpu_in_a_stream_of_their_own(
         gpu.told.append(f"resized in {gpu.current.name}")
         return OnGpu(gpu)
 
+    def frames() -> Iterator[Frame]:
+        yield FRAME
+        gpu.told.append(f"decoded in {gpu.current.name}")
+
     monkeypatch.setattr(Placement, "resized", resized)
-    taken = [resized for _, resized in resized_ahead([FRAME], lambda rgb: Placement((8, 8)), GPU)]
+    ahead = resized_ahead(frames(), lambda rgb: Placement((8, 8)), GPU)
+    taken = [resized for _, resized in ahead]
     assert isinstance(taken[0], OnGpu)
-    assert gpu.told == ["resized in own", "own records", "usual waits", "kept for usual"]
+    made = [told for told in gpu.told if not told.startswith(("usual", "kept"))]
+    assert made == ["resized in own", "own records", "decoded in usual"]
+    used = [told for told in gpu.told if told.startswith(("usual", "kept"))]
+    assert used == ["usual waits", "kept for usual"]
+
+
+def test_closing_ends_the_thread_that_reads_ahead() -> None:
+    ahead = resized_ahead(repeat(FRAME), lambda rgb: Placement((8, 8)), CPU)
+    next(ahead)
+    ahead.close()
+    assert not any(thread.name == "read-ahead" for thread in enumerate_threads())
 
 
 def test_a_frame_without_room_for_it_is_handed_over_without(

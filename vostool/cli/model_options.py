@@ -116,8 +116,8 @@ Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Compile the network, which takes a minute at its first frames: for long videos on "
-        "a GPU.",
+        help="Compile the network for each frame size and number of objects, about a minute at "
+        "the first frames: for long videos on a GPU.",
         rich_help_panel="Compute",
     ),
 ]

@@ -5,8 +5,6 @@ but for `seconds_between`.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -36,14 +34,9 @@ def seconds_between(first: Moment, second: Moment) -> float:
     return float(second) - float(first)  # type: ignore[arg-type]
 
 
-@contextmanager
-def stream_beside(device: torch.device) -> Iterator[None]:
-    """Queue what the block does on a GPU beside the network's work there, not behind it."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.cuda.stream(torch.cuda.Stream(device)):
-        yield
+def stream_beside(device: torch.device) -> torch.cuda.Stream | None:
+    """Return a queue on a GPU beside the network's, for `torch.cuda.stream`; None: on a CPU."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 class Handover:

@@ -87,15 +87,17 @@ def resized_ahead(
     its turn comes, and None here, where there was no memory for it.
     """
 
+    beside = stream_beside(device)
+
     def make() -> Iterator[tuple[Frame, Handover | None]]:
-        with stream_beside(device):
-            for frame in frames:
-                try:
-                    resized = place_of(frame.rgb).resized(frame.rgb, device)
-                except torch.OutOfMemoryError:
-                    yield frame, None  # raised here, it would end the thread
-                else:
-                    yield frame, Handover(resized)
+        for frame in frames:
+            try:
+                with torch.cuda.stream(beside):
+                    resized = Handover(place_of(frame.rgb).resized(frame.rgb, device))
+            except torch.OutOfMemoryError:
+                yield frame, None  # raised here, it would end the thread
+            else:
+                yield frame, resized
 
     with closing(read_ahead(make())) as ahead:
         for frame, made in ahead:

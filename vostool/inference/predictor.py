@@ -65,7 +65,7 @@ class Predictor:
     disturbance: MemoryDisturbance | None = None
     border: Border = "stretch"  # see `Policy`
     box: Size | None = None  # that frames are placed in, at the size of its height
-    compiled: bool = False  # the network; see `vostool.model.compiled`
+    compiled: bool = False  # the network, unless that failed; see `vostool.model.compiled`
 
     @property
     def limits(self) -> Limits:
@@ -245,7 +245,7 @@ def prepare(
     if options.compile:
         if not isinstance(network, CompilableModel):
             raise UsageError(f"--compile: --model {options.model} cannot be compiled; leave it out")
-        compile_parts(network, device)
+        compile_parts(network)
 
 
 def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) -> Predictor:

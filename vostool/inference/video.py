@@ -40,7 +40,10 @@ class Stopwatch:
     @property
     def network(self) -> float:
         """Seconds of the network by now, for which it waits."""
-        self._count(wait=True)
+        try:
+            self._count(wait=True)
+        except RuntimeError:  # the GPU failed, which ended the run: what is not known is left out
+            self._laps.clear()
         return self._done
 
     def start(self, device: torch.device) -> None:

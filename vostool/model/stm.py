@@ -256,7 +256,7 @@ class Stm(nn.Module):
     def masked(self, scene: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
         """Return what the memory encoder makes of a frame, see `StmFeatures.scene`, and its masks.
 
-        That are the values and, unless they are shared, the keys.
+        Those are the values and, unless they are shared, the keys.
         """
         objects = masks[:, 1:]  # (B, N, H, W)
         count = objects.shape[1]
