@@ -11,11 +11,13 @@ import torch
 
 from tests.conftest import FRAMES, HEIGHT, TINY, ColourNetwork, film
 from tests.segment.test_batch import pictures
+from tests.segment.test_batch_report import ENTRY, report
 from tests.segment.test_left_over import leave_claim
 from tests.test_cli import Call, vostool
 from vostool.files.claims import claimed
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm
+from vostool.segment.batch_report import read_batch_report, write_report
 
 __all__ = ["vostool"]  # a fixture
 
@@ -81,6 +83,21 @@ def test_without_ray_the_error_says_how_to_install_it(
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].endswith("pip install 'vostool[cluster]'")
     assert Path("all/batch.json").read_text() == "of a former batch"
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_report_of_a_former_batch(
+    vostool: Call, table: Path, tmp_path: Path
+) -> None:
+    path, former = tmp_path / "all" / "batch.json", report(ENTRY)
+    write_report(path, former)
+    picture = path.with_suffix(".png")
+    picture.write_bytes(b"its picture")
+    weights = tmp_path / "damaged.safetensors"
+    weights.write_bytes(b"no weights")
+    outcome = vostool("segment", "--batch", table, "-o", path.parent, "--weights", weights)
+    assert outcome.code == 6
+    assert read_batch_report(path) == former
+    assert picture.exists()
 
 
 class TestShards:

@@ -11,10 +11,10 @@ from vostool.segment.batch_report import (
     BatchReport,
     BatchStatus,
     JobEntry,
-    make_way,
-    make_way_at,
     merge,
     read_batch_report,
+    removal,
+    removal_at,
     report_path,
     write_report,
 )
@@ -45,46 +45,46 @@ def test_a_report_counts_jobs_frames_and_how_busy_its_workers_were(tmp_path: Pat
 
 def test_only_the_report_of_a_batch_makes_way_for_another(tmp_path: Path) -> None:
     path = tmp_path / "batch.json"
-    make_way(path)
+    removal(path)()
     write_report(path, report(ENTRY))
-    make_way(path)
+    removal(path)()
     assert not path.exists()
     path.write_text('{"mine": 1}')
     with pytest.raises(OutputError, match="is not the report of a batch"):
-        make_way(path)
+        removal(path)()
     assert path.exists()
-    make_way(path, overwrite=True)
+    removal(path, overwrite=True)()
     assert not path.exists()
 
 
 def test_the_picture_of_a_former_batch_makes_way_with_its_report_alone(tmp_path: Path) -> None:
     path, picture = tmp_path / "batch.json", tmp_path / "batch.png"
     picture.write_bytes(b"mine")
-    make_way(path)
+    removal(path)()
     assert picture.exists()
     with pytest.raises(OutputError, match=r"batch\.png: exists already"):
-        make_way(path, drawn=True)
+        removal(path, drawn=True)()
     write_report(path, report(ENTRY))
-    make_way(path)
+    removal(path)()
     assert not picture.exists()
     picture.write_bytes(b"mine")
-    make_way(path, overwrite=True, drawn=True)
+    removal(path, overwrite=True, drawn=True)()
     assert not picture.exists()
 
 
 def test_only_the_report_of_a_batch_at_an_address_makes_way_with_its_picture() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/batches/batch.png", b"mine")
-    make_way_at("memory://batches/", "batch.json")
+    removal_at("memory://batches/", "batch.json")()
     with pytest.raises(OutputError, match=r"memory://batches/batch\.png: exists already; choose"):
-        make_way_at("memory://batches/", "batch.json", drawn=True)
+        removal_at("memory://batches/", "batch.json", drawn=True)()
     memory.pipe_file("/batches/batch.json", report(ENTRY).model_dump_json().encode())
     memory.pipe_file("/batches/batch-1of2.json", b"of a shard")
-    make_way_at("memory://batches", "batch.json")
+    removal_at("memory://batches", "batch.json")()
     assert memory.ls("/batches", detail=False) == ["/batches/batch-1of2.json"]
     memory.pipe_file("/batches/batch.json", b"{}")
     with pytest.raises(OutputError, match=r"batches/batch\.json: exists already, and is not the"):
-        make_way_at("memory://batches", "batch.json")
+        removal_at("memory://batches", "batch.json")()
     memory.rm("/batches", recursive=True)
 
 

@@ -1,7 +1,7 @@
 """`vostool segment --batch` on the command line: many videos, in one process or many."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -105,7 +105,7 @@ def segment_batch(
     with the code of the first error once all have been tried.
     """
     from vostool.segment.batch import segment_all
-    from vostool.segment.batch_report import make_way, make_way_at, report_path
+    from vostool.segment.batch_report import removal, removal_at, report_path
     from vostool.segment.batch_table import read_batch
     from vostool.segment.cost import alike, costs
     from vostool.segment.left_over import further
@@ -123,16 +123,16 @@ def segment_batch(
     more: Iterable[int | None] = ()
     path, drawn = report_path(folder, shard), not spread.alone
     if template.upload is not None:
-        make_way_at(template.upload, path.name, template.overwrite, drawn=drawn)
+        clear = removal_at(template.upload, path.name, template.overwrite, drawn=drawn)
     else:  # elsewhere are no claims that say what other shards leave over
-        make_way(path, template.overwrite, drawn=drawn)
+        clear = removal(path, template.overwrite, drawn=drawn)
         report = partial(print_message, quiet=printing.quiet)
         more = further(
             jobs, shard, folder, results.entries, overwrite=template.overwrite, report=report
         )
     with (
-        pool_of(table, options, spread, printing) as (pool, show),
-        reported(table, len(jobs), template, spread, results),
+        pool_of(table, options, spread, printing) as (pool, show),  # loads the model
+        reported(table, len(jobs), template, spread, results, clear),
     ):
         measure = alike if spread.alone else costs
         for outcome in segment_all(
@@ -206,11 +206,20 @@ def one_by_one(progress: ProgressCallback) -> Show:
 
 @contextmanager
 def reported(
-    table: Path, rows: int, template: "Job", spread: Spread, results: Results
+    table: Path,
+    rows: int,
+    template: "Job",
+    spread: Spread,
+    results: Results,
+    clear: Callable[[], object],
 ) -> Iterator[None]:
-    """Write the report of a batch once the block has ended, however that is."""
+    """Write the report of a batch once the block has ended, however that is.
+
+    `clear` removes that of a former run.
+    """
     from vostool.segment.batch_report import BatchReport, report_path
 
+    clear()
     started, clock = datetime.now(UTC), time.monotonic()
     status: BatchStatus = "done"
     try:

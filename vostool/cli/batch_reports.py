@@ -53,10 +53,10 @@ def merge_reports(folder: Path, as_json: bool, quiet: bool) -> None:
 
     Exits with the code of the first job that failed, or that no shard has done.
     """
-    from vostool.segment.batch_report import make_way, merge, report_path
+    from vostool.segment.batch_report import merge, removal, report_path
 
     report, path = merge(folder), report_path(folder)
-    make_way(path, drawn=True)
+    removal(path, drawn=True)()
     write_and_draw(report, path, drawn=True)
     if as_json:
         print_json(report.model_dump(mode="json"))

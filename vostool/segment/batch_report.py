@@ -5,9 +5,10 @@ A shard of a batch writes its own, such as batch-3of16.json; `merge` makes one o
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -188,8 +189,8 @@ def picture_path(path: Path) -> Path:
     return path.with_suffix(".png")
 
 
-def make_way(path: Path, overwrite: bool = False, *, drawn: bool = False) -> None:
-    """Remove the report of a former run of a batch, and its picture.
+def removal(path: Path, overwrite: bool = False, *, drawn: bool = False) -> Callable[[], None]:
+    """Return what removes the report of a former run of a batch, and its picture.
 
     `drawn` says that there will be a picture. Raises OutputError for anything else of these
     names, unless it is to be replaced.
@@ -202,13 +203,19 @@ def make_way(path: Path, overwrite: bool = False, *, drawn: bool = False) -> Non
             raise OutputError(f"{path}: {FOREIGN}") from error
     elif drawn and not overwrite:
         refuse_to_replace([picture])
-    if path.exists() or drawn:
-        remove(picture)  # before the report, which accounts for it
-    remove(path)
+
+    def clear() -> None:
+        if path.exists() or drawn:
+            remove(picture)  # before the report, which accounts for it
+        remove(path)
+
+    return clear
 
 
-def make_way_at(address: str, name: str, overwrite: bool = False, *, drawn: bool = False) -> None:
-    """Remove the report of a former run of a batch from an address, as `make_way` does."""
+def removal_at(
+    address: str, name: str, overwrite: bool = False, *, drawn: bool = False
+) -> Callable[[], None]:
+    """Return what removes the report of a former run from an address, as `removal` does."""
     target, where = Remote.at(address), f"{address.rstrip('/')}/{name}"
     picture = picture_path(Path(name)).name
     found, content = target.names() & {name, picture}, target.read(name)
@@ -220,7 +227,8 @@ def make_way_at(address: str, name: str, overwrite: bool = False, *, drawn: bool
     elif drawn and picture in found and not overwrite:
         raise OutputError(f"{address.rstrip('/')}/{picture}: exists already; {OVERWRITE}")
     mine = found if drawn or content is not None else ()
-    target.remove(sorted(mine, reverse=True))  # the report, which accounts for the picture, last
+    # the report, which accounts for the picture, last
+    return partial(target.remove, sorted(mine, reverse=True))
 
 
 def merge(folder: Path) -> BatchReport:
