@@ -301,6 +301,10 @@ class TestGradientCorrection:
         change = moved[:, 1:].square().mean(dim=(2, 3)).sqrt()
         torch.testing.assert_close(change, torch.full((1, 2), 0.01))
 
+    def test_of_a_length_moves_it_by_that_much_along_the_faintest_gradient(self) -> None:
+        step = of_length(0.25)(torch.full((1, 1, 4, 6), -1e-9))
+        torch.testing.assert_close(step, torch.full((1, 1, 4, 6), -0.25))
+
     def test_of_a_length_leaves_an_object_without_a_gradient_where_it_is(self) -> None:
         gradient = torch.stack([torch.zeros(4, 6), torch.ones(4, 6)])[None]
         expected = torch.stack([torch.zeros(4, 6), torch.full((4, 6), 0.25)])[None]

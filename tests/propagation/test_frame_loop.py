@@ -364,6 +364,18 @@ class TestCorrection:
         assert [i for i, each in enumerate(seen) if each.uncorrected is not None] == [2, 6]
         assert len(correction.goals) == 2
 
+    def test_gives_an_object_that_is_absent_nothing_beside_another_of_its_group(self) -> None:
+        class Generous(GradientCorrection):
+            def __call__(self, *arguments: object, **more: object) -> Tensor:
+                return with_background(torch.full_like(two.masks[0][:, 1:], 0.4))
+
+        two = scene(two=True)
+        track = Track(FrameLoop(ColourSegmenter(), correction=Generous(every=1)))
+        track, _ = track.advance(two.images[3], truth_of(two, 3, 1, 2))
+        track, prediction = track.advance(two.images[4], absent=(2,))
+        assert prediction.masks[:, 1].unique().item() == pytest.approx(0.4)
+        assert not prediction.masks[:, 2].any()
+
     def test_goes_toward_the_frame_that_each_group_was_annotated_on(self) -> None:
         two = scene(two=True)
         truth = {0: truth_of(two, 0, 1), ARRIVAL: truth_of(two, ARRIVAL, 2)}

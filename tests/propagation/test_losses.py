@@ -76,6 +76,10 @@ class TestEquation5:
         expected = 1 - (0.9 + 0.6) / (1.0 + 1.0 + 0.2)
         torch.testing.assert_close(soft_iou_loss(masks, truth), torch.tensor([expected]))
 
+    def test_is_nothing_for_an_object_of_one_pixel_that_is_found(self) -> None:
+        one = row(0.0, 1.0, 0.0)
+        assert soft_iou_loss(one, one).item() == 0
+
     def test_is_the_mean_over_objects(self, soft: Tensor, truth: Tensor) -> None:
         each = [soft_iou_loss(soft[:, [0, n]], truth[:, [0, n]]) for n in (1, 2)]
         torch.testing.assert_close(soft_iou_loss(soft, truth), sum(each, torch.zeros(2)) / 2)
@@ -114,6 +118,10 @@ class TestEquation6:
         expected = -sum(map(math.log, (0.9, 0.6, 0.8, 0.9))) / 4
         got = cross_entropy(masks, truth, hardest=1)
         torch.testing.assert_close(got, torch.tensor([expected]))
+
+    def test_counts_pixels_in_full_that_are_all_but_lost(self) -> None:
+        got = cross_entropy(row(1e-20), row(1.0), hardest=1)
+        torch.testing.assert_close(got, torch.tensor([20 * math.log(10)]))
 
     def test_counts_only_the_hardest_pixels_of_each_clip(self) -> None:
         masks = torch.cat([row(0.9, 0.6, 0.8, 0.7, 0.95), row(0.5, 0.99, 0.4, 0.99, 0.99)])
