@@ -650,6 +650,9 @@ def test_a_direction_without_a_gradient_is_the_one_before_decayed() -> None:
     torch.testing.assert_close(direction, 0.5 * before)
 
 
+Pair = tuple[float, float]
+
+
 class TestWithin:
     def test_a_projection_of_no_radius_gives_back_objects_that_leave_no_background(self) -> None:
         start = torch.zeros(1, 2, 4, 4)
@@ -664,6 +667,21 @@ class TestWithin:
         start = torch.full((1, 2, 4, 4), 0.3)
         near = start + 0.05 * torch.rand(1, 2, 4, 4)
         torch.testing.assert_close(within(start, 0.1)(near), near)
+
+    @pytest.mark.parametrize(
+        ("start", "radius", "objects", "expected"),
+        [
+            ((1.0, 0.0), 0.2, (1.2, 0.2), (0.9, 0.1)),  # what is above 1 claims no share
+            ((0.99, 0.01), 0.01, (1.0, 1.0), (0.99, 0.01)),
+        ],
+    )
+    def test_a_projection_shares_out_what_the_radius_leaves(
+        self, start: Pair, radius: float, objects: Pair, expected: Pair
+    ) -> None:
+        first, raised, shared = (
+            torch.tensor(each).view(1, 2, 1, 1) for each in (start, objects, expected)
+        )
+        torch.testing.assert_close(within(first, radius)(raised), shared)
 
     @pytest.mark.parametrize("radius", [0.01, 0.08, 0.5, 1.0])
     def test_a_projection_gives_admissible_objects_no_further_than_the_radius(
