@@ -1,5 +1,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from vostool.model.interface import Segmenter
 from vostool.model.memory import StackedMemory
 from vostool.model.stm import Stm, StmMemory
 from vostool.propagation.correction import Goal, GradientCorrection, with_background
+from vostool.propagation.disturbance import Boxes
 from vostool.propagation.frame_loop import Track, overwrite, propagate, replay, without
 from vostool.propagation.frames import Annotation, Prediction
 from vostool.propagation.group import FrameLoop
@@ -473,6 +475,51 @@ def test_a_track_before_its_first_frame_has_none_to_replay() -> None:
 
 def test_a_recurrent_model_has_every_frame_remembered() -> None:
     assert all(EVERY_FRAME.keep(index, annotated=False) for index in range(7))
+
+
+class Keeping(ColourSegmenter):
+    """A recurrent model that takes down which frames it is told to keep."""
+
+    memory_every = 5
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Tensor, bool]] = []  # a frame, and whether to keep it
+
+    def memorize(
+        self,
+        features: Tensor,
+        masks: Tensor,
+        memory: tuple[Tensor, ...] | None = None,
+        annotated: bool = False,
+        keep: bool = False,
+    ) -> tuple[Tensor, ...]:
+        self.told.append((features, keep))
+        return super().memorize(features, masks, memory, annotated)
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({}, [0, 4]),
+        ({"correction": Asked(every=3)}, [0, 3, 4, 6]),
+        ({"disturbance": Boxes(every=3)}, [0, 3, 4, 6]),
+    ],
+    ids=["plain", "corrected", "disturbed"],
+)
+def test_a_recurrent_model_is_told_to_keep_what_was_given_or_changed(
+    more: dict[str, Any], kept: list[int], clip: Scene
+) -> None:
+    model, truth = Keeping(), {0: truth_of(clip, 0, 1), 4: truth_of(clip, 4, 1)}
+    images = list(clip.images[:8])
+    list(propagate(images, truth, model, EVERY_FRAME, **more))
+    found = [{keep for seen, keep in model.told if seen is image} for image in images[:7]]
+    assert [True in keep for keep in found] == [index in kept for index in range(7)]
+    assert all(found), "every frame is remembered"
+
+
+def test_a_disturbance_of_every_frame_leaves_out_the_first_alone() -> None:
+    loop = FrameLoop(ColourSegmenter(), EVERY_FRAME, disturbance=Boxes(every=1))
+    assert [index for index in range(4) if loop.disturbs(index)] == [1, 2, 3]
 
 
 def test_of_two_groups_that_share_a_frame_both_are_given_what_is_annotated() -> None:
