@@ -227,7 +227,9 @@ class TestABatch:
             assert count == clip.images.shape[1] == 3
 
     def test_that_cannot_be_drawn_is_an_error(self) -> None:
-        with pytest.raises(InputError, match="found no clip with 2 objects in 50 draws"):
+        with pytest.raises(
+            InputError, match="found no clip with 2 objects in 50 draws; a paste above 0"
+        ):
             next(batches(1, Library(videos=[square_clip()]), multi_object_share=1.0))
 
     @pytest.mark.parametrize(("videos", "moving"), [(1.0, False), (0.0, True)])

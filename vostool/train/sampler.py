@@ -169,4 +169,7 @@ def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, numbe
         clip = make_clip(sequence, donors, plan, random)
         if clip is not None:
             return clip
-    raise InputError(f"found no clip with {plan.objects} objects in {MAX_DRAWS} draws")
+    remedy = "; a paste above 0 in its phase makes some" if plan.objects > 1 else ""
+    raise InputError(
+        f"step {step}: found no clip with {plan.objects} objects in {MAX_DRAWS} draws{remedy}"
+    )
