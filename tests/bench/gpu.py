@@ -107,6 +107,18 @@ def difference(case: Case, device: torch.device) -> float:
     return most
 
 
+def compared(case: Case, device: torch.device, end: float) -> str:
+    """Return `difference` in words, if there is time and memory for it."""
+    if time.monotonic() > end:
+        return "? (left out)"
+    try:
+        return f"at most {difference(case, device):.2g}"
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return "? (out of memory)"
+
+
 def peak_of(call: Callable[[], float], device: torch.device) -> tuple[float, str]:
     """Return the result of a call, and the GPU memory that it took at most."""
     if device.type != "cuda":
@@ -157,8 +169,8 @@ def main() -> None:
     print("\n| film, rows | end to end, frames/s | network alone |\n|---|---|---|")
     for height in plan.heights:
         print(film_row(height, plan.frames, device), flush=True)
-    for case in (case for case in plan.cases if case.compile):
-        print(f"\ncompiled, {case}: differs by at most {difference(case, device):.2g}", flush=True)
+    for case in [case for case in plan.cases if case.compile]:
+        print(f"\ncompiled, {case}: differs by {compared(case, device, end)}", flush=True)
     print(f"\n| {' | '.join(Case._fields)} | frames/s | memory, MB |")
     print("|" + "---|" * (len(Case._fields) + 2))
     for row in rows(plan.cases, device, end):

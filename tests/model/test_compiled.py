@@ -14,8 +14,8 @@ from tests.conftest import TINY, draw
 from tests.model.published.making import STCN, STM, XMEM, small
 from vostool.inference.placement import Placement
 from vostool.model import compiled
-from vostool.model.compiled import CompilableModel, CompiledPart, compile_parts
-from vostool.model.interface import RecurrentModel
+from vostool.model.compiled import CompiledPart, compile_parts
+from vostool.model.interface import CompilableModel, RecurrentModel
 from vostool.model.object_chunks import InChunks
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.frame_loop import propagate

@@ -226,11 +226,16 @@ class TestABatch:
         for clip, count, _ in batches(4, clips=3):
             assert count == clip.images.shape[1] == 3
 
-    def test_that_cannot_be_drawn_is_an_error(self) -> None:
-        with pytest.raises(
-            InputError, match="found no clip with 2 objects in 50 draws; a paste above 0"
-        ):
-            next(batches(1, Library(videos=[square_clip()]), multi_object_share=1.0))
+    @pytest.mark.parametrize(
+        ("donors", "remedy"), [(0, 'data with use = "all" or "donors"'), (1, "set paste above 0")]
+    )
+    def test_that_cannot_be_drawn_is_an_error_that_says_what_to_do(
+        self, donors: int, remedy: str
+    ) -> None:
+        library = Library(videos=[square_clip()], donors=[square_clip()] * donors)
+        phases = [{"steps": 9, "size": (32, 48), "paste": 0}]
+        with pytest.raises(InputError, match=f"found no clip with 2 objects in 50 draws; {remedy}"):
+            next(batches(1, library, phases=phases, multi_object_share=1.0))
 
     @pytest.mark.parametrize(("videos", "moving"), [(1.0, False), (0.0, True)])
     def test_is_of_videos_or_photographs_as_the_phase_says(

@@ -131,7 +131,10 @@ def segment_batch(
             jobs, shard, folder, results.entries, overwrite=template.overwrite, report=report
         )
     with (
-        pool_of(table, options, spread, printing) as (pool, show),  # loads the model
+        pool_of(table, options, spread, printing) as (
+            pool,
+            show,
+        ),  # loads the model, unless workers do
         reported(table, len(jobs), template, spread, results, clear),
     ):
         measure = alike if spread.alone else costs

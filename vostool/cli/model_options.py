@@ -116,8 +116,8 @@ Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Compile the network for each frame size and number of objects, about a minute at "
-        "the first frames: for long videos on a GPU.",
+        help="Compile the network by torch.compile, for each frame size and number of objects: the "
+        "first frames take up to a minute longer, the others a little less.",
         rich_help_panel="Compute",
     ),
 ]

@@ -13,7 +13,7 @@ Moment = float | torch.cuda.Event  # when a CPU, or a GPU, got there
 
 
 def moment(device: torch.device) -> Moment:
-    """Return the moment when a device will have done what it has to do by now."""
+    """Return the moment when a device will have finished the work that is queued by now."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -27,7 +27,7 @@ def is_over(at: Moment) -> bool:
 
 
 def seconds_between(first: Moment, second: Moment) -> float:
-    """Return the seconds from one moment of a device to a later one, for which it waits."""
+    """Return the seconds from one moment of a device to a later one; waits for the later one."""
     if isinstance(first, torch.cuda.Event) and isinstance(second, torch.cuda.Event):
         second.synchronize()
         return first.elapsed_time(second) / 1000

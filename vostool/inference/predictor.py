@@ -28,10 +28,11 @@ from vostool.inference.reports import Network
 from vostool.model.borders import NO_PADDING, Bordered, to_multiples
 from vostool.model.check import check_segmenter, random_frames
 from vostool.model.checkpoint import load_checkpoint
-from vostool.model.compiled import CompilableModel, compile_parts
+from vostool.model.compiled import compile_parts
 from vostool.model.int8 import use_int8
 from vostool.model.interface import (
     AdvisedModel,
+    CompilableModel,
     LimitedMemory,
     RecurrentModel,
     Segmenter,

@@ -39,7 +39,7 @@ class Stopwatch:
 
     @property
     def network(self) -> float:
-        """Seconds of the network by now, for which it waits."""
+        """Seconds of the network so far; waits for the device."""
         try:
             self._count(wait=True)
         except RuntimeError:  # the GPU failed, which ended the run: what is not known is left out

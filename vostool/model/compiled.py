@@ -7,22 +7,17 @@ compiled, as its size changes, nor what needs a gradient.
 
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any
 
 import torch
+
+from vostool.model.interface import CompilableModel
 
 log = logging.getLogger(__name__)
 
 Part = Callable[..., Any]
 
 VARIANTS = 64  # sizes and numbers of objects that PyTorch compiles a part for; its default is 8
-
-
-@runtime_checkable
-class CompilableModel(Protocol):
-    """A model with parts that can be compiled."""
-
-    compiled_parts: ClassVar[tuple[str, ...]]  # the names of these methods
 
 
 class CompiledPart:
@@ -44,11 +39,11 @@ class CompiledPart:
         try:
             return self._run(arguments)
         except Exception as error:
-            result = self.exact(*arguments)  # raises what is not the compiler's fault
-            self.failed = True
             reason = " ".join(str(error).split("\n")[:2])  # the backend, and what it says
-            log.warning("compiling failed, going on without: %s", reason)
-            return result
+        result = self.exact(*arguments)  # raises what is not the compiler's fault
+        self.failed = True
+        log.warning("compiling failed, going on without: %s", reason)
+        return result
 
     def _run(self, arguments: tuple[Any, ...]) -> Any:
         config = torch._dynamo.config  # that of this thread

@@ -15,7 +15,7 @@ Shapes: B clips side by side (1 at inference), N objects, H x W pixels.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -140,6 +140,17 @@ class MatchingModel(Protocol):
 
         That is `segment(query, memorize(features, masks))`.
         """
+
+
+@runtime_checkable
+class CompilableModel(Protocol):
+    """A model some of whose methods can be compiled. Optional.
+
+    Their work depends on nothing but the size of the frame and the number of objects, and they
+    take and return tensors, or tuples and dataclasses of them.
+    """
+
+    compiled_parts: ClassVar[tuple[str, ...]]  # the names of these methods
 
 
 @runtime_checkable

@@ -141,7 +141,7 @@ class Stm(nn.Module):
 
     name = "stm"
     stride = 16
-    compiled_parts: ClassVar = ("encode", "masked", "decode")
+    compiled_parts: ClassVar = ("encode", "encode_masks", "decode")
 
     def __init__(
         self,
@@ -250,10 +250,10 @@ class Stm(nn.Module):
 
     def remembered(self, features: StmFeatures, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys (B, 1 or N, C, h, w) and values (B, N, D, h, w) of a masked frame."""
-        value, *own = self.masked(features.scene, masks)
+        value, *own = self.encode_masks(features.scene, masks)
         return own[0] if own else features.key.unsqueeze(1), value
 
-    def masked(self, scene: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+    def encode_masks(self, scene: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
         """Return what the memory encoder makes of a frame, see `StmFeatures.scene`, and its masks.
 
         Those are the values and, unless they are shared, the keys.

@@ -169,7 +169,9 @@ def draw_clip(library: Library, recipe: Recipe, plan: ClipPlan, step: int, numbe
         clip = make_clip(sequence, donors, plan, random)
         if clip is not None:
             return clip
-    remedy = "; a paste above 0 in its phase makes some" if plan.objects > 1 else ""
-    raise InputError(
-        f"step {step}: found no clip with {plan.objects} objects in {MAX_DRAWS} draws{remedy}"
-    )
+    found = f"step {step}: found no clip with {plan.objects} objects in {MAX_DRAWS} draws"
+    if plan.objects > 1 and not library.donors:
+        found += '; data with use = "all" or "donors" has objects to paste'
+    elif plan.objects > 1 and phase.paste == 0:
+        found += "; set paste above 0 in its phase to paste in objects"
+    raise InputError(found)
