@@ -79,10 +79,7 @@ class Gpu:
         return getattr(self._here, "stream", Stream(self, "usual"))
 
     @contextmanager
-    def stream(self, stream: Stream | None) -> Iterator[None]:
-        if stream is None:
-            yield
-            return
+    def stream(self, stream: Stream) -> Iterator[None]:
         before, self._here.stream = self.current, stream
         yield
         self._here.stream = before
@@ -178,15 +175,18 @@ class TestMoments:
 def test_a_tensor_of_a_gpu_is_used_no_sooner_than_it_is_made_and_kept_until_then(
     gpu: Gpu,
 ) -> None:
-    with torch.cuda.stream(stream_beside(GPU)):
+    with stream_beside(GPU)():
         made: Any = Handover(OnGpu(gpu))  # type: ignore[arg-type]
     assert isinstance(made.take(), OnGpu)
     assert gpu.told == ["own records", "usual waits", "kept for usual"]
 
 
-def test_a_tensor_of_a_cpu_is_handed_over_as_it_is() -> None:
+def test_a_tensor_of_a_cpu_is_handed_over_as_it_is_and_leaves_a_gpu_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: pytest.fail("CUDA is initialised"))
     tensor = torch.ones(2)
-    with torch.cuda.stream(stream_beside(CPU)):
+    with stream_beside(CPU)():
         made = Handover(tensor)
     assert made.take() is tensor
 
@@ -212,7 +212,10 @@ def test_frames_are_brought_to_a_gpu_in_a_stream_of_their_own(
     assert used == ["usual waits", "kept for usual"]
 
 
-def test_closing_ends_the_thread_that_reads_ahead() -> None:
+def test_closing_ends_the_thread_that_reads_ahead_without_a_word_to_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: pytest.fail("CUDA is initialised"))
     ahead = resized_ahead(repeat(FRAME), lambda rgb: Placement((8, 8)), CPU)
     next(ahead)
     ahead.close()

@@ -131,10 +131,8 @@ def segment_batch(
             jobs, shard, folder, results.entries, overwrite=template.overwrite, report=report
         )
     with (
-        pool_of(table, options, spread, printing) as (
-            pool,
-            show,
-        ),  # loads the model, unless workers do
+        # loads the model, unless workers do
+        pool_of(table, options, spread, printing) as (pool, show),
         reported(table, len(jobs), template, spread, results, clear),
     ):
         measure = alike if spread.alone else costs

@@ -5,6 +5,9 @@ but for `seconds_between`.
 """
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,9 +37,14 @@ def seconds_between(first: Moment, second: Moment) -> float:
     return float(second) - float(first)  # type: ignore[arg-type]
 
 
-def stream_beside(device: torch.device) -> torch.cuda.Stream | None:
-    """Return a queue on a GPU beside the network's, for `torch.cuda.stream`; None: on a CPU."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+def stream_beside(device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """Return what queues the work of a `with` block on a GPU beside the network's, not behind it.
+
+    For a CPU it does nothing: `torch.cuda.stream(None)` would initialise CUDA where there is a GPU.
+    """
+    if device.type != "cuda":
+        return nullcontext
+    return partial(torch.cuda.stream, torch.cuda.Stream(device))
 
 
 class Handover:

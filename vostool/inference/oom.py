@@ -92,7 +92,7 @@ def resized_ahead(
     def make() -> Iterator[tuple[Frame, Handover | None]]:
         for frame in frames:
             try:
-                with torch.cuda.stream(beside):
+                with beside():
                     resized = Handover(place_of(frame.rgb).resized(frame.rgb, device))
             except torch.OutOfMemoryError:
                 yield frame, None  # raised here, it would end the thread

@@ -47,7 +47,8 @@ class CompiledPart:
 
     def _run(self, arguments: tuple[Any, ...]) -> Any:
         config = torch._dynamo.config  # that of this thread
-        config.recompile_limit = max(VARIANTS, config.recompile_limit)
+        if config.recompile_limit < VARIANTS:
+            config.recompile_limit = VARIANTS
         if self.fast is None:
             self.fast = torch.compile(self.exact, dynamic=False)
         return self.fast(*arguments)

@@ -195,19 +195,20 @@ def removal(path: Path, overwrite: bool = False, *, drawn: bool = False) -> Call
     `drawn` says that there will be a picture. Raises OutputError for anything else of these
     names, unless it is to be replaced.
     """
-    picture = picture_path(path)
-    if path.exists() and not overwrite:
+    picture, there = picture_path(path), path.exists()
+    if there and not overwrite:
         try:
             read_batch_report(path)
         except InputError as error:
             raise OutputError(f"{path}: {FOREIGN}") from error
     elif drawn and not overwrite:
         refuse_to_replace([picture])
+    # the report, which accounts for the picture, last
+    mine = (picture, path) if there or drawn else ()
 
     def clear() -> None:
-        if path.exists() or drawn:
-            remove(picture)  # before the report, which accounts for it
-        remove(path)
+        for each in mine:
+            remove(each)
 
     return clear
 
