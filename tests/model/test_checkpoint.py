@@ -135,6 +135,8 @@ class TestRefusals:
             {"decoder_channels": [16, 8, 0]},
             {"top_k": 2**31},
             {"kernel_sigma": float("inf")},
+            {"annotated_weight": 0.0},
+            {"annotated_weight": 2.0, "similarity": "dot"},
             {"unheard_of": 1},
             [],
             None,

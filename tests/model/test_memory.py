@@ -133,6 +133,27 @@ class TestStackedMemory:
             expected = (weights[:, None] * values).sum(dim=0) / weights.sum()
             torch.testing.assert_close(answer[b, g, :, y, x], expected)
 
+    @pytest.mark.parametrize("design", [StackedMemory, KernelMemory])
+    def test_counts_positions_of_annotated_frames_so_many_times(
+        self, query: Tensor, design: type[StackedMemory]
+    ) -> None:
+        weighted, repeated = (
+            design(MemoryOptions("l2", annotated_weight=weight)) for weight in (3.0, 1.0)
+        )
+        true, predicted = frame(0, True), frame(1, False)
+        for entry in (true, predicted):
+            weighted = weighted.add(*entry)
+        for entry in (true, true, true, predicted):
+            repeated = repeated.add(*entry)
+        torch.testing.assert_close(weighted.read(query), repeated.read(query))
+
+    def test_a_frame_alone_is_read_alike_whatever_its_weight(self, query: Tensor) -> None:
+        plain, weighted = (
+            StackedMemory(MemoryOptions("l2", annotated_weight=weight)).add(*frame(0, True))
+            for weight in (1.0, 5.0)
+        )
+        torch.testing.assert_close(weighted.read(query), plain.read(query))
+
     def test_answers_all_objects_that_share_a_key(self, query: Tensor) -> None:
         key, value, _ = frame(0)
         memory = StackedMemory().add(key, value, True)

@@ -423,6 +423,18 @@ def test_all_of_the_memory_is_read_in_training() -> None:
     assert tops == [0, 7]
 
 
+def test_annotated_frames_count_as_the_settings_say() -> None:
+    network = Stm(TINY.model_copy(update={"similarity": "l2", "annotated_weight": 2.0})).eval()
+    key, value, query = torch.randn(3, 1, 1, TINY.key_channels, 2, 3)
+    read = [
+        network.empty_memory().add(query, value, annotated).add(key, -value, False).read(query)
+        for annotated in (True, False)
+    ]
+    # what an annotated frame holds, here `value`, comes through more
+    shares = [(torch.dot(each.flatten(), value.flatten()) / value.square().sum()) for each in read]
+    assert shares[0] > shares[1]
+
+
 def test_no_more_frames_are_remembered_than_asked(network: Stm) -> None:
     network.memory_frames = 3
     lengths: list[int] = []

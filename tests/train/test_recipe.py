@@ -296,8 +296,8 @@ class TestAShippedRecipe:
             assert getattr(coco, name) == getattr(paper, name), name
 
     def test_of_default_is_of_the_shipped_network(self) -> None:
-        # but for the kernel that weights trained without it are read with
-        reading: dict[str, Any] = {"memory": "stm", "kernel_sigma": 7.0}
+        # but for the kernel and the weight that weights trained without them are read with
+        reading = {"memory": "stm", "kernel_sigma": 7.0, "annotated_weight": 1.0}
         shipped = StmSettings.model_validate(read_header(find_weights("default"))["settings"])
         network = read_recipe(find_recipe("default")).network
         assert network == shipped.model_copy(update=reading)

@@ -53,6 +53,7 @@ CHANGEABLE_IN_TRAINING = {
     "top_k",
     "kernel_sigma",
     "kernel_temperature",
+    "annotated_weight",
     "short_side",
     "correction_rate",
     "published",

@@ -41,6 +41,8 @@ class MemoryOptions:
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
     top: int = 0  # memory positions that are attended to, those most similar; 0: all of them
     top_alone: bool = False  # also where a single frame is remembered
+    # how much more a position of an annotated frame counts than one of a predicted frame; l2 alone
+    annotated_weight: float = 1.0
     sigma: float = 7.0  # width of the kernel of KMN, positions
     # of its soft-argmax, in units of the similarity; None: the position itself, without gradient
     temperature: float | None = None
@@ -90,11 +92,12 @@ class StackedMemory:
     def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
         """Return this memory with one more frame, the newest last."""
         room, capacity = self, self.options.capacity
+        weight = self.options.annotated_weight if annotated else 1.0
         if capacity is not None and len(self.keys) >= capacity:
             room = self.forget(self.annotated.index(False) if not all(self.annotated) else 1)
         return replace(
             room,
-            keys=(*room.keys, comparable_key(positions(key), self.options.similarity)),
+            keys=(*room.keys, comparable_key(positions(key), self.options.similarity, weight)),
             values=(*room.values, positions(value)),
             annotated=(*room.annotated, annotated),
         )
@@ -281,13 +284,16 @@ def grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.cartesian_prod(rows, columns)
 
 
-def comparable_key(key: Tensor, similarity: Similarity) -> Tensor:
-    """Return keys whose inner product with `comparable_query` is the similarity; float32."""
+def comparable_key(key: Tensor, similarity: Similarity, weight: float = 1.0) -> Tensor:
+    """Return keys whose inner product with `comparable_query` is the similarity; float32.
+
+    The softmax weights of these keys are multiplied by `weight`, if the similarity is "l2".
+    """
     key = key.float()
     if similarity == "dot":
         return key
-    # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2
-    norm = key.square().sum(dim=3, keepdim=True)
+    # -|k - q|^2 = 2 k.q - |k|^2 - |q|^2, which the query divides by sqrt(C)
+    norm = key.square().sum(dim=3, keepdim=True) - math.log(weight) * math.sqrt(key.shape[3])
     return torch.cat([2 * key, -norm, torch.ones_like(norm)], dim=3)
 
 

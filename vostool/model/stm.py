@@ -79,6 +79,12 @@ class StmSettings(BaseModel):
     kernel_temperature: float = Field(
         default=0.1, gt=0, description="kmn: of the soft-argmax, in training"
     )
+    annotated_weight: float = Field(
+        default=1.0,
+        gt=0,
+        description="stm, kmn: how much more a position of an annotated frame counts in a memory "
+        "than one of a predicted frame; for l2",
+    )
     # bounded, as it comes with weights that need not be trusted; --size may ask for more
     short_side: int = Field(
         default=240, ge=32, le=720, description="of the frames at which it works best, pixels"
@@ -99,6 +105,8 @@ class StmSettings(BaseModel):
             largest = max(value) if isinstance(value, tuple) else value
             if isinstance(largest, int | float) and not largest < 2**31:
                 raise ValueError(f"{name} {largest:g}: expected less than 2^31")
+        if self.annotated_weight != 1 and self.similarity != "l2":
+            raise ValueError(f"annotated_weight {self.annotated_weight:g}: needs similarity l2")
         return self
 
 
@@ -294,6 +302,7 @@ class Stm(nn.Module):
             similarity=self.settings.similarity,
             capacity=self.memory_frames,
             top=0 if self.training else self.settings.top_k,
+            annotated_weight=self.settings.annotated_weight,
             sigma=self.settings.kernel_sigma,
             temperature=self.settings.kernel_temperature if self.training else None,
         )
