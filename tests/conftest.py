@@ -5,6 +5,7 @@ that goes by colour (`ColourSegmenter`) stands in for the network where no weigh
 and `network` is a real one, small and untrained.
 """
 
+import copy
 import json
 import os
 import random
@@ -254,7 +255,5 @@ def untrained() -> Stm:
 
 @pytest.fixture
 def network(untrained: Stm) -> Stm:
-    """A small network; what a test sets on it is forgotten after the test."""
-    untrained.memory_frames = None
-    untrained.zero_grad(set_to_none=True)
-    return untrained.requires_grad_(True)
+    """A small network of the test's own: what uses one may change it, such as to bf16 or int8."""
+    return copy.deepcopy(untrained)
