@@ -41,7 +41,7 @@ class MemoryOptions:
     capacity: int | None = None  # the most frames that are kept, 2 or more; None: all
     top: int = 0  # memory positions that are attended to, those most similar; 0: all of them
     top_alone: bool = False  # also where a single frame is remembered
-    # how much more a position of an annotated frame counts than one of a predicted frame; l2 alone
+    # how many times as much a position of an annotated frame counts as one of another; l2 alone
     annotated_weight: float = 1.0
     sigma: float = 7.0  # width of the kernel of KMN, positions
     # of its soft-argmax, in units of the similarity; None: the position itself, without gradient

@@ -82,8 +82,8 @@ class StmSettings(BaseModel):
     annotated_weight: float = Field(
         default=1.0,
         gt=0,
-        description="stm, kmn: how much more a position of an annotated frame counts in a memory "
-        "than one of a predicted frame; for l2",
+        description="stm, kmn: how many times as much a position of an annotated frame counts in a "
+        "memory as one of a predicted frame; for l2",
     )
     # bounded, as it comes with weights that need not be trusted; --size may ask for more
     short_side: int = Field(
