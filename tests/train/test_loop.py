@@ -729,7 +729,7 @@ class TestARun:
             return float(run.step)
 
         monkeypatch.setattr("vostool.train.loop.take_step", step)
-        monkeypatch.setattr("vostool.train.loop.draw_batch", lambda *arguments: (None, 1, False))
+        monkeypatch.setattr("vostool.train.batches.draw_batch", lambda *arguments: (None, 1, False))
         monkeypatch.setattr("vostool.train.loop.picture", lambda *arguments: torch.zeros(3, 8, 8))
         phases = [{"steps": 6, "size": (32, 48)}]
         recipe = recipe_of(data, phases=phases, log_every=2, save_every=3)
@@ -745,7 +745,7 @@ class TestARun:
         def in_turn(draws: Iterator[Any], depth: int) -> Iterator[Any]:
             yield from draws
 
-        monkeypatch.setattr("vostool.train.loop.read_ahead", in_turn)
+        monkeypatch.setattr("vostool.train.batches.read_ahead", in_turn)
         weights = train(recipe_of(data, hold_out=["two"]), tmp_path, device=CPU)
         same_weights(weights, whole / "weights.safetensors")
 
@@ -758,7 +758,7 @@ class TestARun:
             threads.append(threading.current_thread())
             return draw_batch(*arguments)
 
-        monkeypatch.setattr("vostool.train.loop.draw_batch", draw)
+        monkeypatch.setattr("vostool.train.batches.draw_batch", draw)
         monkeypatch.setattr("vostool.inference.prefetch.GRACE", PATIENCE)
         asked = iter([False, True])
         with pytest.raises(KeyboardInterrupt):

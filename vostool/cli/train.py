@@ -51,6 +51,14 @@ def train(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that draw the clips; 0: a thread does.",
+            show_default="as many as a GPU needs and the cores allow; on a CPU 0",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network from a recipe, with or without the cyclic loss.
@@ -75,13 +83,20 @@ def train(
                 print(export_run(folder, export))
                 return
             settings = read_recipe(path, change or [])
-        weights = run_training(f"{path.stem} on {where}", settings, folder, where, resume, quiet)
+        title = f"{path.stem} on {where}"
+        weights = run_training(title, settings, folder, where, resume, workers, quiet)
     if weights is not None:
         print(weights)
 
 
 def run_training(
-    title: str, recipe: "Recipe", folder: Path, device: "torch.device", resume: bool, quiet: bool
+    title: str,
+    recipe: "Recipe",
+    folder: Path,
+    device: "torch.device",
+    resume: bool,
+    workers: int | None,
+    quiet: bool,
 ) -> Path | None:
     """Train with progress on stderr; return the weights' file, in the first process only."""
     from vostool.progress import show_progress
@@ -110,6 +125,7 @@ def run_training(
                 ),
                 team=team,
                 stop=stop,
+                workers=workers,
             )
     return weights if team.first else None
 

@@ -37,8 +37,13 @@ class Clip:
     known: Tensor  # (T,) bool: whether the masks of the frame are the truth
 
     def to(self, device: torch.device) -> "Clip":
-        """Return the clip on a device."""
-        return Clip(self.images.to(device), self.masks.to(device), self.known.to(device))
+        """Return the clip on a device; a GPU copies one that is pinned beside other work."""
+        parts = (self.images, self.masks, self.known)
+        return Clip(*(part.to(device, non_blocking=True) for part in parts))
+
+    def pin_memory(self) -> "Clip":
+        """Return the clip in memory that a GPU can read by itself; `DataLoader` asks for it."""
+        return Clip(self.images.pin_memory(), self.masks.pin_memory(), self.known.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from torch import Tensor
 from vostool.device import choose_precision, forbid_tf32
 from vostool.errors import InputError, TrainingError, UsageError
 from vostool.files import make_folder, write_text
-from vostool.inference.prefetch import read_ahead
 from vostool.model.interface import Reference, Segmenter
 from vostool.model.stm import Stm
 from vostool.propagation.cycle import cycle_loss
@@ -29,13 +28,14 @@ from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation, Prediction
 from vostool.propagation.losses import mask_loss
 from vostool.propagation.references import EVERY_FRAME, REFERENCE_SETS, References
+from vostool.train.batches import CPU, Batch, draw_ahead, worker_count
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
 from vostool.train.metrics_log import Log, Report
 from vostool.train.optimizer import learning_rate
 from vostool.train.recipe import Recipe
-from vostool.train.sampler import Library, check_roots, draw_batch, load_library
+from vostool.train.sampler import Library, check_roots, load_library
 from vostool.train.state import (
     CHECKPOINT,
     WEIGHTS,
@@ -113,7 +113,7 @@ def picture(network: Segmenter[Any, Any], clip: Clip, late: bool) -> Tensor:
 
 def take_step(
     run: Run[Network],
-    batch: tuple[Clip, int, bool],
+    batch: Batch,
     team: Processes,
     distillation: Callable[[Clip], Tensor] | None = None,
 ) -> float:
@@ -127,13 +127,14 @@ def take_step(
     clip, count, late = batch
     recipe = run.recipe
     loss = clip_losses(run, clip, late, distillation).sum() / count
-    loss_value = team.total(loss.detach()).item()
-    if not math.isfinite(loss_value):
-        raise TrainingError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
     for group in run.optimizer.param_groups:
         group["lr"] = group["peak"] * learning_rate(run.step, recipe)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    # read only now: it waits for the GPU, which is to have the backward pass to do meanwhile
+    loss_value = team.total(loss.detach()).item()
+    if not math.isfinite(loss_value):
+        raise TrainingError(f"the loss is {loss_value} at step {run.step}; {RECOVERY_HINT}")
     team.all_reduce_gradients(run.network.parameters())
     longest = recipe.clip_norm or math.inf
     length = float(torch.nn.utils.clip_grad_norm_(run.network.parameters(), longest))
@@ -187,13 +188,15 @@ def train(
     progress: Callable[[int, float], None] = lambda step, loss: None,
     team: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
+    workers: int | None = None,
 ) -> Path:
     """Run a recipe and return the path of the weights, `folder`/weights.safetensors.
 
     The weights are the averaged ones: those that did best on the clips held out, or without
     such clips the last. `report` is called with each entry of the log, `folder`/log.jsonl,
     `progress` with the number of steps taken and the loss after each; `stop` is asked after each
-    step, and ends the run with KeyboardInterrupt once it is saved.
+    step, and ends the run with KeyboardInterrupt once it is saved. `workers` is how many processes
+    draw the clips, as in `worker_count`.
     Raises OutputError if the folder holds a run and `resume` is not set, InputError if it
     holds none to resume or one of other data, UsageError if it holds one of another recipe.
     """
@@ -202,7 +205,8 @@ def train(
     recipe = run.recipe
     if recipe.precision == "fp32":
         forbid_tf32()
-    library = load_library(recipe, device)
+    workers = worker_count(workers, device, team.count)
+    library = load_library(recipe, CPU if workers else device)
     teacher = load_teacher(recipe, device)
     if resume and run.data != library.counts:
         raise InputError(f"{folder}: its run had other data: {run.data}, now {library.counts}")
@@ -215,10 +219,9 @@ def train(
             run.save(folder / CHECKPOINT)
     with Log(folder, report, team.first, run.step) as log:
         context = TrainContext(folder, library, log, team, device, teacher, run.step)
-        # a draw depends on seed and step alone, so that it may be made ahead of its step
         steps = range(run.step, recipe.steps)
-        draws = (draw_batch(library, recipe, step, device, team.shard) for step in steps)
-        with closing(read_ahead(draws, depth=1)) as batches:
+        batches = draw_ahead(library, recipe, steps, device, team.shard, workers)
+        with closing(batches):
             for batch in batches:
                 loss = advance(run, context, batch)
                 progress(run.step, loss)
@@ -278,7 +281,7 @@ class TrainContext:
         run.losses, self.last_logged_step, self.since = [], run.step, now
 
 
-def advance(run: Run[Stm], context: TrainContext, batch: tuple[Clip, int, bool]) -> float:
+def advance(run: Run[Stm], context: TrainContext, batch: Batch) -> float:
     """Take one step on a batch, log, validate and save where that is due, and return the loss."""
     recipe, team = run.recipe, context.team
     distillation = context.teacher and partial(distillation_loss, run.network, context.teacher)
