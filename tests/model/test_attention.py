@@ -163,6 +163,23 @@ def test_blocks_of_ever_larger_or_smaller_similarities_keep_their_share(ascendin
     assert answer.item() == pytest.approx(float((weights * torch.arange(4)).sum()), rel=1e-6)
 
 
+def test_no_weight_is_a_subnormal_number_with_which_a_cpu_is_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[Tensor] = []
+
+    def add_product(answer: Tensor, weights: Tensor, *others: Tensor) -> None:
+        found.append(weights.clone())
+
+    monkeypatch.setattr(attention, "add_product", add_product)
+    query, keys, values = (torch.ones(1, 1, 1, 1), torch.linspace(0, -120, 400), torch.ones(400, 1))
+    logits = keys.view(1, -1, 1)  # down to where float32 has nothing but 0 left
+    attend(StackedMemory().similarities, query, [logits], [values[None]], block=200)
+    weights = torch.cat(found)
+    assert float(weights.min()) >= torch.finfo(torch.float32).tiny
+    torch.testing.assert_close(weights.flatten(), keys.exp(), rtol=1e-5, atol=1e-30)
+
+
 @pytest.mark.parametrize("block", [1, 12 * 12, 10**6])
 def test_positions_whose_similarity_is_minus_infinity_count_nothing(block: int) -> None:
     query, keys, values = inputs()

@@ -23,6 +23,8 @@ Similarities = Callable[[Tensor, Tensor], Tensor]
 
 CACHED = 2**19  # similarities in a block on a CPU: 2 MiB of float32, a share of its last cache
 LAUNCHED = 2**26  # on a GPU, where few large blocks keep it busy: 256 MiB
+FAINTEST = -80.0  # a logit below the largest, for all that are lower: what has a weight of less than
+# 1e-38 is a subnormal number, with which a CPU computes many times as slowly
 
 
 def attend(
@@ -98,7 +100,7 @@ class BlockwiseAttention(torch.autograd.Function):
         for keys, values in zip(*halves(keys_and_values), strict=True):
             weights = similarities(keys, query)
             before, peak = peak, torch.maximum(peak, weights.amax(dim=1, keepdim=True))
-            weights.sub_(peak).exp_()
+            weights.sub_(peak).clamp_(min=FAINTEST).exp_()
             sums, shrunk = weights.sum(dim=1, keepdim=True), before.sub_(peak).exp_()
             total.mul_(shrunk).add_(sums)
             add_product(answer.mul_(shrunk.mT), weights, values, sums)
@@ -124,7 +126,7 @@ class BlockwiseAttention(torch.autograd.Function):
                 own_query = query.detach().requires_grad_(of_query)
                 with torch.enable_grad():
                     logits = ctx.similarities(own_keys, own_query)
-                weights = (logits.detach() - log_total).exp_()
+                weights = (logits.detach() - log_total).clamp_(min=FAINTEST).exp_()
                 value_gradients.append(
                     torch.bmm(weights.to(values.dtype), gradient) if of_values else None
                 )
