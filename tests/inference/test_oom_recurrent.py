@@ -14,7 +14,7 @@ from vostool.inference.oom import Limits, carried_of
 from vostool.inference.predictor import Predictor
 from vostool.inference.tracker import Tracker
 from vostool.media.frame import Rgb
-from vostool.model.memory import ContextMemory
+from vostool.model.context_memory import ContextMemory
 from vostool.model.published.xmem import Xmem, XmemMemory
 from vostool.model.stm import Stm, StmMemory
 

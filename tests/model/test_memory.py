@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vostool.model.context_memory import ContextMemory
 from vostool.model.memory import (
-    ContextMemory,
     FrameMemory,
     KernelMemory,
     MemoryOptions,

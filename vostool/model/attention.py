@@ -23,8 +23,9 @@ Similarities = Callable[[Tensor, Tensor], Tensor]
 
 CACHED = 2**19  # similarities in a block on a CPU: 2 MiB of float32, a share of its last cache
 LAUNCHED = 2**26  # on a GPU, where few large blocks keep it busy: 256 MiB
-FAINTEST = -80.0  # a logit below the largest, for all that are lower: what has a weight of less than
-# 1e-38 is a subnormal number, with which a CPU computes many times as slowly
+# the lowest logit relative to the largest: weights below 1e-38 would be subnormal numbers, with
+# which a CPU computes many times as slowly
+FAINTEST = -80.0
 
 
 def attend(

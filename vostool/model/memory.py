@@ -7,7 +7,8 @@ share their tensors.
 stm   every position of every frame, read by attention (STM, Oh et al. 2019)
 kmn   the same, memory positions weighted by a kernel around their best match (KMN, Seong et al.
       2020)
-gcm   the mean over all frames of one small matrix (GCM, Li, Shen and Shan 2020)
+gcm   the mean over all frames of one small matrix (GCM, Li, Shen and Shan 2020), see
+      `vostool.model.context_memory`
 
 Another design is one class, and a line in `vostool.model.memory_designs`.
 
@@ -18,7 +19,7 @@ frame, T frames.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
 
@@ -27,7 +28,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from vostool.model.attention import attend
-from vostool.model.stored import stored_tensor
 
 Similarity = Literal["dot", "l2"]
 KEPT = 2**23  # the most attention weights that are kept from one read to the next: 32 MiB
@@ -192,59 +192,6 @@ class KernelMemory(StackedMemory):
         if self.options.temperature is None:
             return places[argmax_of_rows(affinity)]
         return (affinity / self.options.temperature).softmax(dim=2) @ places
-
-
-@dataclass(frozen=True)
-class ContextMemory:
-    """Keep one matrix of key by value channels, the mean over all frames (GCM).
-
-    A frame's context is K^T V, its keys normalised over the frame; a query reads it by its
-    softmax-normalised channels. Its size is constant, so that no frame is dropped.
-    """
-
-    readout: ClassVar[str] = "context"
-
-    options: MemoryOptions = MemoryOptions()
-    context: Tensor | None = None  # (B, G, C, D)
-    frames: int = 0
-
-    def add(self, key: Tensor, value: Tensor, annotated: bool) -> Self:
-        """Return this memory with one more frame in the mean."""
-        # the mean of many frames needs more than autocast's 16 bits
-        with torch.autocast(key.device.type, enabled=False):
-            weights = positions(key).float().softmax(dim=2)  # (B, G, h w, C)
-            new = weights.transpose(2, 3) @ positions(value).float()
-        count = self.frames + 1
-        context = new if self.context is None else self.context + (new - self.context) / count
-        return replace(self, context=context, frames=count)
-
-    def read(self, query: Tensor) -> Tensor:
-        """Return the rows of the mean context, weighted by the softmax of the query's channels."""
-        if self.context is None:
-            raise ValueError("nothing is remembered")
-        with torch.autocast(query.device.type, enabled=False):
-            answer = positions(query).float().softmax(dim=3) @ self.context  # (B, G, h w, D)
-        return answer.to(query.dtype).transpose(2, 3).unflatten(3, query.shape[3:])
-
-    def to_tensors(self) -> dict[str, Tensor]:
-        """See `StoredMemory.to_tensors`: a mean over all frames cannot be found from a few."""
-        context = {} if self.context is None else {"context": self.context}
-        return {**context, "frames": torch.tensor(self.frames)}
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """See `StoredMemory.with_tensors`; it fits frames of any size."""
-        context = self.context
-        if context is not None:
-            context = stored_tensor(tensors, "context", context)
-        frames = int(stored_tensor(tensors, "frames", torch.tensor(self.frames)))
-        return replace(self, context=context, frames=frames)
-
-    @property
-    def object_axes(self) -> dict[str, int]:
-        """See `DivisibleMemory.object_axes`."""
-        if self.context is None:
-            return {}
-        return {"context": 1 if self.context.shape[1] > 1 else 3}
 
 
 def best_of(affinity: Tensor, values: Tensor, top: int) -> Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MEMORIES: dict[str, str] = {  # name and class, imported when it is used
     "stm": "vostool.model.memory:StackedMemory",
     "kmn": "vostool.model.memory:KernelMemory",
-    "gcm": "vostool.model.memory:ContextMemory",
+    "gcm": "vostool.model.context_memory:ContextMemory",
 }
 
 
