@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from vostool.model.checkpoint import load_checkpoint, read_header, save_checkpoint
+from vostool.model.stm import Stm
 
 
 def main() -> None:
@@ -25,8 +26,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
     given = parser.parse_args()
     network = load_checkpoint(given.weights, changes=dict(each.split("=", 1) for each in given.set))
-    if network.settings.keys != "shared":
-        parser.error("the weights are of a network whose memory has keys of its own")
+    if not isinstance(network, Stm) or network.settings.keys != "shared":
+        parser.error("expected weights of an Stm whose query encoder makes the keys of the memory")
+    if network.settings.memory == "gcm":
+        parser.error("a memory of contexts, gcm, has no attention")
+    if not given.attention > 0:
+        parser.error(f"--attention {given.attention}: expected a number above 0")
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name.startswith("query_key."):  # of query and memory alike: similarity is quadratic
