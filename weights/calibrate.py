@@ -41,6 +41,7 @@ def main() -> None:
         "attention": given.attention,
         "set": given.set,
     }
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(given.out, network, card)
 
 

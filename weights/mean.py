@@ -43,6 +43,7 @@ def main() -> None:
             weight.copy_(torch.stack(parts).mean(dim=0))
     cards = [read_header(path).get("card") for path in given.weights]
     card = {"mean_of": cards, "set": changes, "layers_of_the_first": given.first}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(given.out, networks[0], card)
 
 

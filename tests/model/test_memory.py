@@ -11,6 +11,7 @@ from vostool.model.memory import (
     MemoryOptions,
     Similarity,
     StackedMemory,
+    argmax_of_rows,
     comparable_query,
 )
 from vostool.model.memory_designs import MEMORIES, memory_design
@@ -357,3 +358,10 @@ class TestContextMemory:
     def test_knows_nothing_before_its_first_frame(self, query: Tensor) -> None:
         with pytest.raises(ValueError, match="nothing is remembered"):
             ContextMemory().read(query)
+
+
+def test_the_argmax_of_rows_is_the_first_of_equal_ones_as_on_a_gpu() -> None:
+    table = torch.randint(0, 4, (2, 50, 9), generator=torch.Generator().manual_seed(1)).float()
+    places = argmax_of_rows(table.requires_grad_())
+    assert torch.equal(places, table.argmax(dim=2))
+    assert torch.equal(places, (table == table.amax(dim=2, keepdim=True)).int().argmax(dim=2))

@@ -1,11 +1,13 @@
 import multiprocessing
+import os
+import signal
 from contextlib import closing
 
 import pytest
 import torch
 
 from tests.datasets.making import recipe_of, write_library
-from vostool.errors import InputError, UsageError
+from vostool.errors import DeviceError, InputError, UsageError
 from vostool.train.batches import MOST_WORKERS, draw_ahead, worker_count
 from vostool.train.recipe import Recipe
 from vostool.train.sampler import Library, load_library
@@ -35,8 +37,8 @@ class TestBatchesDrawnByProcesses:
             list(draw_ahead(library, recipe, steps, CPU, shard, workers)) for workers in (0, 2)
         )
         assert len(by_processes) == len(steps)
-        for (clip, *told), (other, *told_too) in zip(by_thread, by_processes, strict=True):
-            assert told == told_too
+        for (clip, *rest), (other, *other_rest) in zip(by_thread, by_processes, strict=True):
+            assert rest == other_rest
             for name in ("images", "masks", "known"):
                 assert torch.equal(getattr(clip, name), getattr(other, name))
 
@@ -65,6 +67,24 @@ class TestBatchesDrawnByProcesses:
         several = recipe.model_copy(update={"multi_object_share": 1.0, "max_objects": 5})
         with pytest.raises(InputError, match=r"^step 0: found no clip with \d objects"):
             list(draw_ahead(alone, several, range(1), CPU, workers=workers))
+
+    @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+    def test_go_on_when_a_signal_to_stop_comes_to_all_processes(
+        self, recipe: Recipe, library: Library, kind: signal.Signals
+    ) -> None:
+        with closing(draw_ahead(library, recipe, range(20), CPU, workers=2)) as batches:
+            next(batches)
+            for process in multiprocessing.active_children():
+                os.kill(process.pid or 0, kind)
+            assert len(list(batches)) == 19
+
+    def test_whose_process_dies_say_so(self, recipe: Recipe, library: Library) -> None:
+        with closing(draw_ahead(library, recipe, range(1000), CPU, workers=1)) as batches:
+            next(batches)
+            for process in multiprocessing.active_children():
+                process.kill()
+            with pytest.raises(DeviceError, match="a process that draws clips died"):
+                list(batches)
 
 
 class TestTheNumberOfProcesses:

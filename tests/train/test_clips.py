@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.datasets.making import photograph, sequence, square_clip
 from tests.train import plain_clips
@@ -505,6 +506,16 @@ class TestMotionBlur:
             lengths.append(spans[0].item())
         assert max(lengths) > 3 * min(lengths)
         assert max(lengths) < 8
+
+    @pytest.mark.parametrize("seed", SEEDS[:3])
+    def test_blur_is_the_convolution_with_that_line_up_to_the_edges(self, seed: int) -> None:
+        point = torch.zeros(1, 1, 31, 31)
+        point[..., 15, 15] = 1
+        line = blur(point, 16, Random(seed)).flip(2, 3)  # a convolution's kernel, seen from a pixel
+        images = torch.rand(2, 3, 40, 56)
+        padded = functional.pad(images.flatten(0, 1)[:, None], [15] * 4, mode="replicate")
+        expected = functional.conv2d(padded, line).view_as(images)
+        torch.testing.assert_close(blur(images, 16, Random(seed)), expected)
 
     def test_a_clip_without_blur_is_the_clip_of_a_plan_that_has_none(self) -> None:
         sharp, blurred = (

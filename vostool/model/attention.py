@@ -23,8 +23,8 @@ Similarities = Callable[[Tensor, Tensor], Tensor]
 
 CACHED = 2**19  # similarities in a block on a CPU: 2 MiB of float32, a share of its last cache
 LAUNCHED = 2**26  # on a GPU, where few large blocks keep it busy: 256 MiB
-# the lowest logit relative to the largest: weights below 1e-38 would be subnormal numbers, with
-# which a CPU computes many times as slowly
+# the lowest logit relative to the largest, exp(-80) = 2e-35: weights below 1e-38 would be
+# subnormal numbers, with which a CPU computes many times as slowly
 FAINTEST = -80.0
 
 

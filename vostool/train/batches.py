@@ -4,7 +4,8 @@ A draw depends on seed and step alone, so that it may be made ahead of its step,
 """
 
 import multiprocessing
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vostool.errors import UsageError, VostoolError
+from vostool.errors import DeviceError, UsageError, VostoolError
 from vostool.inference.prefetch import read_ahead
 from vostool.threads import available_cores
 from vostool.train.clips import Clip
@@ -53,7 +54,8 @@ def draw_ahead(
     """Yield the batch of each step on a device; raises what `draw_batch` does.
 
     With `workers` processes to draw them, the library must be in the CPU's memory, which they
-    share. Close the generator to end the thread or the processes.
+    share. Close the generator to end the thread or the processes. Raises DeviceError if a process
+    dies.
     """
     if not workers:
         draws = (draw_batch(library, recipe, step, device, shard) for step in steps)
@@ -69,13 +71,31 @@ def draw_ahead(
         pin_memory=device.type == "cuda",
         # a forked process shares the library's memory; any other would need a copy of it
         multiprocessing_context="fork",
+        worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or a number would be taken from the run's own
     )
-    for drawn in loader:
+    for drawn in drawn_by(loader):
         if isinstance(drawn, VostoolError):
             raise drawn
         clip, count, late = drawn
         yield clip.to(device), count, late
+
+
+def drawn_by(loader: DataLoader[Batch | VostoolError]) -> Iterator[Batch | VostoolError]:
+    """Yield what the processes of a loader draw; raises DeviceError if one of them dies."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        raise DeviceError(
+            "a process that draws clips died, possibly out of memory, or of room in /dev/shm, "
+            "through which batches pass; fewer --workers need less"
+        ) from error
+
+
+def ignore_signals(worker: int) -> None:
+    """Leave what may stop a run to its first process, which saves it and then ends the others."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

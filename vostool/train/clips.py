@@ -38,8 +38,8 @@ class Clip:
 
     def to(self, device: torch.device) -> "Clip":
         """Return the clip on a device; a GPU copies one that is pinned beside other work."""
-        parts = (self.images, self.masks, self.known)
-        return Clip(*(part.to(device, non_blocking=True) for part in parts))
+        parts, beside = (self.images, self.masks, self.known), device.type == "cuda"
+        return Clip(*(part.to(device, non_blocking=beside) for part in parts))
 
     def pin_memory(self) -> "Clip":
         """Return the clip in memory that a GPU can read by itself; `DataLoader` asks for it."""
