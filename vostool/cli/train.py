@@ -55,7 +55,7 @@ def train(
         int | None,
         typer.Option(
             min=0,
-            help="Processes that draw the clips; 0: a thread does.",
+            help="Processes that draw the clips, through /dev/shm; 0: a thread does.",
             show_default="as many as a GPU needs and the cores allow; on a CPU 0",
         ),
     ] = None,
