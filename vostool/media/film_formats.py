@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MAX_SIDE = 16384  # pixels, of H.264
+NARROW = 256  # pixels, 16 macroblocks; see `FilmFormat.options_at`
 # fragments of 0.2 s that reach the file as soon as they are whole; the header comes with the
 # first, for only then is known how much of the sound comes before time 0
 FRAGMENTED = {
@@ -53,6 +54,16 @@ class FilmFormat:
     def is_16_bit(self) -> bool:
         """Whether pictures are uint16, else uint8."""
         return self.pictures.endswith("le")
+
+    def options_at(self, width: int) -> dict[str, str]:
+        """Return the encoder's options for a width, with which equal pictures give equal bytes.
+
+        On CPUs with AVX-512 x264's macroblock tree of a picture of few macroblocks a row depends on
+        what lay in memory before.
+        """
+        if self.codec != "libx264" or width >= NARROW:
+            return self.codec_options
+        return {**self.codec_options, "x264-params": "mbtree=0"}
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         """Return the shape of a picture."""

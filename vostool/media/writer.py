@@ -29,7 +29,6 @@ from vostool.threads import thread_count
 CLOCK = 720_000
 LONGEST = 1000 * CLOCK  # ticks; a picture shown for longer is repeated, an MP4 counts to 2**31
 FALLBACK_RATE = Fraction(25)  # frames per second, if not known
-NARROW = 256  # pixels, 16 macroblocks; see `_steady`
 
 Pixels = NDArray[Any]  # uint8 or uint16
 
@@ -256,7 +255,7 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     stream = output.add_stream(
         film.codec,
         rate=format.rate or FALLBACK_RATE,
-        options=_steady(film, format.width),
+        options=film.options_at(format.width),
         width=format.width + (format.width % 2 if film.even else 0),
         height=format.height + (format.height % 2 if film.even else 0),
         pix_fmt=film.stored,
@@ -277,17 +276,6 @@ def _create(path: Path, format: _Format) -> tuple[OutputContainer, VideoStream]:
     elif film.stored.startswith("gray"):
         context.color_range = ColorRange.JPEG
     return output, stream
-
-
-def _steady(film: FilmFormat, width: int) -> dict[str, str]:
-    """Return the encoder's options with which equal pictures give equal bytes.
-
-    On CPUs with AVX-512 x264's macroblock tree of a picture of few macroblocks a row depends on
-    what lay in memory before.
-    """
-    if film.codec != "libx264" or width >= NARROW:
-        return film.codec_options
-    return {**film.codec_options, "x264-params": "mbtree=0"}
 
 
 def _put_index_first(source: Path, target: Path) -> None:

@@ -86,6 +86,8 @@ def drawn_by(loader: DataLoader[Batch | VostoolError]) -> Iterator[Batch | Vosto
     try:
         yield from loader
     except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise  # what drawing itself raised
         raise DeviceError(
             "a process that draws clips died, possibly out of memory, or of room in /dev/shm, "
             "through which batches pass; fewer --workers need less"
