@@ -34,7 +34,8 @@ from vostool.inference.soft import WHITE, SegmentedFrame, SoftMasks
 from vostool.media.frame import Frame
 from vostool.media.masks import write_mask
 from vostool.media.writer import VideoWriter
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 HEIGHT, WIDTH, FRAMES, SIDE = 48, 64, 8, 16
 DARK, ORANGE, BLUE = (20, 24, 30), (250, 150, 40), (40, 90, 250)

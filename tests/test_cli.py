@@ -77,7 +77,7 @@ def vostool(
 @pytest.fixture
 def segment(vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run `vostool segment` with a network that goes by colour."""
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork())
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
     always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
     return lambda *arguments: vostool("segment", *arguments, *always)
 
@@ -254,7 +254,7 @@ class TestSegment:
         self, segment: Call, video: Footage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         network = ColourNetwork(4, interrupt)
-        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
         outcome = segment(video.path, "--mask", video.mask)
         assert outcome.code == 130
         assert "Traceback" not in outcome.err
@@ -278,7 +278,7 @@ class TestSegment:
 
         before = signal.getsignal(signal.SIGTERM)
         network = ColourNetwork(4, terminate)
-        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
         outcome = segment(video.path, "--mask", video.mask)
         assert (outcome.code, outcome.out) == (143, "")
         report = json.loads(Path("square/run.json").read_text())
@@ -503,9 +503,7 @@ def test_a_wrong_input_is_told_in_one_line_with_its_exit_code(
 ) -> None:  # fmt: skip
     code, words, setup = WRONG[case]
     if code != 6:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
     arguments = setup(tmp_path, video)
     before = files(tmp_path)
     usual = () if "--weights" in arguments else ("--weights", weights)
@@ -531,9 +529,7 @@ def test_a_device_that_is_absent_is_exit_code_5(
 class TestErf:
     @pytest.fixture
     def erf(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
         always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--iters", 3)
         return lambda *arguments: vostool("erf", *arguments, *always)
 
@@ -563,7 +559,7 @@ class TestErf:
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             network = ColourNetwork(4, partial(signal.raise_signal, number))
             monkeypatch.setattr(
-                "vostool.inference.predictor.load_checkpoint", lambda *_, net=network: net
+                "vostool.inference.loading.load_checkpoint", lambda *_, net=network: net
             )
             outcome = erf(video.path, "--mask", video.mask)
             assert (outcome.code, outcome.err) == (code, "vostool: interrupted\n")
@@ -589,9 +585,7 @@ class TestErf:
 class TestSpectrum:
     @pytest.fixture
     def spectrum(self, vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
         always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "--gc-iters", 2)
         return lambda *arguments: vostool("spectrum", *arguments, *always)
 
@@ -677,7 +671,7 @@ class TestUsage:
             raise ZeroDivisionError
 
         network = ColourNetwork(2, fail)
-        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
         with pytest.raises(ZeroDivisionError):
             segment(video.path, "--mask", video.mask)
 

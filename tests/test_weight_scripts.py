@@ -15,7 +15,8 @@ from tests.conftest import TINY
 from vostool.media.image import read_image
 from vostool.model.checkpoint import load_checkpoint, save_checkpoint
 from vostool.model.resnet import ResNet
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 FOLDER = Path(__file__).parents[1] / "weights"
 SHARED = TINY.model_copy(update={"keys": "shared", "values": "shared", "similarity": "l2"})

@@ -22,8 +22,9 @@ from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.protocols import DAVIS_16, BenchmarkClip, open_benchmark
 from vostool.evaluate.scoring import read_truth
 from vostool.inference.backward import WayBack
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker, labels_of
 from vostool.inference.video import Stopwatch, predict

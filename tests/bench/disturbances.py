@@ -29,8 +29,8 @@ from vostool.evaluate.protocols import DAVIS_16, Benchmark, open_benchmark
 from vostool.evaluate.results import Results, per_cent, read_results, summary
 from vostool.evaluate.run import evaluate, holds
 from vostool.files import write_text
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.media.figures import save_figure
 
 MEASURES = ("J", "F", "J&F")

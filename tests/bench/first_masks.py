@@ -26,8 +26,9 @@ from vostool.first_mask.grabcut import cut_box
 from vostool.first_mask.outlines import fill_polygon
 from vostool.first_mask.refine import largest
 from vostool.first_mask.snap import snap
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.media.frame import Rgb
 from vostool.media.labels import BoolMask, LabelMap
 from vostool.media.masks import read_values

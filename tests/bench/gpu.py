@@ -24,8 +24,8 @@ import torch
 from tests.bench.large import make_film
 from tests.bench.peers import FILL, PERIOD, scene, tracker_of
 from vostool.device import hardware_name, is_out_of_memory, synchronize
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 

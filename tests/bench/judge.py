@@ -37,8 +37,9 @@ from vostool.evaluate.protocols import (
 from vostool.evaluate.scoring import read_truth
 from vostool.inference.checks import LOW, Check
 from vostool.inference.judge import judge
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker, labels_of
 from vostool.inference.video import Stopwatch, predict

@@ -62,8 +62,8 @@ def make_film(folder: Path, height: int, frames: int) -> tuple[Path, Path]:
 def measure(case: Mapping[str, Any]) -> dict[str, Any]:
     """Return seconds of a run by the wall's and the processor's clock, its peak, and a digest."""
     from vostool.benchmark.speed import peak_ram
+    from vostool.inference.loading import load_predictor
     from vostool.inference.options import ModelOptions
-    from vostool.inference.predictor import load_predictor
     from vostool.segment.job import Job
     from vostool.segment.run import segment
 

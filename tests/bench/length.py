@@ -25,8 +25,8 @@ import av
 from vostool.allocator import bound_arenas
 from vostool.benchmark.speed import peak_ram
 from vostool.defaults import WEIGHTS
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.segment.job import Job
 from vostool.segment.run import segment
 from vostool.segment.writers import DEFAULT

@@ -18,8 +18,8 @@ import numpy as np
 from tests.bench.kills import differences
 from vostool.allocator import bound_arenas
 from vostool.defaults import CHECK_EVERY, WEIGHTS
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.media.masks import read_mask, write_mask
 from vostool.segment.job import Job
 from vostool.segment.run import segment

@@ -40,8 +40,8 @@ def stages(video: Path, mask: str, output: Path, size: int, frames: int) -> dict
 
     import_module("vostool.cli")
     note("import vostool.cli")
+    from vostool.inference.loading import load_predictor
     from vostool.inference.options import ModelOptions
-    from vostool.inference.predictor import load_predictor
     from vostool.media.video import probe
     from vostool.segment.job import Job
     from vostool.segment.run import segment

@@ -16,8 +16,9 @@ from vostool.benchmark.speed import BenchJob, bands, bench, clip_of
 from vostool.benchmark.timing import STAGES, StageClock, timed
 from vostool.cli import main
 from vostool.errors import UsageError
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, predict
@@ -25,7 +26,8 @@ from vostool.media.masks import read_mask
 from vostool.media.video import probe, read_frames
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.interface import memory_limit
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.references import REFERENCE_SETS
 

@@ -99,7 +99,7 @@ def test_an_interrupted_command_with_json_prints_a_document(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = ColourNetwork(4, interrupt)
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
     outcome = segment(video.path, "--mask", video.mask, "--json")
     assert outcome.code == 130
     assert json.loads(outcome.out)["exit_code"] == 130
@@ -116,7 +116,7 @@ def test_an_unforeseen_exception_with_json_prints_a_document_and_keeps_its_trace
         raise ZeroDivisionError("a bug")
 
     network = ColourNetwork(2, fail)
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
     with pytest.raises(ZeroDivisionError):
         segment(video.path, "--mask", video.mask, "--json")
     document = json.loads(capsys.readouterr().out)
@@ -172,7 +172,7 @@ def test_what_a_library_warns_of_is_one_line_and_none_with_quiet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = ColourNetwork(2, lambda: warnings.warn("a damaged\ntag", stacklevel=1))
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
     outcome = segment(video.path, "--mask", video.mask, *options)
     assert outcome.code == 0
     assert [line for line in outcome.err.splitlines() if " frames, " not in line] == lines

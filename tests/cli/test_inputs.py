@@ -98,7 +98,7 @@ def test_ctrl_c_ends_a_camera_well(
     device = ("lavfi", "testsrc=size=64x48:rate=25", dict[str, str]())
     monkeypatch.setattr(streams, "DEVICES", {"linux": device, sys.platform: device})
     network = ColourNetwork(6, interrupt)
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
     always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT, "-o", tmp_path / "out")
     outcome = vostool("segment", "--camera", 0, "-m", video.mask, *always)
     assert (outcome.code, outcome.err.count("interrupted")) == (0, 0)

@@ -58,7 +58,7 @@ def test_segment_follows_from_the_mask_that_was_made(
 def test_a_mask_is_snapped_by_the_network_of_the_model_options(
     vostool: Call, video: Footage, weights: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork())
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
     rough = ("--polygon", "1:2,24,19,24,19,41,2,41", "--snap")
     model = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
     assert vostool("mask", video.path, *rough, *model).code == 0

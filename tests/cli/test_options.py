@@ -17,7 +17,7 @@ from vostool.device import PRECISIONS
 from vostool.errors import UsageError, VostoolError
 from vostool.inference.disturbance import MemoryDisturbance
 from vostool.inference.options import ModelOptions
-from vostool.model.stm import StmSettings
+from vostool.model.stm_settings import StmSettings
 from vostool.propagation.correction import GradientCorrection
 from vostool.propagation.disturbance import Attack
 from vostool.propagation.references import REFERENCE_SETS, References

@@ -103,9 +103,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_report_of_a_former_batch(
 class TestShards:
     @pytest.fixture(autouse=True)
     def by_colour(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
 
     @pytest.fixture
     def command(self, table: Path, weights: Path) -> tuple[object, ...]:

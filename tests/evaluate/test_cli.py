@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("scored_here")
 @pytest.fixture
 def predict(vostool: Call, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Eval:  # noqa: F811
     """Run `vostool eval` with a network that goes by colour."""
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork())
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
     always = ("--weights", weights, "--device", "cpu", "--size", HEIGHT)
     return lambda *arguments: vostool("eval", *arguments, *always)
 

@@ -25,8 +25,9 @@ from vostool.evaluate.protocols import Benchmark, open_benchmark
 from vostool.evaluate.results import Results, read_results, summary
 from vostool.evaluate.run import evaluate, holds
 from vostool.inference.disturbance import MemoryDisturbance
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.media.masks import read_mask
 from vostool.model.checkpoint import save_checkpoint
 from vostool.model.stm import Stm

@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 import vostool.cli.train
 import vostool.evaluate.scoring
-import vostool.inference.predictor
+import vostool.inference.loading
 from tests.conftest import ColourNetwork
 from tests.evaluate.making import InlineExecutor
 from tests.fuzz.edits import Edit
@@ -86,15 +86,15 @@ def stop_after_three_steps(folder: Path) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def toys() -> Iterator[None]:
     """Replace what takes long: trained weights, processes that score, training to the end."""
-    predictor, scoring = vostool.inference.predictor, vostool.evaluate.scoring
-    real = predictor.load_checkpoint  # type: ignore[attr-defined]
+    loading, scoring = vostool.inference.loading, vostool.evaluate.scoring
+    real = loading.load_checkpoint  # type: ignore[attr-defined]
 
     def load_toy(path: Path, *more: Any) -> Any:
         return ColourNetwork() if path.name == TOY else real(path, *more)
 
     with ExitStack() as stack:
         for module, name, toy in (
-            (predictor, "load_checkpoint", load_toy),
+            (loading, "load_checkpoint", load_toy),
             (scoring, "ProcessPoolExecutor", InlineExecutor),
             (sys.modules["vostool.cli.train"], "stop_signals", stop_after_three_steps),
         ):

@@ -19,7 +19,7 @@ def two(tmp_path: Path) -> Footage:
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork().eval()
+        "vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork().eval()
     )
 
 

@@ -10,9 +10,10 @@ import torch
 from tests.conftest import TINY, draw, needs_int8
 from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, export, small, write
 from vostool.errors import UsageError
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.tracker import Tracker
 from vostool.model.borders import Padding
 from vostool.model.checkpoint import save_checkpoint

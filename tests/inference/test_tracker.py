@@ -30,7 +30,7 @@ Make = Callable[..., vostool.Tracker]
 @pytest.fixture(autouse=True)
 def by_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load the network by colour in the place of weights."""
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork())
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from vostool.model.checkpoint import (
     read_header,
     save_checkpoint,
 )
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 

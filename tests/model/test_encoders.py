@@ -155,7 +155,8 @@ def test_new_convolutions_are_drawn_as_torchvision_draws_them() -> None:
 def test_a_network_is_built_and_run_without_importing_torchvision_or_the_compiler() -> None:
     code = (
         "import sys, torch, vostool, vostool.segment.run\n"
-        "from vostool.model.stm import Stm, StmSettings\n"
+        "from vostool.model.stm import Stm\n"
+        "from vostool.model.stm_settings import StmSettings\n"
         "with torch.device('meta'): Stm(StmSettings(output_stride=2, location_cue=True))\n"
         "network = Stm(StmSettings(short_side=32)).eval()\n"
         "with torch.no_grad(): network.encode(torch.zeros(1, 3, 32, 32))\n"

@@ -15,7 +15,8 @@ from vostool.model.int8 import (
     can_be_int8,
     use_int8,
 )
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 
 def with_integers(inputs: int = 32, outputs: int = 16, side: int = 3, **options: Any) -> nn.Conv2d:

@@ -20,7 +20,8 @@ from vostool.model.check import check_segmenter
 from vostool.model.checkpoint import load_stm, read_header, save_checkpoint
 from vostool.model.memory import MemoryOptions, StackedMemory
 from vostool.model.memory_designs import MEMORIES
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 from vostool.train.distributed import ALONE
 from vostool.train.loop import take_step
 from vostool.train.recipe import read_recipe

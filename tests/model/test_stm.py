@@ -11,7 +11,8 @@ from tests.conftest import TINY, Scene, scene
 from vostool.model.interface import Reference
 from vostool.model.memory import StackedMemory
 from vostool.model.memory_designs import MEMORIES
-from vostool.model.stm import Stm, StmMemory, StmSettings
+from vostool.model.stm import Stm, StmMemory
+from vostool.model.stm_settings import StmSettings
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation

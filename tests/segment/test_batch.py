@@ -35,9 +35,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
 class TestABatch:
     @pytest.fixture(autouse=True)
     def by_colour(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
 
     def test_finds_the_times_of_each_video_alone_and_is_done_when_it_is_repeated(
         self,
@@ -113,7 +111,7 @@ class TestABatch:
             loaded.append(given)
             return ColourNetwork()
 
-        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", load)
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", load)
         lines = [f"{name}.mp4,{name[0]}.png,{name}{number},{size}"
                  for name in "ac" for number, size in enumerate(("", 64))]  # fmt: skip
         write_table(table, "video,mask,output,size", *lines)
@@ -143,7 +141,7 @@ class TestABatch:
                 raise WeightsError(f"{path}: no weights")
             return ColourNetwork()
 
-        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", load)
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", load)
         weights.with_name("other.safetensors").write_bytes(b"")
         rows = "a.mp4,a.png,other.safetensors", "c.mp4,c.png,"
         write_table(table, "video,mask,weights", *rows)
@@ -189,7 +187,7 @@ class TestABatch:
         command = ("segment", "--batch", table, *model, "-o")
         vostool(*command, "whole")
         network = ColourNetwork(FRAMES + 3, interrupt)  # while the second video is followed
-        monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: network)
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: network)
         stopped = vostool(*command, "all")
         assert stopped.code == 130
         assert "are kept in all/b; 1 of 3 videos are done; go on with: vostool" in stopped.err

@@ -196,9 +196,7 @@ def test_a_table_may_name_addresses_beside_paths(tmp_path: Path) -> None:
 class TestTheCommand:
     @pytest.fixture(autouse=True)
     def by_colour(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
 
     def test_segments_from_addresses_to_addresses(
         self,

@@ -9,8 +9,9 @@ from tests.conftest import ARRIVAL, FRAMES, Footage, film
 from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, export, small, write
 from tests.segment.test_resume import ShortOfMemory, assert_alike, interrupted, mask_at, resumed
 from vostool.errors import OutputError
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.tracker import Tracker
 from vostool.media.masks import write_mask
 from vostool.model.published.xmem import Xmem, XmemMemory

@@ -48,7 +48,7 @@ def states_of_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 def options(network: Stm, weights: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """The options of a small network in the place of the shipped one."""
     monkeypatch.setattr(
-        "vostool.inference.predictor.load_checkpoint",
+        "vostool.inference.loading.load_checkpoint",
         lambda *_: network.requires_grad_(False),
     )
     return {"weights": str(weights), "device": "cpu", "size": HEIGHT}

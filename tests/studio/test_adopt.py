@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import FRAMES, Footage
 from tests.studio.conftest import Open, finished, masks_in, same
 from vostool.errors import MaskError, OutputError
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.media.masks import write_mask
 from vostool.segment.job import Job
 from vostool.segment.report import read_report

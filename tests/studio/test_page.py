@@ -67,7 +67,7 @@ def studio(
     clip: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Studio]:
     """A studio that serves the clip, with a network that goes by colour."""
-    monkeypatch.setattr("vostool.inference.predictor.load_checkpoint", lambda *_: Holdable())
+    monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: Holdable())
     changes = {"weights": str(weights), "device": "cpu", "size": HEIGHT}
     with opened_studio(clip, tmp_path / "out", changes) as studio:
         wait_for(lambda: studio.session.frames.ended)  # so that every frame can be gone to

@@ -16,8 +16,8 @@ from tests.test_cli import Call, vostool  # noqa: F401
 from vostool import defaults
 from vostool.errors import MaskError, UsageError, WeightsError
 from vostool.inference.checks import LOW
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.media.labels import LabelMap
 from vostool.media.video import read_frames
 from vostool.segment.job import Job
@@ -393,9 +393,7 @@ class TestPainting:
     def test_snapping_redraws_one_object_and_leaves_the_others(
         self, open_session: Open, two: Footage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(
-            "vostool.inference.predictor.load_checkpoint", lambda *_: ColourNetwork()
-        )
+        monkeypatch.setattr("vostool.inference.loading.load_checkpoint", lambda *_: ColourNetwork())
         session = open_session()
         session.add_object()
         rough = np.roll(two.labels[0], 2, axis=1)

@@ -28,10 +28,11 @@ from vostool.errors import (
     VostoolError,
     WeightsError,
 )
-from vostool.inference.predictor import predictor_of
+from vostool.inference.loading import predictor_of
 from vostool.model.checkpoint import load_checkpoint, read_header
 from vostool.model.interface import Reference
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 from vostool.propagation.cycle import cycle_loss
 from vostool.propagation.frame_loop import propagate
 from vostool.propagation.frames import Annotation
@@ -40,13 +41,7 @@ from vostool.propagation.references import REFERENCE_SETS, References
 from vostool.train.clips import Clip
 from vostool.train.distillation import distillation_loss, load_teacher
 from vostool.train.distributed import ALONE, Processes
-from vostool.train.loop import (
-    forward,
-    remembered_frames,
-    take_step,
-    train,
-    unroll,
-)
+from vostool.train.loop import remembered_frames, take_step, train
 from vostool.train.optimizer import learning_rate, make_optimizer
 from vostool.train.recipe import Recipe
 from vostool.train.sampler import draw_batch
@@ -57,6 +52,7 @@ from vostool.train.state import (
     run_with,
     start_run,
 )
+from vostool.train.unrolling import forward, unroll
 from vostool.train.validation import score_sequence, validate
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from vostool.errors import InputError, UsageError
 from vostool.model.checkpoint import read_header
-from vostool.model.stm import StmSettings
+from vostool.model.stm_settings import StmSettings
 from vostool.model.weights import find_weights
 from vostool.train.recipe import RENAMED, Recipe, find_recipe, read_recipe
 from vostool.train.state import continued

@@ -10,8 +10,9 @@ from tests.conftest import TINY
 from tests.datasets.making import recipe_of, square_clip
 from tests.model.published.making import STM, STM_CYCLE, export, small, write
 from vostool.evaluate.metrics import score_frame
+from vostool.inference.loading import load_predictor, predictor_of
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor, predictor_of
+from vostool.inference.predictor import Predictor
 from vostool.inference.tracker import Tracker
 from vostool.model.stm import Stm
 from vostool.train.state import run_with

@@ -27,7 +27,7 @@ from vostool.media.labels import LabelMap
 from vostool.media.video import read_frames
 from vostool.media.writer import VideoWriter
 from vostool.model.checkpoint import read_settings
-from vostool.model.stm import StmSettings
+from vostool.model.stm_settings import StmSettings
 from vostool.model.weights import find_weights, sha256
 from vostool.segment.demo import HEIGHT, RATE, WIDTH, render_frame
 

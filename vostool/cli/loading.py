@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load_model(options: "ModelOptions", quiet: bool) -> "Predictor":
     """Return the model of the options, as `load_predictor` does."""
     from vostool.allocator import bound_arenas
-    from vostool.inference.predictor import load_predictor
+    from vostool.inference.loading import load_predictor
 
     bound_arenas()  # before a thread reads or writes
     model = load_predictor(options)

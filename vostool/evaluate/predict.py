@@ -18,8 +18,9 @@ from vostool.evaluate.disturbed import known_objects
 from vostool.evaluate.protocols import BenchmarkClip
 from vostool.evaluate.state import ClipDone
 from vostool.files import make_folder
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.prefetch import WriteBehind
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.states import States

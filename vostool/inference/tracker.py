@@ -20,6 +20,7 @@ from torch import Tensor
 from vostool.device import is_out_of_memory, oom_as_device_error, release_memory
 from vostool.errors import MaskError, UsageError
 from vostool.inference.given_mask import Mask, annotation_of, put_over, read_given
+from vostool.inference.loading import load_predictor
 from vostool.inference.oom import (
     Carried,
     LimitChange,
@@ -34,7 +35,7 @@ from vostool.inference.oom import (
 )
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap, ids_in

@@ -25,7 +25,8 @@ from vostool.model.published.layout import Layout, is_finite, is_plain
 from vostool.model.published.reading import is_pytorch, read_state, recognise
 from vostool.model.published.stcn import Stcn, StcnSettings
 from vostool.model.published.xmem import Xmem, XmemSettings
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 Settings: TypeAlias = StmSettings | StcnSettings | XmemSettings
 Network: TypeAlias = Stm | Stcn | Xmem

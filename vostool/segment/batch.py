@@ -13,8 +13,9 @@ from typing import TypeAlias
 from vostool.allocator import bound_arenas
 from vostool.errors import DeviceError, InputError, OutputError, VostoolError
 from vostool.files.claims import HEARTBEAT
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.states import FOLDER
 from vostool.progress import ProgressCallback
 from vostool.scale.scheduler import Standing, longest_first, run_all

@@ -10,8 +10,9 @@ from dataclasses import replace
 from vostool.errors import OutputError
 from vostool.files.claims import refuse_to_replace
 from vostool.first_mask.snap import snap
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import Predictor, load_predictor
+from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.states import States
 from vostool.media.frame import Rgb

@@ -7,7 +7,7 @@ recipe says so, of the cycle back from it (journal Eq. 3).
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +21,8 @@ from torch import Tensor
 from vostool.device import choose_precision, forbid_tf32
 from vostool.errors import InputError, TrainingError, UsageError
 from vostool.files import make_folder, write_text
-from vostool.model.interface import Reference, Segmenter
+from vostool.model.interface import Segmenter
 from vostool.model.stm import Stm
-from vostool.propagation.cycle import cycle_loss
-from vostool.propagation.frame_loop import propagate
-from vostool.propagation.frames import Annotation, Prediction
-from vostool.propagation.losses import mask_loss
 from vostool.propagation.references import EVERY_FRAME, REFERENCE_SETS, References
 from vostool.train.batches import CPU, Batch, draw_ahead, worker_count
 from vostool.train.clips import Clip
@@ -46,52 +42,10 @@ from vostool.train.state import (
     resume_run,
     start_run,
 )
+from vostool.train.unrolling import forward, unroll
 from vostool.train.validation import validate
 
 RECOVERY_HINT = "--export what there is, and begin a run from it with a lower learning_rate"
-
-
-def unroll(
-    network: Segmenter[Any, Any],
-    clip: Clip,
-    *,
-    late: bool,
-    cycle: bool,
-    gamma: float,
-    references: References = EVERY_FRAME,
-) -> Tensor:
-    """Return the loss of each clip, (B,): forward (Eq. 4) and, with `cycle`, back (Eq. 3).
-
-    A frame whose masks are unknown contributes only to the cycle loss. The cycle leaves out a
-    frame that does not show every object, which cannot explain the reference, and clips
-    with a `late` object, which their reference does not show. `references` are the frames
-    remembered.
-    """
-    frames = forward(network, clip, late, references)
-    reference = Reference(next(frames).features, clip.masks[0])
-    total = torch.zeros(clip.images.shape[1], device=clip.images.device)
-    for prediction, masks, known in zip(frames, clip.masks[1:], clip.known[1:], strict=True):
-        total = total + known * mask_loss(prediction.masks, masks, gamma)
-        if cycle and not late:
-            visible = torch.where(known.view(-1, 1, 1, 1), masks, prediction.masks.detach()) > 0.5
-            shown = visible[:, 1:].flatten(2).any(dim=2).all(dim=1)  # (B,)
-            back = cycle_loss(network, prediction.features, prediction.masks, reference, gamma)
-            total = total + shown * back
-    return total / (len(clip.images) - 1)
-
-
-def forward(
-    network: Segmenter[Any, Any], clip: Clip, late: bool, references: References = EVERY_FRAME
-) -> Iterator[Prediction[Any]]:
-    """Propagate the masks of the objects' first frames through clips."""
-    ids = tuple(range(1, clip.masks.shape[2]))
-    truth = {0: Annotation(ids, clip.masks[0][:, 1:])}
-    if late:
-        truth = {
-            0: Annotation(ids[:-1], clip.masks[0][:, 1:-1]),
-            1: Annotation(ids[-1:], clip.masks[1][:, -1:]),
-        }
-    return propagate(clip.images, truth, network, references)
 
 
 def remembered_frames(recipe: Recipe, step: int) -> References:

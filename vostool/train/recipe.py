@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from vostool.errors import InputError, UsageError
 from vostool.files import read_text
 from vostool.files.documents import problem
-from vostool.model.stm import StmSettings
+from vostool.model.stm_settings import StmSettings
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import torch
 from vostool.datasets.sequences import InMemory
 from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
-from vostool.inference.predictor import Predictor, predictor_of
+from vostool.inference.loading import predictor_of
+from vostool.inference.predictor import Predictor
 from vostool.media.labels import ids_in
 from vostool.model.interface import Segmenter
 from vostool.preprocess import label_map

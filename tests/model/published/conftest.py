@@ -7,7 +7,7 @@ import torch
 from tests.model.published.making import STCN, STM, STM_CYCLE, XMEM, State, export, small, write
 from vostool.model.published.stcn import StcnSettings
 from vostool.model.published.xmem import XmemSettings
-from vostool.model.stm import StmSettings
+from vostool.model.stm_settings import StmSettings
 
 ALL: dict[str, StmSettings | StcnSettings | XmemSettings] = {
     "stm-training-code": STM,

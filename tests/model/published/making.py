@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from vostool.model.published.stcn import Stcn, StcnSettings
 from vostool.model.published.xmem import Xmem, XmemSettings
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 State = dict[str, Tensor]
 STM = StmSettings(

@@ -14,8 +14,8 @@ from torch import Tensor
 from tests.model.published.conftest import ALL
 from tests.model.published.making import STM, XMEM, State, export, small, write
 from vostool.errors import UsageError, WeightsError
+from vostool.inference.loading import load_predictor
 from vostool.inference.options import ModelOptions
-from vostool.inference.predictor import load_predictor
 from vostool.model.aggregate import aggregate
 from vostool.model.check import check_segmenter
 from vostool.model.checkpoint import (

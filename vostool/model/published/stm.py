@@ -13,7 +13,8 @@ from vostool.errors import WeightsError
 from vostool.model.published.kinds import KINDS
 from vostool.model.published.layout import Layout, renamed, within
 from vostool.model.published.reading import has_bottlenecks
-from vostool.model.stm import Stm, StmSettings
+from vostool.model.stm import Stm
+from vostool.model.stm_settings import StmSettings
 
 Weights = dict[str, Tensor]
 STAGES = {"layer1": "res2", "layer2": "res3", "layer3": "res4"}
