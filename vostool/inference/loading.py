@@ -8,12 +8,7 @@ import torch
 from torch import nn
 
 from vostool import defaults
-from vostool.device import (
-    choose_device,
-    choose_precision,
-    forbid_tf32,
-    oom_as_device_error,
-)
+from vostool.device import choose_device, choose_precision, forbid_tf32, oom_as_device_error
 from vostool.errors import UsageError
 from vostool.inference.disturbance import disturbance_of
 from vostool.inference.options import OWN_MODEL, ModelOptions

@@ -9,9 +9,7 @@ from typing import Any, Self
 import torch
 from pydantic import BaseModel
 
-from vostool.device import (
-    precision_name,
-)
+from vostool.device import precision_name
 from vostool.errors import UsageError
 from vostool.inference.cuts import OnCut
 from vostool.inference.disturbance import MemoryDisturbance
@@ -20,12 +18,7 @@ from vostool.inference.options import OWN_MODEL
 from vostool.inference.placement import Placement
 from vostool.inference.reports import Network
 from vostool.model.borders import NO_PADDING, Bordered, to_multiples
-from vostool.model.interface import (
-    LimitedMemory,
-    RecurrentModel,
-    Segmenter,
-    memory_limit,
-)
+from vostool.model.interface import LimitedMemory, RecurrentModel, Segmenter, memory_limit
 from vostool.model.object_chunks import InChunks
 from vostool.model.policy import Border
 from vostool.model.published.kinds import licence_of
