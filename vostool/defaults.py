@@ -11,6 +11,7 @@ REFERENCE = "memory"
 MEMORY_EVERY = 5  # frames from one that is memorised to the next
 MEMORY_FRAMES = 8  # in the memory bank, at most
 OBJECTS_AT_ONCE = 8
+MOST_ZOOM = 16.0  # up to which a region around the objects may be magnified
 
 # where and how precisely to compute
 AUTO = "auto"

@@ -112,7 +112,8 @@ def measure(
         if number == 0 or number % every:
             continue
         started = time.perf_counter()
-        checks = list(judge(number, each.prediction, track.groups, track.loop.segmenter))
+        place = each.tracker.latest_place((each.truth.shape[0], each.truth.shape[1]))
+        checks = list(judge(number, each.prediction, place, track.groups, track.loop.segmenter))
         seconds += time.perf_counter() - started
         for check in checks:
             j = jaccard(each.truth == check.object, each.labels == check.object)

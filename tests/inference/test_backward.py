@@ -74,6 +74,15 @@ class TestMerging:
         merged = way.merge(self.frame(two, 2), self.prediction((1,), 0.5))
         assert merged.masks.shape == (1, 2, 4, 6)
 
+    def test_finer_ones_are_not_made_coarser(self, two: Footage, tmp_path: Path) -> None:
+        way = self.way(two, tmp_path)
+        fine = torch.zeros(1, 3, 40, 60)
+        fine[:, 2, 10:13, 10:13] = 1
+        way._write(2, Prediction((1, 2), fine, None))
+        for ahead in (self.prediction((1,), 0.0), Prediction((), torch.ones(1, 1, 4, 6), None)):
+            merged = way.merge(self.frame(two, 2), ahead)
+            assert torch.equal(merged.masks[:, 1 + merged.ids.index(2)], fine[:, 2])
+
     def test_a_frame_with_a_mask_is_taken_from_the_way_forward(
         self, two: Footage, tmp_path: Path
     ) -> None:

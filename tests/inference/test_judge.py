@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import ColourSegmenter, Scene, scene
+from tests.conftest import HEIGHT, WIDTH, ColourSegmenter, Scene, scene
 from tests.propagation.test_frame_loop import truth_of
 from vostool.inference.checks import Check, Checks, as_csv
 from vostool.inference.judge import Judge, judge
+from vostool.inference.placement import Placement
 from vostool.propagation.frame_loop import Track
 from vostool.propagation.frames import Prediction
 from vostool.propagation.group import FrameLoop
 
+PLACE = Placement((HEIGHT, WIDTH))
 LOOP: FrameLoop[Any, Any] = FrameLoop(ColourSegmenter())
 
 
@@ -33,7 +35,7 @@ def track_of(two: Scene) -> Track[Any, Any]:
 def checked(track: Track[Any, Any], masks: Tensor, without: tuple[int, ...] = ()) -> list[Check]:
     assert track.prediction is not None
     prediction = Prediction(track.prediction.ids, masks, track.prediction.features)
-    return list(judge(6, prediction, track.groups, LOOP.segmenter, without))
+    return list(judge(6, prediction, PLACE, track.groups, LOOP.segmenter, without))
 
 
 def test_right_masks_explain_what_was_given(two: Scene) -> None:
@@ -85,7 +87,7 @@ def test_a_frame_for_which_memory_does_not_suffice_is_passed_over(
 
     track, judged = track_of(two), Judge(every=1)
     assert track.prediction is not None
-    judged.check(6, track.prediction, track.groups, Full())
+    judged.check(6, track.prediction, PLACE, track.groups, Full())
     assert judged.checks == []
     assert caplog.messages == ["frame 6: not enough memory to check it"]
 

@@ -35,13 +35,13 @@ def test_the_border_of_a_frame_has_the_mean_colour_and_no_object() -> None:
 def test_predicted_masks_lose_the_border_of_their_placement() -> None:
     masks = torch.rand(1, 3, 32, 32).softmax(dim=1)
     inside = ODD.padding.crop(masks)
-    prediction = ODD.crop(Prediction((1, 2), masks, None, uncorrected=masks))
+    prediction = ODD.whole(Prediction((1, 2), masks, None, uncorrected=masks))
     assert torch.equal(prediction.masks, inside)
     assert prediction.uncorrected is not None
     assert torch.equal(prediction.uncorrected, inside)
     assert prediction.corrected is None
     assert (ODD.soft_masks(masks, (40, 60)) == soft_masks(inside, (40, 60))).all()
-    assert Placement((32, 32), Padding()).crop(prediction) is prediction
+    assert Placement((32, 32), Padding()).whole(prediction) is prediction
 
 
 def test_an_image_of_another_placement_loses_its_border_and_gets_the_new_one() -> None:

@@ -12,6 +12,7 @@ from vostool import defaults
 from vostool.cli.groups import Command, with_parameters
 from vostool.cli.options import offer
 from vostool.model.memory_designs import MEMORIES
+from vostool.model.policy import ZOOM
 from vostool.threads import limit_threads
 
 
@@ -38,6 +39,17 @@ Size = Annotated[
         help="Short side of the network's input, in pixels.",
         rich_help_panel="Model",
         show_default="set by the weights",
+    ),
+]
+Zoom = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        max=defaults.MOST_ZOOM,
+        help="Look at a region around the objects, magnified at most so many times; 1: always at "
+        "the whole frame.",
+        rich_help_panel="Model",
+        show_default=f"{ZOOM:g}; 1 for published weights and plug-in models",
     ),
 ]
 MemoryEvery = Annotated[
@@ -270,6 +282,7 @@ MODEL: dict[str, Declared] = {
     "model": (ModelName, defaults.MODEL),
     "weights": (Weights, defaults.WEIGHTS),
     "size": (Size, None),
+    "zoom": (Zoom, None),
     "reference": (Reference, None),
     "memory_every": (MemoryEvery, None),
     "memory_frames": (MemoryFrames, None),

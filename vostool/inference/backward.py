@@ -35,7 +35,7 @@ from vostool.inference.video import Stopwatch, predict
 from vostool.media.backward import BackwardReader
 from vostool.media.frame import Frame
 from vostool.media.scene_cuts import AHEAD, with_scenes
-from vostool.preprocess import resize
+from vostool.preprocess import Size, resize
 from vostool.propagation.correction import admissible, with_background
 from vostool.propagation.frames import Prediction
 from vostool.propagation.group import Group
@@ -152,13 +152,14 @@ class WayBack:
         shares = {id_: self.share(id_, frame.index) for id_ in sorted(self.given.objects)}
         if all(share == 1 for share in shares.values()):
             return prediction
-        ids, objects, last = self._read(frame.index, prediction.masks)
+        ids, objects, last = self._read(frame.index, prediction.masks.device)
         if self._minds_cuts:
             scene = frame.scene, last
             shares = {id_: self.share(id_, frame.index, *scene) for id_ in shares}
-        forward = dict(zip(prediction.ids, prediction.masks[:, 1:].unbind(dim=1), strict=True))
+        ahead, objects = alike(prediction.masks[:, 1:], objects)
+        forward = dict(zip(prediction.ids, ahead.unbind(dim=1), strict=True))
         backward = dict(zip(ids, objects.unbind(dim=1), strict=True))
-        nothing = torch.zeros_like(prediction.masks[:, 0])
+        nothing = objects.new_zeros(1, *objects.shape[2:])
         merged = {
             id_: share * forward.get(id_, nothing) + (1 - share) * backward.get(id_, nothing)
             for id_, share in shares.items()
@@ -196,18 +197,30 @@ class WayBack:
             ids = np.array(prediction.ids, np.uint8)
             np.savez_compressed(file, ids=ids, masks=masks, last=np.array(last))
 
-    def _read(self, frame: int, like: Tensor) -> SoftMasks:
-        """Return the soft masks of a frame, of the size of others; raises OutputError."""
+    def _read(self, frame: int, device: torch.device) -> SoftMasks:
+        """Return the soft masks of a frame; raises OutputError."""
         path = self._path(frame)
         try:
             with np.load(path) as file:
                 ids, masks, last = file["ids"], file["masks"], int(file["last"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise OutputError(f"{path}: cannot be read again; {OVERWRITE}") from error
-        objects = torch.from_numpy(masks).to(like.device, torch.float32)[None] / STEPS
-        if objects.shape[1] and objects.shape[2:] != like.shape[2:]:
-            objects = resize(objects, (like.shape[2], like.shape[3]))
+        objects = torch.from_numpy(masks).to(device, torch.float32)[None] / STEPS
         return tuple(map(int, ids)), objects, last
+
+
+def alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two frames' masks (1, ., h, w) in the size of the finer ones."""
+    size = max((each.shape[2], each.shape[3]) for each in (one, other))
+    first, second = (
+        each if each.shape[2:] == size else enlarged(each, size) for each in (one, other)
+    )
+    return first, second
+
+
+def enlarged(masks: Tensor, size: Size) -> Tensor:
+    """Return masks (1, N, h, w), of which there may be none, in another size."""
+    return resize(masks, size) if masks.shape[1] else masks.new_zeros(1, 0, *size)
 
 
 def folder_of(output: Path) -> Path:

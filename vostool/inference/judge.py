@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vostool.device import is_out_of_memory, release_memory
 from vostool.inference.checks import Check
+from vostool.inference.placement import Placement
 from vostool.model.interface import Segmenter
 from vostool.propagation.cycle import revisit
 from vostool.propagation.frames import Prediction
@@ -40,19 +41,21 @@ class Judge:
         self,
         frame: int,
         prediction: Prediction[Any],
+        place: Placement,
         groups: Iterable[Group[Any, Any]],
         segmenter: Segmenter[Any, Any],
         without: Collection[int] = (),
     ) -> None:
         """Check the objects of a frame, `without` some, if that is due.
 
+        The masks are those of the whole frame, which the network saw in that placement.
         `groups` hold their references; of an object in several, the first one's counts. A frame
         for which memory does not suffice is passed over.
         """
         if not self.due(frame):
             return
         try:
-            found = list(judge(frame, prediction, groups, segmenter, without))
+            found = list(judge(frame, prediction, place, groups, segmenter, without))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -67,19 +70,20 @@ class Judge:
 def judge(
     frame: int,
     prediction: Prediction[Any],
+    place: Placement,
     groups: Iterable[Group[Any, Any]],
     segmenter: Segmenter[Any, Any],
     without: Collection[int] = (),
 ) -> Iterator[Check]:
-    """Yield a check of each object of a frame that has a reference, `without` some."""
-    done = set(without)
+    """Yield a check of each object of a frame that has a reference, as `Judge.check`."""
+    done, placed = set(without), place.placed(prediction.masks)
     for group in groups:
         wanted = [id_ for id_ in group.ids if id_ in prediction.ids and id_ not in done]
         if not wanted or not set(group.ids) <= set(prediction.ids):
             continue
         done |= set(wanted)
         channels = (0, *(1 + prediction.ids.index(id_) for id_ in group.ids))
-        masks = prediction.masks[:, channels]
+        masks = placed[:, channels]
         back = revisit(segmenter, prediction.features, masks, group.reference)
         values = measure(prediction.masks, channels[1:], back, group.reference.masks)
         for id_, (score, confidence, presence, area) in zip(

@@ -62,6 +62,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         disturbance=disturbance_of(options, load_predictor),
         border=policy.border,
         box=policy.box if options.size is None else None,
+        zoom=zoom_of(options, network, policy),
         compiled=options.compile,
     )
 
@@ -107,6 +108,7 @@ def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) 
         memory_frames=chosen.memory_frames,
         border=policy.border,
         box=policy.box,
+        zoom=policy.zoom,
     )
 
 
@@ -171,6 +173,20 @@ def set_memory(network: Segmenter[Any, Any], options: ModelOptions, chosen: Mode
             f"--memory-frames {options.memory_frames}: --model {options.model} has no such limit; "
             "leave it out"
         )
+
+
+def zoom_of(options: ModelOptions, network: Segmenter[Any, Any], policy: Policy) -> float:
+    """Return up to which a region around the objects is magnified.
+
+    Raises UsageError where whole frames are needed: for the state of a recurrent model, and for a
+    disturbance, to which objects outside of the region are known.
+    """
+    whole = "--disturb" if options.disturb else ""
+    if isinstance(network, RecurrentModel):
+        whole = f"the state of {options.weights}"
+    if whole and options.zoom not in (None, 1):
+        raise UsageError(f"--zoom {options.zoom:g}: {whole} needs whole frames; leave it out")
+    return 1.0 if whole else options.zoom or policy.zoom
 
 
 def references_of(options: ModelOptions, network: Segmenter[Any, Any]) -> References:

@@ -79,21 +79,27 @@ class LimitChange:
 
 
 def resized_ahead(
-    frames: Iterable[Frame], place_of: Callable[[Rgb], Placement], device: torch.device
+    frames: Iterable[Frame],
+    place_of: Callable[[Rgb], Placement | None],
+    device: torch.device,
 ) -> Generator[tuple[Frame, Tensor | None], None, None]:
     """Yield frames as they are and resized for the network, made ahead in a thread.
 
     `place_of` gives the placement of a frame, and may change on the way. A frame is resized when
-    its turn comes, and None here, where there was no memory for it.
+    its turn comes, and None here, where that is not known yet or there was no memory for it.
     """
 
     beside = stream_beside(device)
 
     def make() -> Iterator[tuple[Frame, Handover | None]]:
         for frame in frames:
+            place = place_of(frame.rgb)
+            if place is None:
+                yield frame, None
+                continue
             try:
                 with beside():
-                    resized = Handover(place_of(frame.rgb).resized(frame.rgb, device))
+                    resized = Handover(place.resized(frame.rgb, device))
             except torch.OutOfMemoryError:
                 yield frame, None  # raised here, it would end the thread
             else:
@@ -106,7 +112,7 @@ def resized_ahead(
 
 def image_at(rgb: Rgb, resized: Tensor | None, place: Placement, device: torch.device) -> Tensor:
     """Return the image (1, 3, h, w) of a frame, which may have been resized, to any size."""
-    if resized is not None and resized.shape[2:] == place.frame:
+    if resized is not None and place.region is None and resized.shape[2:] == place.frame:
         return place.image_of(resized)
     return place.image(rgb, device)
 
@@ -208,12 +214,13 @@ def fit(
     """Return a frame placed otherwise, on a device; what is placed so already is not changed.
 
     Its latest placement is the one that it has; where none is known, one with the same border if
-    the size is the same, else without one. What is annotated stays 0 or 1, and comes from the
-    `given` mask (H, W), where that is at hand.
+    the size is the same, else without one. Its region stays. What is annotated stays 0 or 1, and
+    comes from the `given` mask (H, W), where that is at hand.
     """
     height, width = frame.image.shape[2:]
     made = place if place.size == (height, width) else Placement((height, width))
     known = frame.placements or (made,)
+    place = replace(place, region=known[-1].region)
     image = place.image_from(frame.image.to(device), known[-1])
     placements = known if known[-1] == place else (*known, place)
     frame = replace(frame, image=image, placements=placements)

@@ -41,6 +41,7 @@ class ModelOptions(BaseModel):
     reference: Literal["first", "previous", "first+previous", "memory", "kept"] | None = None
     memory_every: int | None = Field(default=None, ge=1)
     memory_frames: int | None = Field(default=None, ge=2)
+    zoom: float | None = Field(default=None, ge=1, le=defaults.MOST_ZOOM)
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
     compile: bool = False
     # None: as the weights were trained

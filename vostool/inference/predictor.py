@@ -46,6 +46,7 @@ class Predictor:
     disturbance: MemoryDisturbance | None = None
     border: Border = "stretch"  # see `Policy`
     box: Size | None = None  # that frames are placed in, at the size of its height
+    zoom: float = 1.0  # up to which a region around the objects is magnified, see `place_next`
     compiled: bool = False  # the network, unless that failed; see `vostool.model.compiled`
 
     @property
@@ -69,7 +70,7 @@ class Predictor:
         return replace(other, network=network, memory_frames=limits.memory_frames)
 
     def placement(self, height: int, width: int) -> Placement:
-        """Return how frames of this height and width lie in the input of the frame loop.
+        """Return how whole frames of this height and width lie in the input of the frame loop.
 
         A black border is not in it: the segmenter adds that itself.
         """
@@ -150,6 +151,7 @@ class Predictor:
         disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
         box = None if self.box is None else list(self.box)  # as JSON has it
         placed = {"border": self.border, "box": box} if self.border != "stretch" else {}
+        zoom = {"zoom": self.zoom} if self.zoom != 1 else {}
         compiled = {"compiled": True} if self.compiled else {}
         kept = {} if self.memory_every is None else {"memory_every": self.memory_every}
         return {
@@ -161,6 +163,7 @@ class Predictor:
             "objects_at_once": self.objects_at_once,
             "correction": moving and {name: getattr(moving, name) for name in names},
             **placed,
+            **zoom,
             **kept,
             **compiled,
             **disturbed,

@@ -127,6 +127,10 @@ class SavedTrack:
 
     def _frame(self, saved: SavedFrame, predictor: Predictor, rgb: Rgb, exact: bool) -> MaskedFrame:
         place = predictor.placement(*rgb.shape[:2])
+        if saved.places and (region := saved.places[-1].region) is not None:
+            if region.frame != (rgb.shape[0], rgb.shape[1]):
+                raise InputError(f"{self.path}: frame {saved.index} is of another size")
+            place = replace(place, region=region)
         places = saved.places if exact and saved.places else (place,)
         image = places[0].image(rgb, predictor.device)
         for before, after in pairwise(places):

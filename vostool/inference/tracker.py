@@ -37,6 +37,7 @@ from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
+from vostool.inference.zoom import place_next
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap, ids_in
 from vostool.preprocess import Size, label_map
@@ -114,7 +115,7 @@ class Tracker:
         prediction = self.track.prediction
         if prediction is None or self._size is None:
             raise UsageError("soft masks: expected a frame first, see Tracker.step")
-        return self.predictor.placement(*self._size).soft_masks(prediction.masks, self._size)
+        return self.latest_place(self._size).soft_masks(prediction.masks, self._size)
 
     @property
     def track(self) -> Track[Any, Any]:
@@ -208,7 +209,7 @@ class Tracker:
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None = None,
         absent: Collection[int] = (),
     ) -> Prediction[Any]:
-        """Return the network's prediction for the next frame, at its input size without a border.
+        """Return the network's prediction for the next frame, its masks those of the whole frame.
 
         As `step`, but unchecked: `given` is a label map, `resized` the frame at its size in the
         network's input, if it was prefetched, and `number` the frame's number in messages.
@@ -233,7 +234,9 @@ class Tracker:
         window_at: Callable[[Placement], Sequence[KnownFrame]] | None,
         absent: Collection[int],
     ) -> Prediction[Any]:
-        device, place = self.predictor.device, self.predictor.placement(*rgb.shape[:2])
+        device, size = self.predictor.device, (rgb.shape[0], rgb.shape[1])
+        whole, zoom = self.predictor.placement(*size), self.predictor.zoom
+        place = place_next(whole, size, zoom, self._latest, given, absent)
         image = image_at(rgb, resized, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
@@ -241,7 +244,20 @@ class Tracker:
         track, prediction = self._track_at(place).advance(image, annotation, window, absent)
         self._track = offload(placed(track, place))
         self._keep_given(given)
-        return place.crop(prediction)
+        return place.whole(prediction)
+
+    def place_ahead(self, rgb: Rgb) -> Placement | None:
+        """Return how a frame to come, (H, W, 3), is placed if nothing moves; None: who knows."""
+        size = rgb.shape[0], rgb.shape[1]
+        return None if self.latest_place(size).region else self.predictor.placement(*size)
+
+    def latest_place(self, size: Size) -> Placement:
+        """Return how the latest frame, of this size, is placed."""
+        latest = self._latest
+        if latest is not None and latest.placements:
+            place: Placement = latest.placements[-1]
+            return place
+        return self.predictor.placement(*size)
 
     @property
     def _latest(self) -> MaskedFrame | None:

@@ -67,7 +67,7 @@ def predict(
     watch: Stopwatch,
     known: KnownObjects | None = None,
 ) -> Generator[tuple[Frame, Prediction[Any]], None, None]:
-    """Yield every frame with the network's prediction, at its input size.
+    """Yield every frame with the network's prediction, its masks those of the whole frame.
 
     The frames are those that follow upon the tracker's latest one. If the device runs out of
     memory, the limits are lowered, which is logged and noted in `Tracker.lowered`. Raises
@@ -76,7 +76,7 @@ def predict(
     predictor, device = tracker.predictor, tracker.predictor.device
     if predictor.disturbance is not None and known is None:
         predictor.disturbance.check_without_truth()
-    ahead = resized_ahead(frames, lambda rgb: tracker.predictor.placement(*rgb.shape[:2]), device)
+    ahead = resized_ahead(frames, tracker.place_ahead, device)
     with closing(ahead):
         for window in windows(ahead, predictor.loop.look_ahead):
             frame, resized = window[0]

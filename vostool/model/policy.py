@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+ZOOM = 4.0  # of vostool's own weights, see `Policy`
+
 Border = Literal["stretch", "none", "black", "mean"]
 
 
@@ -26,3 +28,6 @@ class Policy:
     memory_every: int | None = None
     memory_frames: int | None = None
     precision: str | None = None
+    # up to which a region around the objects is magnified; what keeps a state of every pixel sees
+    # whole frames
+    zoom: float = 1.0

@@ -21,7 +21,7 @@ from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.interface import DivisibleMemory, StoredMemory, others
 from vostool.model.memory import FrameMemory, MemoryOptions, PreparedMemory
 from vostool.model.memory_designs import memory_design
-from vostool.model.policy import Policy
+from vostool.model.policy import ZOOM, Policy
 from vostool.model.published.kinds import policy_of
 from vostool.model.stm_settings import StmSettings
 
@@ -118,6 +118,7 @@ class Stm(nn.Module):
         """How the weights are best used."""
         return replace(
             policy_of(self.settings.published),
+            zoom=1.0 if self.settings.published else ZOOM,
             short_side=self.settings.short_side,
             correction_rate=self.settings.correction_rate,
         )

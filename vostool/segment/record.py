@@ -127,8 +127,8 @@ class RunRecord:
         groups = (*track.groups, *(() if back is None else back.groups))
         # what was said of the frame, not predicted
         without = self.given.absent_on(frame) | set(self.given.ids.get(frame.index, ()))
-        judged = self.tracker.predictor.placement(*frame.rgb.shape[:2]).with_border(prediction)
-        self.judge.check(frame.index, judged, groups, track.loop.segmenter, without)
+        place = self.tracker.latest_place((frame.rgb.shape[0], frame.rgb.shape[1]))
+        self.judge.check(frame.index, prediction, place, groups, track.loop.segmenter, without)
         return prediction
 
     @property

@@ -120,6 +120,7 @@ def options_of(report: RunReport) -> ModelOptions:
         "device": before["device"],
         "precision": PRECISIONS.get(before["precision"], before["precision"]),
         "size": None if before.get("box") else before["size"],
+        "zoom": before.get("zoom", 1),
         "reference": reference_of(references),
         "memory_every": before.get("memory_every", references["every"]),
         "memory_frames": before["memory_frames"],

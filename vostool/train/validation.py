@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from vostool.datasets.sequences import InMemory
@@ -11,11 +12,10 @@ from vostool.evaluate.metrics import score_frame
 from vostool.evaluate.results import ObjectScores, summary
 from vostool.inference.loading import predictor_of
 from vostool.inference.predictor import Predictor
+from vostool.inference.tracker import Tracker
 from vostool.media.labels import ids_in
 from vostool.model.interface import Segmenter
 from vostool.preprocess import label_map
-from vostool.propagation.frame_loop import propagate
-from vostool.propagation.frames import Annotation
 
 
 @torch.no_grad()
@@ -33,17 +33,14 @@ def validate(
 
 def score_sequence(predictor: Predictor, sequence: InMemory) -> list[ObjectScores]:
     """Score each object of the first frame on the annotated frames, as `vostool eval` does."""
-    truth, device = sequence.labels.numpy(), predictor.device
-    height, width = truth.shape[1:]
-    place = predictor.placement(height, width)
+    truth, tracker = sequence.labels.numpy(), Tracker(predictor=predictor)
     ids = ids_in(truth[0])
-    given = {0: Annotation(ids, place.objects(truth[0], ids, device))}
-    images = (place.image(image.permute(1, 2, 0).numpy(), device) for image in sequence.images)
     scores: list[list[tuple[float, float]]] = []  # frame by frame, of each object J and F
-    predictions = propagate(images, given, predictor.segmenter, predictor.references)
-    for index, prediction in enumerate(map(place.crop, predictions)):
+    for index, image in enumerate(sequence.images):
+        rgb = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        prediction = tracker.advance(rgb, truth[0] if index == 0 else None)
         if index in sequence.annotated and 0 < index < sequence.length - 1:
-            labels = label_map(prediction.masks, prediction.ids, (height, width))
+            labels = label_map(prediction.masks, prediction.ids, truth.shape[1:])
             scores.append(score_frame(truth[index], labels, ids))
     return [
         ObjectScores(j=[j for j, _ in values], f=[f for _, f in values])

@@ -1,0 +1,123 @@
+"""A part of a frame that the network gets instead of all of it.
+
+Shapes: a frame is H x W pixels, the network's input h x w.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vostool.preprocess import Size, resize
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle around objects, its sides in pixels of the frame."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    def joined(self, other: "Box") -> "Box":
+        """Return the smallest box around this one and another."""
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+    def share(self, frame: Size) -> float:
+        """Return the larger of its sides' shares of those of the frame."""
+        return max((self.bottom - self.top) / frame[0], (self.right - self.left) / frame[1])
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a frame, of the same proportions; and how fine the whole frame's masks are.
+
+    All numbers are multiples of the grain, so that the region's masks lie among those of the whole
+    frame without a shift.
+    """
+
+    frame: Size  # H and W
+    top: int
+    left: int
+    height: int
+    width: int
+    grain: int = 1  # pixels of the frame per pixel of the whole frame's masks, along each side
+
+    @classmethod
+    def around(cls, box: Box, share: float, frame: Size, input_height: int) -> Self | None:
+        """Return the region with this share of a frame's sides around a box; None: all of it.
+
+        The box is in its middle, or as near to that as the frame allows. The grain is the largest
+        at which the whole frame's masks are as fine as the region's, of `input_height` rows.
+        """
+        grain = max(1, int(share * frame[0] / input_height))
+        height, width = (min(side, max(1, round(share * side / grain)) * grain) for side in frame)
+        if (height, width) == frame:
+            return None
+        top, left = (
+            int(min(max((start + end - side) / 2, 0), most - side) // grain) * grain
+            for start, end, side, most in (
+                (box.top, box.bottom, height, frame[0]),
+                (box.left, box.right, width, frame[1]),
+            )
+        )
+        return cls(frame, top, left, height, width, grain)
+
+    @property
+    def box(self) -> Box:
+        """Its sides."""
+        return Box(self.top, self.left, self.top + self.height, self.left + self.width)
+
+    @property
+    def share(self) -> float:
+        """Its share of the frame's sides."""
+        return max(self.height / self.frame[0], self.width / self.frame[1])
+
+    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what is in the region of a frame or a label map (H, W, ...)."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def whole(self, masks: Tensor) -> Tensor:
+        """Return masks (B, N + 1, h, w) of the region as those of the whole frame.
+
+        These have a pixel per `grain` of the frame's; outside of the region all is background.
+        """
+        down, across = self._place
+        whole = masks.new_zeros(*masks.shape[:2], *self._whole)
+        whole[:, 0] = 1
+        whole[:, :, down, across] = resize(masks, (length(down), length(across)))
+        return whole
+
+    def inside(self, masks: Tensor) -> Tensor:
+        """Return of masks (B, N + 1, ...) of the whole frame, of any size, those of the region."""
+        down, across = self._place
+        if masks.shape[2:] != self._whole:
+            masks = resize(masks, self._whole)
+        return masks[:, :, down, across]
+
+    @property
+    def _whole(self) -> Size:
+        """The size of the masks of the whole frame."""
+        return -(-self.frame[0] // self.grain), -(-self.frame[1] // self.grain)
+
+    @property
+    def _place(self) -> tuple[slice, slice]:
+        """Its rows and columns in the masks of the whole frame."""
+        down, across = (
+            slice(start // self.grain, -(-(start + side) // self.grain))
+            for start, side in ((self.top, self.height), (self.left, self.width))
+        )
+        return down, across
+
+
+def length(part: slice) -> int:
+    """Return how many rows or columns a slice has."""
+    return int(part.stop - part.start)
