@@ -20,6 +20,7 @@ from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.region import Region
+from vostool.inference.sighting import NOTHING, Sighting, sighting
 from vostool.inference.tracker import Tracker
 from vostool.inference.video import Stopwatch, segmented
 from vostool.inference.zoom import AT_LEAST, SEEKING, place_next
@@ -52,15 +53,14 @@ def labelled(*places: tuple[slice, slice]) -> Picture:
     return labels
 
 
-def seen(
-    labels: Picture, place: Placement, ids: tuple[int, ...] = (1,), **more: Any
-) -> MaskedFrame:
-    """Return a frame whose masks, as the network had them, are these labels."""
+def seen(labels: Picture, place: Placement, ids: tuple[int, ...] = (1,), **more: Any) -> Sighting:
+    """Return where the objects of a frame were whose masks, as predicted, are these labels."""
     objects = torch.zeros(1, len(ids), *place.size)
     for id_ in set(ids_in(labels)):
         objects[:, id_ - 1 : id_] = place.objects(labels, (id_,), CPU)
     masks = torch.cat([1 - objects.sum(dim=1, keepdim=True), objects], dim=1)
-    return MaskedFrame(0, torch.zeros(1, 3, *place.size), ids, masks, placements=(place,), **more)
+    image = torch.zeros(1, 3, *place.size)
+    return sighting(MaskedFrame(0, image, ids, masks, placements=(place,), **more), FRAME)
 
 
 def share(place: Placement) -> float:
@@ -72,29 +72,31 @@ SMALL, LARGE = np.s_[100:112, 200:216], np.s_[40:200, 60:260]
 
 class TestWithAMask:
     def test_a_small_object_is_seen_as_large_as_the_zoom_allows(self) -> None:
-        place = place_next(WHOLE, FRAME, 4, None, labelled(SMALL))
+        place = place_next(WHOLE, FRAME, 4, NOTHING, labelled(SMALL))
         assert place.region == Region(FRAME, top=76, left=168, height=60, width=80)
         assert place.frame == WHOLE.frame
 
     def test_a_larger_one_keeps_its_surroundings(self) -> None:
-        place = place_next(WHOLE, FRAME, 16, None, labelled(np.s_[100:148, 200:248]))
+        place = place_next(WHOLE, FRAME, 16, NOTHING, labelled(np.s_[100:148, 200:248]))
         assert place.region is not None
         assert place.region.height == pytest.approx(2.5 * 48, abs=1)
 
     def test_of_a_large_one_all_of_the_frame_is_seen(self) -> None:
-        assert place_next(WHOLE, FRAME, 4, None, labelled(LARGE)) == WHOLE
+        assert place_next(WHOLE, FRAME, 4, NOTHING, labelled(LARGE)) == WHOLE
 
     def test_two_objects_far_from_each_other_are_both_seen(self) -> None:
         apart = labelled(SMALL, np.s_[10:20, 10:20])
-        place = place_next(WHOLE, FRAME, 4, None, apart)
+        place = place_next(WHOLE, FRAME, 4, NOTHING, apart)
         assert share(place) == 1
         beside = labelled(SMALL, np.s_[100:110, 220:240])
-        assert share(place_next(WHOLE, FRAME, 4, None, beside)) == pytest.approx(0.3125, abs=0.01)
+        assert share(place_next(WHOLE, FRAME, 4, NOTHING, beside)) == pytest.approx(
+            0.3125, abs=0.01
+        )
 
     def test_without_zoom_or_objects_all_of_the_frame_is_seen(self) -> None:
-        assert place_next(WHOLE, FRAME, 1, None, labelled(SMALL)) is WHOLE
-        assert place_next(WHOLE, FRAME, 4, None) is WHOLE
-        assert place_next(WHOLE, FRAME, 4, None, labelled()) is WHOLE
+        assert place_next(WHOLE, FRAME, 1, NOTHING, labelled(SMALL)) is WHOLE
+        assert place_next(WHOLE, FRAME, 4, NOTHING) is WHOLE
+        assert place_next(WHOLE, FRAME, 4, NOTHING, labelled()) is WHOLE
         assert place_next(WHOLE, FRAME, 4, seen(labelled(SMALL), WHOLE), None, (1,)) is WHOLE
 
 
@@ -109,7 +111,7 @@ class TestAfterAFrame:
         assert share(place) == pytest.approx(0.25, abs=0.02)
 
     def test_where_masks_lie_is_told_by_the_region_they_are_of(self) -> None:
-        first = place_next(WHOLE, FRAME, 4, None, labelled(SMALL))
+        first = place_next(WHOLE, FRAME, 4, NOTHING, labelled(SMALL))
         moved = labelled(np.s_[110:122, 190:206])
         place = place_next(WHOLE, FRAME, 4, seen(moved, first))
         assert place.region is not None
@@ -119,13 +121,13 @@ class TestAfterAFrame:
         )
 
     def test_an_object_that_grows_fast_is_held(self) -> None:
-        first = place_next(WHOLE, FRAME, 4, None, labelled(SMALL))
+        first = place_next(WHOLE, FRAME, 4, NOTHING, labelled(SMALL))
         grown = labelled(np.s_[78:134, 170:246])  # almost all that was seen
         place = place_next(WHOLE, FRAME, 4, seen(grown, first))
         assert AT_LEAST * 56 / TALL <= share(place) < 0.4
 
     def test_a_lost_object_is_sought_wider_and_wider(self) -> None:
-        first = place_next(WHOLE, FRAME, 4, None, labelled(SMALL))
+        first = place_next(WHOLE, FRAME, 4, NOTHING, labelled(SMALL))
         place, shares = first, [share(first)]
         while place.region is not None:
             place = place_next(WHOLE, FRAME, 4, seen(labelled(), place))
@@ -137,18 +139,18 @@ class TestAfterAFrame:
 
     def test_so_is_one_of_several(self) -> None:
         one = labelled(SMALL)
-        first = place_next(WHOLE, FRAME, 4, None, one)
+        first = place_next(WHOLE, FRAME, 4, NOTHING, one)
         place = place_next(WHOLE, FRAME, 4, seen(one, first, ids=(1, 2)))
         assert share(place) == pytest.approx(SEEKING * share(first), rel=0.03)
 
     def test_but_not_one_that_is_said_to_be_absent(self) -> None:
         one = labelled(SMALL)
-        first = place_next(WHOLE, FRAME, 4, None, one)
+        first = place_next(WHOLE, FRAME, 4, NOTHING, one)
         place = place_next(WHOLE, FRAME, 4, seen(one, first, ids=(1, 2)), absent=(2,))
         assert share(place) == share(first)
 
     def test_an_object_that_enters_by_a_mask_is_seen_at_once(self) -> None:
-        first = place_next(WHOLE, FRAME, 4, None, labelled(SMALL))
+        first = place_next(WHOLE, FRAME, 4, NOTHING, labelled(SMALL))
         given = np.where(labelled(np.s_[20:30, 100:110]) == 1, np.uint8(2), np.uint8(0))
         place = place_next(WHOLE, FRAME, 4, seen(labelled(SMALL), first), given)
         assert place.region is None or place.region.top <= 20 < 112 <= place.region.box.bottom
@@ -265,6 +267,15 @@ def test_a_track_that_is_put_back_and_made_again_goes_on_bit_for_bit(predictor: 
     again.step(*draw(0))
     again.track = kept
     assert all(map(np.array_equal, steps(again, 7), expected))
+
+
+def test_after_a_scene_cut_the_whole_frame_is_seen(predictor: Predictor) -> None:
+    tracker = Tracker(predictor=predictor)
+    list(steps(tracker, 0, 4))
+    assert tracker.latest_place(FRAME).region is not None
+    tracker.forget()
+    tracker.step(draw(4)[0])
+    assert tracker.latest_place(FRAME).region is None
 
 
 def test_pictures_of_another_size_are_an_input_error(predictor: Predictor, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from vostool import defaults
 from vostool.cli.groups import Command, with_parameters
 from vostool.cli.options import offer
 from vostool.model.memory_designs import MEMORIES
-from vostool.model.policy import ZOOM
+from vostool.model.policy import REACH, ZOOM
 from vostool.threads import limit_threads
 
 
@@ -50,6 +50,16 @@ Zoom = Annotated[
         "the whole frame.",
         rich_help_panel="Model",
         show_default=f"{ZOOM:g}; 1 for published weights and plug-in models",
+    ),
+]
+Reach = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Seek an object within so many sides of its box on the frame before, and a quarter of "
+        "the frame's; 0: anywhere.",
+        rich_help_panel="Model",
+        show_default=f"{REACH:g}; 0 for published weights and plug-in models",
     ),
 ]
 MemoryEvery = Annotated[
@@ -283,6 +293,7 @@ MODEL: dict[str, Declared] = {
     "weights": (Weights, defaults.WEIGHTS),
     "size": (Size, None),
     "zoom": (Zoom, None),
+    "reach": (Reach, None),
     "reference": (Reference, None),
     "memory_every": (MemoryEvery, None),
     "memory_frames": (MemoryFrames, None),

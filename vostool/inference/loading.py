@@ -63,6 +63,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         border=policy.border,
         box=policy.box if options.size is None else None,
         zoom=zoom_of(options, network, policy),
+        reach=policy.reach if options.reach is None else options.reach,
         compiled=options.compile,
     )
 
@@ -109,6 +110,7 @@ def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) 
         border=policy.border,
         box=policy.box,
         zoom=policy.zoom,
+        reach=policy.reach,
     )
 
 

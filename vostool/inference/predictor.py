@@ -47,6 +47,7 @@ class Predictor:
     border: Border = "stretch"  # see `Policy`
     box: Size | None = None  # that frames are placed in, at the size of its height
     zoom: float = 1.0  # up to which a region around the objects is magnified, see `place_next`
+    reach: float = 0.0  # sides of its box within which an object is sought; 0: anywhere
     compiled: bool = False  # the network, unless that failed; see `vostool.model.compiled`
 
     @property
@@ -151,7 +152,8 @@ class Predictor:
         disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
         box = None if self.box is None else list(self.box)  # as JSON has it
         placed = {"border": self.border, "box": box} if self.border != "stretch" else {}
-        zoom = {"zoom": self.zoom} if self.zoom != 1 else {}
+        looks = {"zoom": self.zoom} if self.zoom != 1 else {}
+        looks |= {"reach": self.reach} if self.reach else {}
         compiled = {"compiled": True} if self.compiled else {}
         kept = {} if self.memory_every is None else {"memory_every": self.memory_every}
         return {
@@ -163,7 +165,7 @@ class Predictor:
             "objects_at_once": self.objects_at_once,
             "correction": moving and {name: getattr(moving, name) for name in names},
             **placed,
-            **zoom,
+            **looks,
             **kept,
             **compiled,
             **disturbed,

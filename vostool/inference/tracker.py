@@ -36,7 +36,9 @@ from vostool.inference.oom import (
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
+from vostool.inference.reach import places_within
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
+from vostool.inference.sighting import sighting
 from vostool.inference.zoom import place_next
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap, ids_in
@@ -235,13 +237,16 @@ class Tracker:
         absent: Collection[int],
     ) -> Prediction[Any]:
         device, size = self.predictor.device, (rgb.shape[0], rgb.shape[1])
+        before = sighting(self._latest, size)
         whole, zoom = self.predictor.placement(*size), self.predictor.zoom
-        place = place_next(whole, size, zoom, self._latest, given, absent)
+        place = place_next(whole, size, zoom, before, given, absent)
         image = image_at(rgb, resized, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(place) if disturbed and window_at is not None else ()
-        track, prediction = self._track_at(place).advance(image, annotation, window, absent)
+        within = places_within(self.predictor.reach, before, place, size)
+        track = self._track_at(place)
+        track, prediction = track.advance(image, annotation, window, absent, within)
         self._track = offload(placed(track, place))
         self._keep_given(given)
         return place.whole(prediction)

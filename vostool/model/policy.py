@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-ZOOM = 4.0  # of vostool's own weights, see `Policy`
+ZOOM, REACH = 4.0, 2.0  # of vostool's own weights, see `Policy`
 
 Border = Literal["stretch", "none", "black", "mean"]
 
@@ -31,3 +31,6 @@ class Policy:
     # up to which a region around the objects is magnified; what keeps a state of every pixel sees
     # whole frames
     zoom: float = 1.0
+    # sides of the box where an object was on the frame before, within which it is sought; 0:
+    # anywhere
+    reach: float = 0.0

@@ -21,7 +21,7 @@ from vostool.model.encoders import Pyramid, ResNetBody, normalize, resnet
 from vostool.model.interface import DivisibleMemory, StoredMemory, others
 from vostool.model.memory import FrameMemory, MemoryOptions, PreparedMemory
 from vostool.model.memory_designs import memory_design
-from vostool.model.policy import ZOOM, Policy
+from vostool.model.policy import REACH, ZOOM, Policy
 from vostool.model.published.kinds import policy_of
 from vostool.model.stm_settings import StmSettings
 
@@ -116,9 +116,11 @@ class Stm(nn.Module):
     @property
     def policy(self) -> Policy:
         """How the weights are best used."""
+        own = self.settings.published is None
         return replace(
             policy_of(self.settings.published),
-            zoom=1.0 if self.settings.published else ZOOM,
+            zoom=ZOOM if own else 1.0,
+            reach=REACH if own else 0.0,
             short_side=self.settings.short_side,
             correction_rate=self.settings.correction_rate,
         )

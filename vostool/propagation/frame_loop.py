@@ -17,7 +17,7 @@ Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Generic, Self
+from typing import Generic, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ from vostool.propagation.disturbance import Disturbance
 from vostool.propagation.frames import Annotation, KnownFrame, MaskedFrame, Prediction, windows
 from vostool.propagation.group import FrameLoop, Group
 from vostool.propagation.references import MEMORY, References
+
+Place: TypeAlias = tuple[slice, slice]  # rows and columns of the network's input
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,21 @@ class Track(Generic[Features, Memory]):
         annotation: Annotation | None = None,
         window: Sequence[KnownFrame] = (),
         absent: Collection[int] = (),
+        within: Mapping[int, Place] = MappingProxyType({}),
     ) -> tuple[Self, Prediction[Features]]:
         """Return the track after the next frame, and the masks of that frame.
 
         The objects of an annotation are as given there, new ones enter, and the others are
         predicted. Without one the frame is disturbed, if that is due and its `window`, itself and
         frames to come, shows that another one follows; and the correction, if it is due, moves
-        the masks. Objects that are `absent` get none.
+        the masks. Objects that are `absent` get none, and others none outside of the place that
+        they are `within`, where that is said.
         """
         track, loop = self.remember(), self.loop
         index = 0 if self.latest is None else self.latest.index + 1
         features = loop.segmenter.encode(image)
         ids, masks = join(loop, features, track.groups, image)
+        masks = confined(ids, masks, within)
         if annotation is not None:
             ids, masks = overwrite(ids, masks, annotation)
         gone = tuple(id_ for id_ in ids if id_ in absent)
@@ -99,7 +104,7 @@ class Track(Generic[Features, Memory]):
                 staying = loop.disturbance(loop.segmenter, window, ids, prediction.masks)
                 prediction = replace(prediction, staying=without(ids, staying, gone))
             if loop.correction is not None and loop.corrects(index):
-                prediction = correct(loop, loop.correction, prediction, track.groups, gone)
+                prediction = correct(loop, loop.correction, prediction, track.groups, gone, within)
         annotated = () if annotation is None else annotation.ids
         frame = MaskedFrame(
             index=index,
@@ -223,17 +228,36 @@ def without(ids: Sequence[int], masks: Tensor, absent: Collection[int]) -> Tenso
     return shown
 
 
+def confined(ids: Sequence[int], masks: Tensor, within: Mapping[int, Place]) -> Tensor:
+    """Return masks of which some have nothing outside of a place; that is background.
+
+    What is nothing in that place is taken by none.
+    """
+    if not within:
+        return masks
+    shown = masks.clone()
+    for channel, id_ in enumerate(ids, start=1):
+        if id_ in within:
+            down, across = within[id_]
+            shown[:, 0] += shown[:, channel]
+            shown[:, 0, down, across] -= masks[:, channel, down, across]
+            shown[:, channel] = 0
+            shown[:, channel, down, across] = masks[:, channel, down, across]
+    return shown
+
+
 def correct(
     loop: FrameLoop[Features, Memory],
     correction: GradientCorrection,
     prediction: Prediction[Features],
     groups: Sequence[Group[Features, Memory]],
     absent: Collection[int] = (),
+    within: Mapping[int, Place] = MappingProxyType({}),
 ) -> Prediction[Features]:
     """Move a frame's masks so that each group's explain its reference better.
 
     In a disturbed run these are the masks by which it stays in memory. Those of absent objects
-    stay empty.
+    stay empty, and none leaves the place that it is within.
     """
     goals = [
         Goal((0, *(1 + prediction.ids.index(id_) for id_ in group.ids)), group.reference)
@@ -244,7 +268,7 @@ def correct(
         return prediction
     start = prediction.masks if prediction.staying is None else prediction.staying
     masks = correction(loop.segmenter, prediction.features, start, goals)
-    masks = without(prediction.ids, masks, absent)
+    masks = without(prediction.ids, confined(prediction.ids, masks, within), absent)
     if loop.disturbance is not None:
         return replace(prediction, staying=masks)
     if correction.memory_only:

@@ -26,7 +26,7 @@ from vostool.segment.writers import check_outputs, read_names
 JOB_COLUMNS = ("video", "mask", "output", "start", "end", "absent", "write")
 # fields of `ModelOptions`: those that say how a job is done, not where or how fast
 MODEL_COLUMNS = (
-    *("model", "weights", "size", "zoom", "reference", "memory_every", "memory_frames"),
+    *("model", "weights", "size", "zoom", "reach", "reference", "memory_every", "memory_frames"),
     *("memory", "top_k", "kernel_sigma"),
     *("gc_every", "gc_iters", "gc_rate", "gc_length", "gc_smooth", "gc_stop", "gc_memory_only"),
 )

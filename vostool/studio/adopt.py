@@ -121,6 +121,7 @@ def options_of(report: RunReport) -> ModelOptions:
         "precision": PRECISIONS.get(before["precision"], before["precision"]),
         "size": None if before.get("box") else before["size"],
         "zoom": before.get("zoom", 1),
+        "reach": before.get("reach", 0),
         "reference": reference_of(references),
         "memory_every": before.get("memory_every", references["every"]),
         "memory_frames": before["memory_frames"],

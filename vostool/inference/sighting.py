@@ -1,0 +1,77 @@
+"""Where objects were on a frame, by their masks: what tells where to look on the next one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vostool.inference.placement import Placement
+from vostool.inference.region import Box, Region
+from vostool.preprocess import Size
+from vostool.propagation.frames import MaskedFrame
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Where each object of a frame was."""
+
+    boxes: Mapping[int, Box | None]  # by id; None: it was sought but not seen
+    absent: frozenset[int] = frozenset()  # those not sought; they have no box
+    region: Region | None = None  # in which they were sought; None: the whole frame
+
+    @property
+    def share(self) -> float:
+        """The share of the frame's sides in which they were sought."""
+        return 1.0 if self.region is None else self.region.share
+
+
+NOTHING = Sighting({})  # before the first frame
+
+
+def sighting(latest: MaskedFrame | None, frame: Size) -> Sighting:
+    """Return where the objects of the latest frame, H x W, were."""
+    if latest is None or not latest.ids:
+        return NOTHING
+    region, masks = None, latest.masks
+    if latest.placements:
+        place: Placement = latest.placements[-1]
+        region, masks = place.region, place.padding.crop(masks)
+    there = masks[0, 1:] > masks[0, :1]
+    # the rows and columns where each object is, in one transfer
+    sides = torch.cat([there.any(dim=2), there.any(dim=1)], dim=1).cpu().numpy()
+    size = there.shape[1], there.shape[2]
+    boxes = {
+        id_: in_frame(box_of_sides(*np.split(own, [size[0]])), region, size, frame)
+        for id_, own in zip(latest.ids, sides, strict=True)
+        if id_ not in latest.absent
+    }
+    return Sighting(boxes, frozenset(latest.absent), region)
+
+
+def in_frame(box: Box | None, region: Region | None, size: Size, frame: Size) -> Box | None:
+    """Return a box in masks, of this size, of a region of a frame, H x W, in its pixels."""
+    if box is None:
+        return None
+    whole = Box(0, 0, *frame) if region is None else region.box
+    down, across = (whole.bottom - whole.top) / size[0], (whole.right - whole.left) / size[1]
+    return Box(
+        whole.top + down * box.top,
+        whole.left + across * box.left,
+        whole.top + down * box.bottom,
+        whole.left + across * box.right,
+    )
+
+
+def box_of(there: NDArray[np.bool_]) -> Box | None:
+    """Return the box around what is there (H, W)."""
+    return box_of_sides(np.any(there, axis=1), np.any(there, axis=0))
+
+
+def box_of_sides(rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Box | None:
+    """Return the box around what is in these rows (H,) and columns (W,)."""
+    down, across = np.flatnonzero(rows), np.flatnonzero(columns)
+    if not len(down):
+        return None
+    return Box(int(down[0]), int(across[0]), int(down[-1]) + 1, int(across[-1]) + 1)
