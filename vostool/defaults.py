@@ -12,6 +12,7 @@ MEMORY_EVERY = 5  # frames from one that is memorised to the next
 MEMORY_FRAMES = 8  # in the memory bank, at most
 OBJECTS_AT_ONCE = 8
 MOST_ZOOM = 16.0  # up to which a region around the objects may be magnified
+MOST_REACH = 100.0  # sides of an object's box: more than any frame has
 
 # where and how precisely to compute
 AUTO = "auto"

@@ -91,7 +91,7 @@ def object_tensor(
 
 def place_objects(covers: Tensor) -> Tensor:
     """Return masks (B, N, h, w), 0 or 1, from how much of each pixel every object covers."""
-    enough = covers >= 0.5 * covers.amax(dim=(2, 3), keepdim=True)
+    enough = (covers >= 0.5 * covers.amax(dim=(2, 3), keepdim=True)) & (covers > 0)
     share = torch.where(enough, covers, 0)
     most = share.argmax(dim=1, keepdim=True)
     chosen = torch.zeros_like(share).scatter_(1, most, 1.0)

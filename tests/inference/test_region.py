@@ -26,12 +26,38 @@ def test_a_region_has_the_share_and_the_proportions_and_lies_in_the_frame(frame:
             continue
         sides, corner = (region.height, region.width), (region.top, region.left)
         for side, start, most, low, high in zip(sides, corner, frame, *ends, strict=True):
-            assert abs(side - share * most) <= region.grain
+            assert abs(side - share * most) <= 2 * region.grain
             assert 0 <= start <= start + side <= most
             centre = min(max((low + high) / 2, side / 2), most - side / 2)
             assert abs(start + side / 2 - centre) <= region.grain
             assert start % region.grain == 0
-            assert side % region.grain == 0 or side == most
+            assert side % region.grain == 0 or start + side == most
+            assert (
+                start + side == most or most - start - side >= region.grain or high < start + side
+            )
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.77])
+def test_a_region_at_the_edge_ends_with_the_frame(share: float) -> None:
+    frame = (2160, 3838)
+    region = Region.around(Box(2100, 3800, 2160, 3838), share, frame, 100)
+    assert region is not None
+    assert region.grain > 1
+    assert (region.box.bottom, region.box.right) == frame
+    masks = torch.zeros(1, 2, 96, 176)
+    masks[:, 1] = 1
+    whole = region.whole(masks)
+    assert whole[0, 1, -1, -1] == 1
+    labels = np.zeros(frame, np.uint8)
+    labels[-2:, -1] = 1
+    place = Placement((96, 176), region=region)
+    assert 0 < place.objects(labels, (1,), CPU).sum() <= 4
+
+
+def test_an_object_that_is_not_in_the_region_has_no_pixel_there(region: Region) -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[:4, :4] = 1
+    assert not Placement((15, 20), region=region).objects(labels, (1,), CPU).any()
 
 
 def test_all_of_a_frame_is_no_region() -> None:
@@ -91,7 +117,7 @@ def test_a_prediction_of_a_region_becomes_one_of_the_frame_and_back(region: Regi
     assert prediction.masks.shape[2:] == (60, 80)
     assert (prediction.masks[0, 1, 20:30, 39:49] == 1).all()
     assert prediction.masks[0, 1].sum() == 100
-    assert torch.equal(place.placed(prediction.masks), masks)
+    assert torch.equal(place.from_whole(prediction.masks), masks)
     soft = place.soft_masks(masks, (60, 80))
     assert (soft[1, 20:30, 39:49] == 1).all()
     assert soft[1].sum() == 100

@@ -14,7 +14,8 @@ from tests.conftest import BLUE, DARK, ORANGE, RATE, ColourNetwork, Picture
 from tests.inference.test_oom import Own, Room, model_of
 from vostool.errors import InputError, UsageError
 from vostool.evaluate.metrics import jaccard
-from vostool.inference.loading import predictor_of, zoom_of
+from vostool.inference.loading import predictor_of, views_of
+from vostool.inference.oom import fit
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
@@ -182,23 +183,36 @@ class Recurrent(ColourNetwork):
 
 
 class TestByDefault:
-    def test_the_own_network_looks_closer(self, network: Stm) -> None:
-        assert predictor_of(network, 240, CPU).zoom == 4
-        assert zoom_of(ModelOptions(zoom=1), network, network.policy) == 1
+    def test_the_own_network_has_both(self, network: Stm) -> None:
+        own = predictor_of(network, 240, CPU)
+        assert (own.zoom, own.reach) == (4, 2)
+        assert {"zoom": 4.0, "reach": 2.0}.items() <= own.options.items()
+        off = views_of(ModelOptions(zoom=1, reach=0), network, network.policy)
+        assert off == {"zoom": 1, "reach": 0}
+        assert not {"zoom", "reach"} & set(replace(own, **off).options)
 
     @pytest.mark.parametrize("kind", sorted(KINDS))
     def test_published_weights_and_plug_ins_see_what_their_makers_let_them(self, kind: str) -> None:
-        assert KINDS[kind].policy.zoom == Policy().zoom == 1
+        for policy in (KINDS[kind].policy, Policy()):
+            assert (policy.zoom, policy.reach) == (1, 0)
 
     def test_a_recurrent_model_and_a_disturbance_see_whole_frames(self, network: Stm) -> None:
         recurrent, disturbed = Recurrent(), ModelOptions(disturb="box")
         assert isinstance(recurrent, RecurrentModel)
-        assert zoom_of(ModelOptions(), recurrent, Policy(zoom=4)) == 1
-        assert zoom_of(disturbed, network, network.policy) == 1
-        with pytest.raises(UsageError, match="--zoom 2: the state of big"):
-            zoom_of(ModelOptions(zoom=2, weights="big"), recurrent, Policy())
-        with pytest.raises(UsageError, match="--zoom 2: --disturb needs whole frames"):
-            zoom_of(disturbed.changed({"zoom": 2}), network, network.policy)
+        off = {"zoom": 1, "reach": 0}
+        assert views_of(ModelOptions(), recurrent, Policy(zoom=4, reach=2)) == off
+        assert views_of(disturbed, network, network.policy) == off
+        with pytest.raises(UsageError, match="--zoom 2: the state of big needs whole frames"):
+            views_of(ModelOptions(zoom=2, weights="big"), recurrent, Policy())
+        with pytest.raises(UsageError, match="--reach 2: --disturb needs whole frames"):
+            views_of(disturbed.changed({"reach": 2}), network, network.policy)
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("zoom", 0.5), ("zoom", 17), ("reach", -1), ("reach", 1e308)]
+    )
+    def test_senseless_values_are_refused(self, option: str, value: float) -> None:
+        with pytest.raises(UsageError, match=f"--{option}"):
+            ModelOptions().changed({option: value})
 
 
 def overlap(tracker: Tracker, two: bool = False) -> float:
@@ -269,13 +283,42 @@ def test_a_track_that_is_put_back_and_made_again_goes_on_bit_for_bit(predictor: 
     assert all(map(np.array_equal, steps(again, 7), expected))
 
 
-def test_after_a_scene_cut_the_whole_frame_is_seen(predictor: Predictor) -> None:
+@pytest.mark.parametrize("count", [1, 4], ids=["a given mask", "a predicted one"])
+def test_after_a_scene_cut_the_whole_frame_is_seen(count: int, predictor: Predictor) -> None:
     tracker = Tracker(predictor=predictor)
-    list(steps(tracker, 0, 4))
+    list(steps(tracker, 0, count))
     assert tracker.latest_place(FRAME).region is not None
     tracker.forget()
-    tracker.step(draw(4)[0])
+    tracker.step(draw(count)[0])
     assert tracker.latest_place(FRAME).region is None
+    list(steps(tracker, 5, 7))
+    assert tracker.latest_place(FRAME).region is not None, "of the mask that was given since"
+
+
+def test_a_frame_whose_masks_run_out_of_memory_counts_once(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, whole, failed = Tracker(predictor=predictor), Region.whole, []
+
+    def once(region: Region, masks: torch.Tensor) -> torch.Tensor:
+        if tracker.frames == 2 and not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(region, masks)
+
+    monkeypatch.setattr(Region, "whole", once)
+    found = list(steps(tracker, 0, 4))
+    assert failed
+    assert tracker.frames == 4
+    assert len(tracker.lowered) == 1
+    assert all(each.shape == (3, *FRAME) for each in found)
+
+
+def test_a_frame_that_no_tracker_placed_is_of_no_region() -> None:
+    place = replace(WHOLE, region=Region(FRAME, 0, 0, 60, 80))
+    masks = torch.zeros(1, 2, *WHOLE.size)
+    frame = fit(MaskedFrame(0, torch.zeros(1, 3, *WHOLE.size), (1,), masks), place, CPU)
+    assert frame.placements == (WHOLE,)
 
 
 def test_pictures_of_another_size_are_an_input_error(predictor: Predictor, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ Zoom = Annotated[
     typer.Option(
         min=1,
         max=defaults.MOST_ZOOM,
-        help="Look at a region around the objects, magnified at most so many times; 1: always at "
-        "the whole frame.",
+        help="Crop frames to a region around the objects, magnified at most N times; 1: always the "
+        "whole frame.",
         rich_help_panel="Model",
         show_default=f"{ZOOM:g}; 1 for published weights and plug-in models",
     ),
@@ -56,8 +56,9 @@ Reach = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Seek an object within so many sides of its box on the frame before, and a quarter of "
-        "the frame's; 0: anywhere.",
+        max=defaults.MOST_REACH,
+        help="Leave out parts of a mask that do not touch the object's box on the frame before, "
+        "enlarged N times, and at least to a quarter of the frame; 0: keep all.",
         rich_help_panel="Model",
         show_default=f"{REACH:g}; 0 for published weights and plug-in models",
     ),

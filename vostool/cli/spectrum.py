@@ -9,7 +9,7 @@ import typer
 from vostool import defaults
 from vostool.cli.groups import takes_groups
 from vostool.cli.loading import load_model
-from vostool.cli.model_options import takes_model
+from vostool.cli.model_options import MODEL, takes_model
 from vostool.cli.options import AsJson, Overwrite, Quiet, output_folder, require_mask
 from vostool.cli.printing import print_message, print_result
 
@@ -75,7 +75,7 @@ class SpectrumOptions:
         )
 
 
-@takes_model(gc_every=defaults.GC_EVERY)
+@takes_model(only=tuple(name for name in MODEL if name != "zoom"), gc_every=defaults.GC_EVERY)
 @takes_groups
 def spectrum(
     wanted: SpectrumOptions,
@@ -93,7 +93,8 @@ def spectrum(
     from vostool.analysis.spectrum import spectrum as run
     from vostool.progress import show_progress
 
-    ready = load_model(model, quiet)
+    # the frequencies of masks that are magnified more or less have nothing in common
+    ready = load_model(model.changed({"zoom": 1}), quiet)
     with show_progress(f"{job.source.name} on {ready.device}", quiet, "masks") as progress:
         report = run(job, ready, progress)
     for warning in report.warnings:

@@ -156,7 +156,7 @@ class WayBack:
         if self._minds_cuts:
             scene = frame.scene, last
             shares = {id_: self.share(id_, frame.index, *scene) for id_ in shares}
-        ahead, objects = alike(prediction.masks[:, 1:], objects)
+        ahead, objects = at_finer_size(prediction.masks[:, 1:], objects)
         forward = dict(zip(prediction.ids, ahead.unbind(dim=1), strict=True))
         backward = dict(zip(ids, objects.unbind(dim=1), strict=True))
         nothing = objects.new_zeros(1, *objects.shape[2:])
@@ -209,16 +209,16 @@ class WayBack:
         return tuple(map(int, ids)), objects, last
 
 
-def alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def at_finer_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Return two frames' masks (1, ., h, w) in the size of the finer ones."""
     size = max((each.shape[2], each.shape[3]) for each in (one, other))
     first, second = (
-        each if each.shape[2:] == size else enlarged(each, size) for each in (one, other)
+        each if each.shape[2:] == size else resized(each, size) for each in (one, other)
     )
     return first, second
 
 
-def enlarged(masks: Tensor, size: Size) -> Tensor:
+def resized(masks: Tensor, size: Size) -> Tensor:
     """Return masks (1, N, h, w), of which there may be none, in another size."""
     return resize(masks, size) if masks.shape[1] else masks.new_zeros(1, 0, *size)
 

@@ -5,9 +5,9 @@ their reference frame (journal Eq. 2); where it finds them again, the masks were
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from vostool.propagation.frames import Prediction
 from vostool.propagation.group import Group
 
 DIGITS = 4  # of a score; 32 bits show more, which mean nothing
+
+Look: TypeAlias = Callable[[], tuple[Placement, Any]]  # to a frame's placement and features
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +47,21 @@ class Judge:
         groups: Iterable[Group[Any, Any]],
         segmenter: Segmenter[Any, Any],
         without: Collection[int] = (),
+        look: Look | None = None,
     ) -> None:
         """Check the objects of a frame, `without` some, if that is due.
 
-        The masks are those of the whole frame, which the network saw in that placement.
+        The masks are those of the whole frame, which the network saw in that placement. `look`
+        sees the frame in another one, where that does not show all of them.
         `groups` hold their references; of an object in several, the first one's counts. A frame
         for which memory does not suffice is passed over.
         """
         if not self.due(frame):
             return
         try:
+            if look is not None:
+                place, features = look()
+                prediction = replace(prediction, features=features)
             found = list(judge(frame, prediction, place, groups, segmenter, without))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -76,7 +83,7 @@ def judge(
     without: Collection[int] = (),
 ) -> Iterator[Check]:
     """Yield a check of each object of a frame that has a reference, as `Judge.check`."""
-    done, placed = set(without), place.placed(prediction.masks)
+    done, placed = set(without), place.from_whole(prediction.masks)
     for group in groups:
         wanted = [id_ for id_ in group.ids if id_ in prediction.ids and id_ not in done]
         if not wanted or not set(group.ids) <= set(prediction.ids):

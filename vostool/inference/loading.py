@@ -62,8 +62,7 @@ def load_predictor(options: ModelOptions) -> Predictor:
         disturbance=disturbance_of(options, load_predictor),
         border=policy.border,
         box=policy.box if options.size is None else None,
-        zoom=zoom_of(options, network, policy),
-        reach=policy.reach if options.reach is None else options.reach,
+        **views_of(options, network, policy),
         compiled=options.compile,
     )
 
@@ -177,18 +176,24 @@ def set_memory(network: Segmenter[Any, Any], options: ModelOptions, chosen: Mode
         )
 
 
-def zoom_of(options: ModelOptions, network: Segmenter[Any, Any], policy: Policy) -> float:
-    """Return up to which a region around the objects is magnified.
+def views_of(
+    options: ModelOptions, network: Segmenter[Any, Any], policy: Policy
+) -> dict[str, float]:
+    """Return zoom and reach, by these names.
 
-    Raises UsageError where whole frames are needed: for the state of a recurrent model, and for a
-    disturbance, to which objects outside of the region are known.
+    Raises UsageError for either where the network must see and remember all of a frame as it is:
+    for the state of a recurrent model, and for a disturbance, which is measured by itself.
     """
     whole = "--disturb" if options.disturb else ""
     if isinstance(network, RecurrentModel):
         whole = f"the state of {options.weights}"
-    if whole and options.zoom not in (None, 1):
-        raise UsageError(f"--zoom {options.zoom:g}: {whole} needs whole frames; leave it out")
-    return 1.0 if whole else options.zoom or policy.zoom
+    views = {"zoom": (options.zoom, policy.zoom, 1.0), "reach": (options.reach, policy.reach, 0.0)}
+    found = {}
+    for name, (asked, usual, off) in views.items():
+        if whole and asked not in (None, off):
+            raise UsageError(f"--{name} {asked:g}: {whole} needs whole frames; leave it out")
+        found[name] = off if whole else usual if asked is None else asked
+    return found
 
 
 def references_of(options: ModelOptions, network: Segmenter[Any, Any]) -> References:

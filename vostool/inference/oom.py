@@ -218,7 +218,9 @@ def fit(
     comes from the `given` mask (H, W), where that is at hand.
     """
     height, width = frame.image.shape[2:]
-    made = place if place.size == (height, width) else Placement((height, width))
+    made = replace(place, region=None)
+    if made.size != (height, width):
+        made = Placement((height, width))
     known = frame.placements or (made,)
     place = replace(place, region=known[-1].region)
     image = place.image_from(frame.image.to(device), known[-1])

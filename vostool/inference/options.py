@@ -42,7 +42,7 @@ class ModelOptions(BaseModel):
     memory_every: int | None = Field(default=None, ge=1)
     memory_frames: int | None = Field(default=None, ge=2)
     zoom: float | None = Field(default=None, ge=1, le=defaults.MOST_ZOOM)
-    reach: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    reach: float | None = Field(default=None, ge=0, le=defaults.MOST_REACH)
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
     compile: bool = False
     # None: as the weights were trained

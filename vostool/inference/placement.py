@@ -53,7 +53,7 @@ class Placement:
 
         This is what a thread beside the network's can do, see `resized_frame`.
         """
-        return resized_frame(self._seen(rgb), self.frame, device)
+        return resized_frame(self._visible(rgb), self.frame, device)
 
     def image_of(self, resized: Tensor) -> Tensor:
         """Turn a resized frame into the network's image."""
@@ -63,7 +63,7 @@ class Placement:
         self, labels: NDArray[np.uint8], ids: Sequence[int], device: torch.device
     ) -> Tensor:
         """Turn a label map (H, W) into one mask per object, (1, len(ids), h, w), 0 or 1."""
-        objects = object_tensor(self._seen(labels), ids, self.frame, device)
+        objects = object_tensor(self._visible(labels), ids, self.frame, device)
         return functional.pad(objects, self.padding)
 
     def image_from(self, image: Tensor, before: "Placement | None" = None) -> Tensor:
@@ -111,7 +111,7 @@ class Placement:
         inside = self.padding.crop(masks)
         return inside if self.region is None else self.region.whole(inside)
 
-    def placed(self, masks: Tensor) -> Tensor:
+    def from_whole(self, masks: Tensor) -> Tensor:
         """Return masks (1, N + 1, ...) of the whole frame, of any size, as the network has them."""
         inside = masks if self.region is None else self.region.inside(masks)
         if inside.shape[2:] != self.frame:
@@ -122,6 +122,6 @@ class Placement:
         """Turn masks (1, N + 1, h, w) into probabilities of a size, (N + 1, H, W)."""
         return soft_masks(self.whole_masks(masks), size)
 
-    def _seen(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _visible(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return what of a frame or a label map (H, W, ...) the network sees."""
-        return pixels if self.region is None else self.region.of(pixels)
+        return pixels if self.region is None else self.region.crop(pixels)

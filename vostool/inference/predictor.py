@@ -152,8 +152,8 @@ class Predictor:
         disturbed = {"disturbance": self.disturbance.options} if self.disturbance else {}
         box = None if self.box is None else list(self.box)  # as JSON has it
         placed = {"border": self.border, "box": box} if self.border != "stretch" else {}
-        looks = {"zoom": self.zoom} if self.zoom != 1 else {}
-        looks |= {"reach": self.reach} if self.reach else {}
+        views = {"zoom": self.zoom} if self.zoom != 1 else {}
+        views |= {"reach": self.reach} if self.reach else {}
         compiled = {"compiled": True} if self.compiled else {}
         kept = {} if self.memory_every is None else {"memory_every": self.memory_every}
         return {
@@ -165,7 +165,7 @@ class Predictor:
             "objects_at_once": self.objects_at_once,
             "correction": moving and {name: getattr(moving, name) for name in names},
             **placed,
-            **looks,
+            **views,
             **kept,
             **compiled,
             **disturbed,

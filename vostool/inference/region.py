@@ -40,8 +40,8 @@ class Box:
 class Region:
     """A part of a frame, of the same proportions; and how fine the whole frame's masks are.
 
-    All numbers are multiples of the grain, so that the region's masks lie among those of the whole
-    frame without a shift.
+    Its corner is at multiples of the grain, and so are its sides, unless they end with the frame:
+    its masks lie among those of the whole frame pixel on pixel.
     """
 
     frame: Size  # H and W
@@ -62,13 +62,8 @@ class Region:
         height, width = (min(side, max(1, round(share * side / grain)) * grain) for side in frame)
         if (height, width) == frame:
             return None
-        top, left = (
-            int(min(max((start + end - side) / 2, 0), most - side) // grain) * grain
-            for start, end, side, most in (
-                (box.top, box.bottom, height, frame[0]),
-                (box.left, box.right, width, frame[1]),
-            )
-        )
+        top, height = stretch((box.top + box.bottom) / 2, height, frame[0], grain)
+        left, width = stretch((box.left + box.right) / 2, width, frame[1], grain)
         return cls(frame, top, left, height, width, grain)
 
     @property
@@ -81,7 +76,7 @@ class Region:
         """Its share of the frame's sides."""
         return max(self.height / self.frame[0], self.width / self.frame[1])
 
-    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def crop(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return what is in the region of a frame or a label map (H, W, ...)."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
@@ -116,6 +111,16 @@ class Region:
             for start, side in ((self.top, self.height), (self.left, self.width))
         )
         return down, across
+
+
+def stretch(middle: float, length: int, most: int, grain: int) -> tuple[int, int]:
+    """Return start and length of a stretch of a side of `most` pixels, around a middle.
+
+    One that would leave less than a grain to the end goes on to that.
+    """
+    start = int(min(max(middle - length / 2, 0), most - length) // grain) * grain
+    rest = most - start - length
+    return start, length + rest if rest < grain else length
 
 
 def length(part: slice) -> int:

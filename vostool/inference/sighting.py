@@ -1,7 +1,7 @@
 """Where objects were on a frame, by their masks: what tells where to look on the next one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ class Sighting:
 
     boxes: Mapping[int, Box | None]  # by id; None: it was sought but not seen
     absent: frozenset[int] = frozenset()  # those not sought; they have no box
+    areas: Mapping[int, float] = field(default_factory=dict)  # by id, in pixels of the frame
     region: Region | None = None  # in which they were sought; None: the whole frame
 
     @property
@@ -39,15 +40,22 @@ def sighting(latest: MaskedFrame | None, frame: Size) -> Sighting:
         place: Placement = latest.placements[-1]
         region, masks = place.region, place.padding.crop(masks)
     there = masks[0, 1:] > masks[0, :1]
-    # the rows and columns where each object is, in one transfer
-    sides = torch.cat([there.any(dim=2), there.any(dim=1)], dim=1).cpu().numpy()
+    # how many pixels each object has in every row and column, in one transfer
+    counts = torch.cat([there.sum(dim=2), there.sum(dim=1)], dim=1).cpu().numpy()
     size = there.shape[1], there.shape[2]
-    boxes = {
-        id_: in_frame(box_of_sides(*np.split(own, [size[0]])), region, size, frame)
-        for id_, own in zip(latest.ids, sides, strict=True)
-        if id_ not in latest.absent
-    }
-    return Sighting(boxes, frozenset(latest.absent), region)
+    scale = area_of(Box(0, 0, *frame) if region is None else region.box) / (size[0] * size[1])
+    boxes, areas = {}, {}
+    for id_, own in zip(latest.ids, counts, strict=True):
+        if id_ not in latest.absent:
+            rows, columns = np.split(own, [size[0]])
+            boxes[id_] = in_frame(box_of_sides(rows > 0, columns > 0), region, size, frame)
+            areas[id_] = scale * float(rows.sum())
+    return Sighting(boxes, frozenset(latest.absent), areas, region)
+
+
+def area_of(box: Box) -> float:
+    """Return how many pixels a box has."""
+    return (box.bottom - box.top) * (box.right - box.left)
 
 
 def in_frame(box: Box | None, region: Region | None, size: Size, frame: Size) -> Box | None:

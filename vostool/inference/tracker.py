@@ -36,9 +36,9 @@ from vostool.inference.oom import (
 from vostool.inference.options import ModelOptions
 from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
-from vostool.inference.reach import places_within
+from vostool.inference.reach import ReachFilter
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
-from vostool.inference.sighting import sighting
+from vostool.inference.sighting import Sighting, sighting
 from vostool.inference.zoom import place_next
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap, ids_in
@@ -73,6 +73,7 @@ class Tracker:
         self._carried: Carried = {}  # of its memory, beside those frames
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
         self._size: Size | None = None  # of the video's frames
+        self._cut_after = -1  # the latest frame when all that was predicted was forgotten
 
     def step(self, rgb: Rgb, mask: Mask | None = None, absent: Collection[int] = ()) -> LabelMap:
         """Return the objects of the next frame, (H, W) uint8: 0 background, else an object's id.
@@ -133,7 +134,7 @@ class Tracker:
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
         self._track, self._frames, self._carried = track, (), {}
-        self._given = {}
+        self._given, self._cut_after = {}, -1
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -193,6 +194,7 @@ class Tracker:
     def forget(self) -> None:
         """Forget all that was predicted, as at a scene cut; the masks that were given stay."""
         frames = self.track.annotated_frames
+        self._cut_after = self.frames - 1
         self._track, self._frames, self._carried = None, tuple(map(in_ram, frames)), {}
 
     @property
@@ -237,22 +239,33 @@ class Tracker:
         absent: Collection[int],
     ) -> Prediction[Any]:
         device, size = self.predictor.device, (rgb.shape[0], rgb.shape[1])
-        before = sighting(self._latest, size)
-        whole, zoom = self.predictor.placement(*size), self.predictor.zoom
-        place = place_next(whole, size, zoom, before, given, absent)
+        before = self._seen_before(size)
+        unzoomed, zoom = self.predictor.placement(*size), self.predictor.zoom
+        place = place_next(unzoomed, size, zoom, before, given, absent)
         image = image_at(rgb, resized, place, device)
         annotation = None if given is None else annotation_of(given, place, device)
         disturbed = self.predictor.loop.disturbs(self.frames)
         window = window_at(place) if disturbed and window_at is not None else ()
-        within = places_within(self.predictor.reach, before, place, size)
+        near = ReachFilter.of(before, self.predictor.reach, place, size)
         track = self._track_at(place)
-        track, prediction = track.advance(image, annotation, window, absent, within)
+        track, prediction = track.advance(image, annotation, window, absent, near)
+        whole = place.whole(prediction)  # which may run out of memory: the track is then unchanged
         self._track = offload(placed(track, place))
         self._keep_given(given)
-        return place.whole(prediction)
+        return whole
+
+    def _seen_before(self, size: Size) -> Sighting:
+        """Return where objects were on the latest frame; after a cut they may be anywhere."""
+        latest = self._latest
+        if latest is not None and latest.index == self._cut_after:
+            return Sighting({}, frozenset(latest.ids))
+        return sighting(latest, size)
 
     def place_ahead(self, rgb: Rgb) -> Placement | None:
-        """Return how a frame to come, (H, W, 3), is placed if nothing moves; None: who knows."""
+        """Return how a frame to come, (H, W, 3), is placed; None: the frames before decide that.
+
+        A thread beside the tracker's may call it.
+        """
         size = rgb.shape[0], rgb.shape[1]
         return None if self.latest_place(size).region else self.predictor.placement(*size)
 
@@ -267,9 +280,10 @@ class Tracker:
     @property
     def _latest(self) -> MaskedFrame | None:
         """The latest frame of the track, also where that is to be made again."""
-        if self._track is not None:
-            return self._track.latest
-        return self._frames[-1] if self._frames else None
+        track, frames = self._track, self._frames  # as they are now: another thread may ask
+        if track is not None:
+            return track.latest
+        return frames[-1] if frames else None
 
     def _keep_given(self, given: LabelMap | None) -> None:
         """Keep the mask given for the latest frame, and those of frames still in the history."""

@@ -47,7 +47,7 @@ def place_next(
         return whole
     boxes = [box for id_, box in before.boxes.items() if id_ not in known]
     if boxes:
-        box, share = look_after(boxes, before, entered, frame, zoom)
+        box, share = region_target(boxes, before, entered, frame, zoom)
     elif entered is not None:
         box, share = entered, suitable_share(entered, frame, zoom)
     else:
@@ -57,7 +57,7 @@ def place_next(
     return replace(whole, region=Region.around(box, share, frame, whole.frame[0]))
 
 
-def look_after(
+def region_target(
     boxes: Collection[Box | None],
     before: Sighting,
     entered: Box | None,

@@ -14,7 +14,7 @@ stay in memory. Those that are yielded, and the previous frame's, are never dist
 Shapes: image (B, 3, H, W) in [0, 1]; masks (B, N + 1, H, W), background first.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Generic, Self, TypeAlias
@@ -37,7 +37,13 @@ from vostool.propagation.frames import Annotation, KnownFrame, MaskedFrame, Pred
 from vostool.propagation.group import FrameLoop, Group
 from vostool.propagation.references import MEMORY, References
 
-Place: TypeAlias = tuple[slice, slice]  # rows and columns of the network's input
+# from ids and their masks (1, N + 1, H, W) to these without what cannot be right
+Plausible: TypeAlias = Callable[[Sequence[int], Tensor], Tensor]
+
+
+def as_predicted(ids: Sequence[int], masks: Tensor) -> Tensor:
+    """Return masks as they are: all of them is plausible."""
+    return masks
 
 
 @dataclass(frozen=True)
@@ -80,21 +86,21 @@ class Track(Generic[Features, Memory]):
         annotation: Annotation | None = None,
         window: Sequence[KnownFrame] = (),
         absent: Collection[int] = (),
-        within: Mapping[int, Place] = MappingProxyType({}),
+        plausible: Plausible = as_predicted,
     ) -> tuple[Self, Prediction[Features]]:
         """Return the track after the next frame, and the masks of that frame.
 
         The objects of an annotation are as given there, new ones enter, and the others are
         predicted. Without one the frame is disturbed, if that is due and its `window`, itself and
         frames to come, shows that another one follows; and the correction, if it is due, moves
-        the masks. Objects that are `absent` get none, and others none outside of the place that
-        they are `within`, where that is said.
+        the masks. Objects that are `absent` get none, and of the others' masks remains what is
+        `plausible`.
         """
         track, loop = self.remember(), self.loop
         index = 0 if self.latest is None else self.latest.index + 1
         features = loop.segmenter.encode(image)
         ids, masks = join(loop, features, track.groups, image)
-        masks = confined(ids, masks, within)
+        masks = plausible(ids, masks)
         if annotation is not None:
             ids, masks = overwrite(ids, masks, annotation)
         gone = tuple(id_ for id_ in ids if id_ in absent)
@@ -104,7 +110,9 @@ class Track(Generic[Features, Memory]):
                 staying = loop.disturbance(loop.segmenter, window, ids, prediction.masks)
                 prediction = replace(prediction, staying=without(ids, staying, gone))
             if loop.correction is not None and loop.corrects(index):
-                prediction = correct(loop, loop.correction, prediction, track.groups, gone, within)
+                prediction = correct(
+                    loop, loop.correction, prediction, track.groups, gone, plausible
+                )
         annotated = () if annotation is None else annotation.ids
         frame = MaskedFrame(
             index=index,
@@ -228,36 +236,18 @@ def without(ids: Sequence[int], masks: Tensor, absent: Collection[int]) -> Tenso
     return shown
 
 
-def confined(ids: Sequence[int], masks: Tensor, within: Mapping[int, Place]) -> Tensor:
-    """Return masks of which some have nothing outside of a place; that is background.
-
-    What is nothing in that place is taken by none.
-    """
-    if not within:
-        return masks
-    shown = masks.clone()
-    for channel, id_ in enumerate(ids, start=1):
-        if id_ in within:
-            down, across = within[id_]
-            shown[:, 0] += shown[:, channel]
-            shown[:, 0, down, across] -= masks[:, channel, down, across]
-            shown[:, channel] = 0
-            shown[:, channel, down, across] = masks[:, channel, down, across]
-    return shown
-
-
 def correct(
     loop: FrameLoop[Features, Memory],
     correction: GradientCorrection,
     prediction: Prediction[Features],
     groups: Sequence[Group[Features, Memory]],
     absent: Collection[int] = (),
-    within: Mapping[int, Place] = MappingProxyType({}),
+    plausible: Plausible = as_predicted,
 ) -> Prediction[Features]:
     """Move a frame's masks so that each group's explain its reference better.
 
     In a disturbed run these are the masks by which it stays in memory. Those of absent objects
-    stay empty, and none leaves the place that it is within.
+    stay empty, and of the others' remains what is plausible.
     """
     goals = [
         Goal((0, *(1 + prediction.ids.index(id_) for id_ in group.ids)), group.reference)
@@ -268,7 +258,7 @@ def correct(
         return prediction
     start = prediction.masks if prediction.staying is None else prediction.staying
     masks = correction(loop.segmenter, prediction.features, start, goals)
-    masks = without(prediction.ids, confined(prediction.ids, masks, within), absent)
+    masks = without(prediction.ids, plausible(prediction.ids, masks), absent)
     if loop.disturbance is not None:
         return replace(prediction, staying=masks)
     if correction.memory_only:

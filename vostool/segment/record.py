@@ -4,6 +4,7 @@ import math
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -16,6 +17,7 @@ from vostool.inference.checks import Checks
 from vostool.inference.cuts import OnCut, describe_cuts
 from vostool.inference.judge import Judge
 from vostool.inference.oom import LimitChange
+from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.prompts import GivenMasks
 from vostool.inference.reports import LimitsReached, Video
@@ -128,8 +130,18 @@ class RunRecord:
         # what was said of the frame, not predicted
         without = self.given.absent_on(frame) | set(self.given.ids.get(frame.index, ()))
         place = self.tracker.latest_place((frame.rgb.shape[0], frame.rgb.shape[1]))
-        self.judge.check(frame.index, prediction, place, groups, track.loop.segmenter, without)
+        # what comes from the way back may lie outside of the region that the way forward saw
+        look = None if back is None or place.region is None else partial(self._look, frame)
+        segmenter = track.loop.segmenter
+        self.judge.check(frame.index, prediction, place, groups, segmenter, without, look)
         return prediction
+
+    @torch.no_grad()
+    def _look(self, frame: Frame) -> tuple[Placement, Any]:
+        """Return how the whole frame is placed, and its features."""
+        predictor = self.tracker.predictor
+        place = predictor.placement(*frame.rgb.shape[:2])
+        return place, predictor.segmenter.encode(place.image(frame.rgb, predictor.device))
 
     @property
     def checks(self) -> Checks | None:

@@ -39,6 +39,8 @@ def score_sequence(predictor: Predictor, sequence: InMemory) -> list[ObjectScore
     for index, image in enumerate(sequence.images):
         rgb = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
         prediction = tracker.advance(rgb, truth[0] if index == 0 else None)
+        if tracker.lowered:  # the score of smaller frames is not that of these
+            raise torch.OutOfMemoryError("out of memory in validation")
         if index in sequence.annotated and 0 < index < sequence.length - 1:
             labels = label_map(prediction.masks, prediction.ids, truth.shape[1:])
             scores.append(score_frame(truth[index], labels, ids))
