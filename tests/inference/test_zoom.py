@@ -428,3 +428,26 @@ def test_a_run_forward_and_backward_is_resumed_to_the_same_bytes(
     assert checks is not None
     area = float((draw(0)[1] == 1).mean())
     assert checks.objects[1].area == pytest.approx([area] * len(checks.objects[1].area), rel=0.3)
+
+
+def test_what_the_way_back_finds_outside_of_the_region_is_checked(tmp_path: Path) -> None:
+    def shot(index: int) -> Shot:
+        rgb, labels = draw(index)
+        rgb[200:208, 300:308], labels[200:208, 300:308] = BLUE, 2
+        return rgb, labels
+
+    video, last = tmp_path / "two.mp4", COUNT - 1
+    with VideoWriter(video, width=WIDE, height=TALL, rate=RATE) as writer:
+        for index in range(COUNT):
+            writer.write(shot(index)[0], index / RATE)
+    masks = []
+    for id_, index in ((1, 0), (2, last)):
+        path = tmp_path / f"{id_}.png"
+        write_mask(path, np.where(shot(index)[1] == id_, np.uint8(id_), np.uint8(0)))
+        masks.append(f"{index}:{path}")
+    job = Job(video, tuple(masks), tmp_path / "out", backward=True, check=2)
+    segment(job, model_of(Own(Room()), zoom=4.0))
+    checks = RunReport.model_validate_json((job.output / "run.json").read_text()).checks
+    assert checks is not None
+    scores = dict(zip(checks.objects[2].frames, checks.objects[2].score, strict=True))
+    assert min(scores[2], scores[4], scores[6]) > 0.3
