@@ -11,7 +11,7 @@ from itertools import groupby
 from vostool.files.documents import Document
 
 # A mean probability below it is worth a look. On DAVIS-2016 validation, from which it was taken, it
-# names one frame in twenty, and of these two in three have a J below 0.7 (tests/bench/judge.py).
+# names one frame in twelve, and of these three in five have a J below 0.7 (tests/bench/judge.py).
 LOW = 0.925
 MOST = 3  # stretches to look at that are named
 
