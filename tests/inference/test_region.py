@@ -58,8 +58,18 @@ def test_an_object_that_is_not_in_the_region_has_no_pixel_there(region: Region) 
     assert not Placement((15, 20), region=region).objects(labels, (1,), CPU).any()
 
 
-def test_all_of_a_frame_is_no_region() -> None:
-    assert Region.around(Box(0, 0, 10, 10), 1, (480, 854), 320) is None
+@pytest.mark.parametrize("frame", [(480, 854), (2988, 5312), (1081, 1921)], ids=str)
+def test_all_of_a_frame_is_no_region(frame: Size) -> None:
+    for share in (1, 0.9999):
+        assert Region.around(Box(0, 0, 10, 10), share, frame, 320) is None
+
+
+def test_masks_of_very_large_frames_are_bounded() -> None:
+    for frame in ((2160, 3840), (4320, 7680)):
+        region = Region.around(Box(50, 50, 60, 60), 0.25, frame, 320)
+        assert region is not None
+        whole = region.whole(torch.rand(1, 2, 320, 576))
+        assert whole.shape[2:] == (1080, 1920)
 
 
 def test_masks_of_a_large_frame_are_as_fine_as_the_region_needs_but_no_finer() -> None:

@@ -1,6 +1,7 @@
 """Where the network looks: around the objects, and wider where one is not seen."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.conftest import BLUE, DARK, ORANGE, RATE, ColourNetwork, Picture
 from tests.inference.test_oom import Own, Room, model_of
 from vostool.errors import InputError, UsageError
 from vostool.evaluate.metrics import jaccard
+from vostool.inference.cuts import OnCut
 from vostool.inference.loading import predictor_of, views_of
 from vostool.inference.oom import fit
 from vostool.inference.options import ModelOptions
@@ -23,7 +25,7 @@ from vostool.inference.prompts import GivenMasks
 from vostool.inference.region import Region
 from vostool.inference.sighting import NOTHING, Sighting, sighting
 from vostool.inference.tracker import Tracker
-from vostool.inference.video import Stopwatch, segmented
+from vostool.inference.video import Stopwatch, predict, segmented
 from vostool.inference.zoom import AT_LEAST, SEEKING, place_next
 from vostool.media.labels import ids_in
 from vostool.media.masks import read_mask, write_mask
@@ -204,13 +206,14 @@ class TestByDefault:
         off = {"zoom": 1, "reach": 0}
         assert views_of(ModelOptions(), recurrent, Policy(zoom=4, reach=2)) == off
         assert views_of(disturbed, network, network.policy) == off
-        with pytest.raises(UsageError, match="--zoom 2: the state of big needs whole frames"):
+        with pytest.raises(UsageError, match="--zoom 2: cannot be used with the recurrent"):
             views_of(ModelOptions(zoom=2, weights="big"), recurrent, Policy())
-        with pytest.raises(UsageError, match="--reach 2: --disturb needs whole frames"):
+        with pytest.raises(UsageError, match="--reach 2: cannot be used with --disturb"):
             views_of(disturbed.changed({"reach": 2}), network, network.policy)
 
     @pytest.mark.parametrize(
-        ("option", "value"), [("zoom", 0.5), ("zoom", 17), ("reach", -1), ("reach", 1e308)]
+        ("option", "value"),
+        [("zoom", 0.5), ("zoom", 17), ("reach", -1), ("reach", 0.5), ("reach", 1e308)],
     )
     def test_senseless_values_are_refused(self, option: str, value: float) -> None:
         with pytest.raises(UsageError, match=f"--{option}"):
@@ -295,6 +298,33 @@ def test_after_a_scene_cut_the_whole_frame_is_seen(count: int, predictor: Predic
     assert tracker.latest_place(FRAME).region is None
     list(steps(tracker, 5, 7))
     assert tracker.latest_place(FRAME).region is not None, "of the mask that was given since"
+
+
+def test_a_track_saved_at_a_scene_cut_goes_on_bit_for_bit(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    tracker = Tracker(predictor=predictor)
+    list(steps(tracker, 0, 1))
+    tracker.forget()
+    tracker.save(tmp_path / "a.track")
+    expected = list(steps(tracker, 1, 4))
+    again = Tracker(predictor=replace(predictor))
+    again.load(tmp_path / "a.track", {0: draw(0, two=True)[0]})
+    assert all(map(np.array_equal, steps(again, 1, 4), expected))
+
+
+@pytest.mark.parametrize("cuts", list(OnCut))
+def test_in_another_scene_an_object_is_sought_in_the_whole_frame(
+    cuts: OnCut, footage: Path
+) -> None:
+    given = GivenMasks({0: draw(0)[1]}, probe(footage), cuts=cuts)
+    frames = [replace(frame, scene=0 if frame.index < 6 else 6) for frame in read_frames(footage)]
+    tracker, regions = by_colour(), {}
+    with closing(predict(frames, given, tracker, Stopwatch())) as found:
+        for frame, _ in found:
+            regions[frame.index] = tracker.latest_place(FRAME).region
+    assert regions[5] is not None
+    assert regions[6] is None
 
 
 def test_a_frame_whose_masks_run_out_of_memory_counts_once(

@@ -57,8 +57,8 @@ Reach = Annotated[
     typer.Option(
         min=0,
         max=defaults.MOST_REACH,
-        help="Leave out parts of a mask that do not touch the object's box on the frame before, "
-        "enlarged N times, and at least to a quarter of the frame; 0: keep all.",
+        help="Remove parts of a mask that do not touch the object's box on the frame before, its "
+        "sides enlarged N times (1 or more), to at least a quarter of the frame's; 0: keep all.",
         rich_help_panel="Model",
         show_default=f"{REACH:g}; 0 for published weights and plug-in models",
     ),

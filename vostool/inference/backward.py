@@ -211,7 +211,8 @@ class WayBack:
 
 def at_finer_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Return two frames' masks (1, ., h, w) in the size of the finer ones."""
-    size = max((each.shape[2], each.shape[3]) for each in (one, other))
+    sizes = ((each.shape[2], each.shape[3]) for each in (one, other))
+    size = max(sizes, key=lambda size: size[0] * size[1])
     first, second = (
         each if each.shape[2:] == size else resized(each, size) for each in (one, other)
     )

@@ -51,8 +51,9 @@ class Judge:
     ) -> None:
         """Check the objects of a frame, `without` some, if that is due.
 
-        The masks are those of the whole frame, which the network saw in that placement. `look`
-        sees the frame in another one, where that does not show all of them.
+        The masks are those of the whole frame, which the network saw in that placement. `look`, if
+        given, encodes the frame again and returns its placement and features, for masks that reach
+        beyond what the network saw.
         `groups` hold their references; of an object in several, the first one's counts. A frame
         for which memory does not suffice is passed over.
         """

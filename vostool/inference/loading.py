@@ -181,18 +181,18 @@ def views_of(
 ) -> dict[str, float]:
     """Return zoom and reach, by these names.
 
-    Raises UsageError for either where the network must see and remember all of a frame as it is:
-    for the state of a recurrent model, and for a disturbance, which is measured by itself.
+    Raises UsageError for either with a recurrent model, whose state is of whole frames and of what
+    it predicted, and with a disturbance, which is measured by itself.
     """
-    whole = "--disturb" if options.disturb else ""
+    other = "--disturb" if options.disturb else ""
     if isinstance(network, RecurrentModel):
-        whole = f"the state of {options.weights}"
+        other = f"the recurrent model of {options.weights}"
     views = {"zoom": (options.zoom, policy.zoom, 1.0), "reach": (options.reach, policy.reach, 0.0)}
     found = {}
     for name, (asked, usual, off) in views.items():
-        if whole and asked not in (None, off):
-            raise UsageError(f"--{name} {asked:g}: {whole} needs whole frames; leave it out")
-        found[name] = off if whole else usual if asked is None else asked
+        if other and asked not in (None, off):
+            raise UsageError(f"--{name} {asked:g}: cannot be used with {other}; leave it out")
+        found[name] = off if other else usual if asked is None else asked
     return found
 
 

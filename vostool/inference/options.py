@@ -27,6 +27,13 @@ def known_disturbance(value: str) -> str:
     raise ValueError("expected box, masks:FOLDER, fgsm or mi-fgsm")
 
 
+def known_reach(value: float | None) -> float | None:
+    """Return the value of --reach as it is; raises ValueError for one that shrinks a box."""
+    if value is not None and 0 < value < 1:
+        raise ValueError("expected 0, or 1 or more")
+    return value
+
+
 class ModelOptions(BaseModel):
     """The options of every command that runs a model."""
 
@@ -42,7 +49,9 @@ class ModelOptions(BaseModel):
     memory_every: int | None = Field(default=None, ge=1)
     memory_frames: int | None = Field(default=None, ge=2)
     zoom: float | None = Field(default=None, ge=1, le=defaults.MOST_ZOOM)
-    reach: float | None = Field(default=None, ge=0, le=defaults.MOST_REACH)
+    reach: Annotated[float | None, AfterValidator(known_reach)] = Field(
+        default=None, ge=0, le=defaults.MOST_REACH
+    )
     objects_at_once: int = Field(default=defaults.OBJECTS_AT_ONCE, ge=1)
     compile: bool = False
     # None: as the weights were trained

@@ -47,7 +47,7 @@ class Predictor:
     border: Border = "stretch"  # see `Policy`
     box: Size | None = None  # that frames are placed in, at the size of its height
     zoom: float = 1.0  # up to which a region around the objects is magnified, see `place_next`
-    reach: float = 0.0  # sides of its box within which an object is sought; 0: anywhere
+    reach: float = 0.0  # of an object from one frame to the next, see `ReachFilter`; 0: any
     compiled: bool = False  # the network, unless that failed; see `vostool.model.compiled`
 
     @property

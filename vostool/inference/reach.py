@@ -1,9 +1,9 @@
 """How far an object gets from one frame to the next: what lies farther away is not that object.
 
 What looks like an object, another car or a spectator in the same colours, often lies apart from it.
-So of its mask are left out the parts that do not touch the box where it was on the frame before,
-enlarged a number of times (`--reach`) and to a quarter of the frame at least. If little is left
-by that, the object has jumped, and its mask stays as it is.
+So the parts of its mask that do not touch the box where it was on the frame before are removed. The
+sides of that box are enlarged (`--reach`), to a quarter of the frame's at least. If little would
+remain, the object has jumped, and its mask stays as it is.
 
 Shapes: a frame is H x W pixels, the network's input h x w.
 """

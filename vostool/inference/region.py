@@ -3,6 +3,7 @@
 Shapes: a frame is H x W pixels, the network's input h x w.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vostool.preprocess import Size, resize
+
+MOST_PIXELS = 1920 * 1088  # of the masks of a whole frame: 8 MB of float32 for each object
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a frame, of the same proportions; and how fine the whole frame's masks are.
+    """A part of a frame, of nearly the same proportions; and how fine the whole frame's masks are.
 
     Its corner is at multiples of the grain, and so are its sides, unless they end with the frame:
     its masks lie among those of the whole frame pixel on pixel.
@@ -56,19 +59,23 @@ class Region:
         """Return the region with this share of a frame's sides around a box; None: all of it.
 
         The box is in its middle, or as near to that as the frame allows. The grain is the largest
-        at which the whole frame's masks are as fine as the region's, of `input_height` rows.
+        at which the whole frame's masks are as fine as the region's, of `input_height` rows; larger
+        where they would have more than `MOST_PIXELS`.
         """
-        grain = max(1, int(share * frame[0] / input_height))
-        height, width = (min(side, max(1, round(share * side / grain)) * grain) for side in frame)
-        if (height, width) == frame:
+        if share >= 1:
             return None
+        affordable = math.ceil(math.sqrt(frame[0] * frame[1] / MOST_PIXELS))
+        grain = max(1, affordable, int(share * frame[0] / input_height))
+        height, width = (min(side, max(1, round(share * side / grain)) * grain) for side in frame)
         top, height = stretch((box.top + box.bottom) / 2, height, frame[0], grain)
         left, width = stretch((box.left + box.right) / 2, width, frame[1], grain)
+        if (height, width) == frame:
+            return None
         return cls(frame, top, left, height, width, grain)
 
     @property
     def box(self) -> Box:
-        """Its sides."""
+        """The region as a box, in pixels of the frame."""
         return Box(self.top, self.left, self.top + self.height, self.left + self.width)
 
     @property
@@ -83,7 +90,8 @@ class Region:
     def whole(self, masks: Tensor) -> Tensor:
         """Return masks (B, N + 1, h, w) of the region as those of the whole frame.
 
-        These have a pixel per `grain` of the frame's; outside of the region all is background.
+        These have a pixel for every `grain` x `grain` of the frame; outside of the region all is
+        background.
         """
         down, across = self._place
         whole = masks.new_zeros(*masks.shape[:2], *self._whole)
@@ -116,7 +124,7 @@ class Region:
 def stretch(middle: float, length: int, most: int, grain: int) -> tuple[int, int]:
     """Return start and length of a stretch of a side of `most` pixels, around a middle.
 
-    One that would leave less than a grain to the end goes on to that.
+    If less than a grain would remain to the end of the side, it is extended to that.
     """
     start = int(min(max(middle - length / 2, 0), most - length) // grain) * grain
     rest = most - start - length

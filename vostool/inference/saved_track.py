@@ -55,6 +55,7 @@ class SavedFrame(BaseModel):
     # of the image as it was made, and as it was resized to, in turn; 0.2.0 writes none
     places: tuple[Placement, ...] = ()
     moved: bool = False  # see `MaskedFrame`; 0.2.0 writes none, and has no model that needs it
+    ends_scene: bool = False  # 0.2.0 writes none, and always looks at whole frames
 
 
 class Header(BaseModel):
@@ -145,6 +146,7 @@ class SavedTrack:
             masks=masks,
             annotated=saved.annotated,
             moved=saved.moved,
+            ends_scene=saved.ends_scene,
             placements=places,
             absent=saved.absent,
         )
@@ -201,6 +203,7 @@ class Snapshot:
             places=frame.placements or (Placement((height, width)),),
             checksum=checksum(frame.image),
             moved=frame.moved,
+            ends_scene=frame.ends_scene,
         )
 
 

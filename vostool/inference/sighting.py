@@ -35,6 +35,8 @@ def sighting(latest: MaskedFrame | None, frame: Size) -> Sighting:
     """Return where the objects of the latest frame, H x W, were."""
     if latest is None or not latest.ids:
         return NOTHING
+    if latest.ends_scene:  # they may be anywhere
+        return Sighting({}, frozenset(latest.ids))
     region, masks = None, latest.masks
     if latest.placements:
         place: Placement = latest.placements[-1]

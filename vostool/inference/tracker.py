@@ -38,7 +38,7 @@ from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.reach import ReachFilter
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
-from vostool.inference.sighting import Sighting, sighting
+from vostool.inference.sighting import sighting
 from vostool.inference.zoom import place_next
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap, ids_in
@@ -73,7 +73,6 @@ class Tracker:
         self._carried: Carried = {}  # of its memory, beside those frames
         self._given: dict[int, LabelMap] = {}  # the masks given for frames of the track
         self._size: Size | None = None  # of the video's frames
-        self._cut_after = -1  # the latest frame when all that was predicted was forgotten
 
     def step(self, rgb: Rgb, mask: Mask | None = None, absent: Collection[int] = ()) -> LabelMap:
         """Return the objects of the next frame, (H, W) uint8: 0 background, else an object's id.
@@ -134,7 +133,7 @@ class Tracker:
     @track.setter
     def track(self, track: Track[Any, Any]) -> None:
         self._track, self._frames, self._carried = track, (), {}
-        self._given, self._cut_after = {}, -1
+        self._given = {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the track to a file, to go on from it another time; replaces an existing one.
@@ -193,9 +192,20 @@ class Tracker:
 
     def forget(self) -> None:
         """Forget all that was predicted, as at a scene cut; the masks that were given stay."""
+        self.begin_scene()
         frames = self.track.annotated_frames
-        self._cut_after = self.frames - 1
         self._track, self._frames, self._carried = None, tuple(map(in_ram, frames)), {}
+
+    def begin_scene(self) -> None:
+        """Look for the objects anywhere on the next frame, as one that begins another scene."""
+        latest = self._latest
+        if latest is None:
+            return
+        ended = replace(latest, ends_scene=True)
+        if self._track is not None:
+            self._track = replace(self._track, latest=ended)
+        else:
+            self._frames = (*self._frames[:-1], ended)
 
     @property
     def frames(self) -> int:
@@ -239,7 +249,7 @@ class Tracker:
         absent: Collection[int],
     ) -> Prediction[Any]:
         device, size = self.predictor.device, (rgb.shape[0], rgb.shape[1])
-        before = self._seen_before(size)
+        before = sighting(self._latest, size)
         unzoomed, zoom = self.predictor.placement(*size), self.predictor.zoom
         place = place_next(unzoomed, size, zoom, before, given, absent)
         image = image_at(rgb, resized, place, device)
@@ -253,13 +263,6 @@ class Tracker:
         self._track = offload(placed(track, place))
         self._keep_given(given)
         return whole
-
-    def _seen_before(self, size: Size) -> Sighting:
-        """Return where objects were on the latest frame; after a cut they may be anywhere."""
-        latest = self._latest
-        if latest is not None and latest.index == self._cut_after:
-            return Sighting({}, frozenset(latest.ids))
-        return sighting(latest, size)
 
     def place_ahead(self, rgb: Rgb) -> Placement | None:
         """Return how a frame to come, (H, W, 3), is placed; None: the frames before decide that.

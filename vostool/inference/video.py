@@ -82,8 +82,8 @@ def predict(
             frame, resized = window[0]
             window_at = partial(known_frames, window, known, predictor.device)
             watch.start(device)
-            if given.cuts is OnCut.RESET and frame.begins_scene:
-                tracker.forget()
+            if frame.begins_scene:
+                tracker.forget() if given.cuts is OnCut.RESET else tracker.begin_scene()
             prediction = tracker.advance(
                 frame.rgb,
                 given.get(frame.index),

@@ -31,6 +31,6 @@ class Policy:
     # up to which a region around the objects is magnified; what keeps a state of every pixel sees
     # whole frames
     zoom: float = 1.0
-    # sides of the box where an object was on the frame before, within which it is sought; 0:
-    # anywhere
+    # how many times the sides of an object's last box are enlarged, to remove parts of its mask
+    # that do not touch that; 0: none are removed
     reach: float = 0.0

@@ -74,6 +74,7 @@ class MaskedFrame:
     # they are forgotten
     absent: tuple[int, ...] = ()
     moved: bool = False  # the masks to remember are not the predicted ones
+    ends_scene: bool = False  # the next frame shows another one
     # how the image was placed when it was made, and in turn each time it was placed anew; the
     # frame loop only carries them along
     placements: tuple[Any, ...] = ()

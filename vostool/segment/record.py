@@ -138,7 +138,7 @@ class RunRecord:
 
     @torch.no_grad()
     def _look(self, frame: Frame) -> tuple[Placement, Any]:
-        """Return how the whole frame is placed, and its features."""
+        """Return the placement of the whole frame, and its features in that."""
         predictor = self.tracker.predictor
         place = predictor.placement(*frame.rgb.shape[:2])
         return place, predictor.segmenter.encode(place.image(frame.rgb, predictor.device))
