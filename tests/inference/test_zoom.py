@@ -327,6 +327,20 @@ def test_in_another_scene_an_object_is_sought_in_the_whole_frame(
     assert regions[6] is None
 
 
+def test_without_zoom_and_reach_nobody_asks_where_objects_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would have a GPU wait."""
+
+    def asked(*_: object) -> Sighting:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("vostool.inference.tracker.sighting", asked)
+    overlap(by_colour(zoom=1))
+    with pytest.raises(AssertionError, match="asked"):
+        overlap(by_colour(zoom=1, reach=2))
+
+
 def test_a_frame_whose_masks_run_out_of_memory_counts_once(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

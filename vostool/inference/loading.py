@@ -98,6 +98,7 @@ def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) 
     """Return a network on a device, in float32, with frames of a size and else as it advises."""
     policy = policy_of(network)
     chosen = advised(ModelOptions(), policy)
+    views = views_of(chosen, network, policy)
     return Predictor(
         network=network,
         weights=None,
@@ -108,8 +109,8 @@ def predictor_of(network: Segmenter[Any, Any], size: int, device: torch.device) 
         memory_frames=chosen.memory_frames,
         border=policy.border,
         box=policy.box,
-        zoom=policy.zoom,
-        reach=policy.reach,
+        zoom=views["zoom"],
+        reach=views["reach"],
     )
 
 

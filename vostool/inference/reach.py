@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vostool.inference.placement import Placement
-from vostool.inference.region import Box
-from vostool.inference.sighting import Sighting, area_of
+from vostool.inference.region import Box, seen_box
+from vostool.inference.sighting import Sighting
 from vostool.preprocess import Size
 
 LEAST = 0.25  # of the sides of the frame, for small objects, which may be fast
@@ -52,12 +52,12 @@ class ReachFilter:
         Objects that were not seen there are anywhere, and all of them with a reach of 0.
         """
         seen = {id_: box for id_, box in before.boxes.items() if box is not None and reach > 0}
-        whole = Box(0, 0, *frame) if place.region is None else place.region.box
-        scale = place.frame[0] * place.frame[1] / area_of(whole)
+        shown = seen_box(place.region, frame)
+        scale = place.frame[0] * place.frame[1] / shown.area
         return cls(
             {
                 id_: Reach(
-                    in_input(extended(box, reach, frame), place, whole),
+                    in_input(extended(box, reach, frame), place, shown),
                     LEFT * scale * before.areas.get(id_, 0),
                 )
                 for id_, box in seen.items()
@@ -110,24 +110,24 @@ def extended(box: Box, reach: float, frame: Size) -> Box:
     down, across = (
         (max(reach * side, LEAST * whole) - side) / 2
         for side, whole in (
-            (box.bottom - box.top, frame[0]),
-            (box.right - box.left, frame[1]),
+            (box.height, frame[0]),
+            (box.width, frame[1]),
         )
     )
     return Box(box.top - down, box.left - across, box.bottom + down, box.right + across)
 
 
-def in_input(box: Box, place: Placement, whole: Box) -> Window:
+def in_input(box: Box, place: Placement, seen: Box) -> Window:
     """Return the rows and columns of the network's input that a box of the frame meets.
 
-    `whole` is what of the frame the input is.
+    `seen` is what of the frame the input shows.
     """
     tall, wide = place.frame
-    down, across = tall / (whole.bottom - whole.top), wide / (whole.right - whole.left)
+    down, across = tall / seen.height, wide / seen.width
     top, left = place.padding.top, place.padding.left
     return (
-        pixel_range((box.top - whole.top) * down, (box.bottom - whole.top) * down, top),
-        pixel_range((box.left - whole.left) * across, (box.right - whole.left) * across, left),
+        pixel_range((box.top - seen.top) * down, (box.bottom - seen.top) * down, top),
+        pixel_range((box.left - seen.left) * across, (box.right - seen.left) * across, left),
     )
 
 

@@ -25,6 +25,21 @@ class Box:
     bottom: float
     right: float
 
+    @property
+    def height(self) -> float:
+        """Its height, in pixels of the frame."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> float:
+        """Its width, in pixels of the frame."""
+        return self.right - self.left
+
+    @property
+    def area(self) -> float:
+        """How many pixels it has."""
+        return self.height * self.width
+
     def joined(self, other: "Box") -> "Box":
         """Return the smallest box around this one and another."""
         return Box(
@@ -36,7 +51,7 @@ class Box:
 
     def share(self, frame: Size) -> float:
         """Return the larger of its sides' shares of those of the frame."""
-        return max((self.bottom - self.top) / frame[0], (self.right - self.left) / frame[1])
+        return max(self.height / frame[0], self.width / frame[1])
 
 
 @dataclass(frozen=True)
@@ -121,14 +136,19 @@ class Region:
         return down, across
 
 
-def stretch(middle: float, length: int, most: int, grain: int) -> tuple[int, int]:
-    """Return start and length of a stretch of a side of `most` pixels, around a middle.
+def seen_box(region: Region | None, frame: Size) -> Box:
+    """Return what is seen of a frame, H x W: the region, or all of it."""
+    return Box(0, 0, *frame) if region is None else region.box
+
+
+def stretch(middle: float, side: int, most: int, grain: int) -> tuple[int, int]:
+    """Return start and length of a stretch of `side` of `most` pixels, around a middle.
 
     If less than a grain would remain to the end of the side, it is extended to that.
     """
-    start = int(min(max(middle - length / 2, 0), most - length) // grain) * grain
-    rest = most - start - length
-    return start, length + rest if rest < grain else length
+    start = int(min(max(middle - side / 2, 0), most - side) // grain) * grain
+    rest = most - start - side
+    return start, side + rest if rest < grain else side
 
 
 def length(part: slice) -> int:

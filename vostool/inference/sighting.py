@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from vostool.inference.placement import Placement
-from vostool.inference.region import Box, Region
+from vostool.inference.region import Box, Region, seen_box
 from vostool.preprocess import Size
 from vostool.propagation.frames import MaskedFrame
 
@@ -45,32 +45,27 @@ def sighting(latest: MaskedFrame | None, frame: Size) -> Sighting:
     # how many pixels each object has in every row and column, in one transfer
     counts = torch.cat([there.sum(dim=2), there.sum(dim=1)], dim=1).cpu().numpy()
     size = there.shape[1], there.shape[2]
-    scale = area_of(Box(0, 0, *frame) if region is None else region.box) / (size[0] * size[1])
+    seen = seen_box(region, frame)
+    scale = seen.area / (size[0] * size[1])
     boxes, areas = {}, {}
     for id_, own in zip(latest.ids, counts, strict=True):
         if id_ not in latest.absent:
             rows, columns = np.split(own, [size[0]])
-            boxes[id_] = in_frame(box_of_sides(rows > 0, columns > 0), region, size, frame)
+            boxes[id_] = in_frame(box_of_sides(rows > 0, columns > 0), size, seen)
             areas[id_] = scale * float(rows.sum())
     return Sighting(boxes, frozenset(latest.absent), areas, region)
 
 
-def area_of(box: Box) -> float:
-    """Return how many pixels a box has."""
-    return (box.bottom - box.top) * (box.right - box.left)
-
-
-def in_frame(box: Box | None, region: Region | None, size: Size, frame: Size) -> Box | None:
-    """Return a box in masks, of this size, of a region of a frame, H x W, in its pixels."""
+def in_frame(box: Box | None, size: Size, seen: Box) -> Box | None:
+    """Return a box in masks of this size, of what is seen of a frame, in the frame's pixels."""
     if box is None:
         return None
-    whole = Box(0, 0, *frame) if region is None else region.box
-    down, across = (whole.bottom - whole.top) / size[0], (whole.right - whole.left) / size[1]
+    down, across = seen.height / size[0], seen.width / size[1]
     return Box(
-        whole.top + down * box.top,
-        whole.left + across * box.left,
-        whole.top + down * box.bottom,
-        whole.left + across * box.right,
+        seen.top + down * box.top,
+        seen.left + across * box.left,
+        seen.top + down * box.bottom,
+        seen.left + across * box.right,
     )
 
 

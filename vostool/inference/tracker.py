@@ -38,7 +38,7 @@ from vostool.inference.placement import Placement
 from vostool.inference.predictor import Predictor
 from vostool.inference.reach import ReachFilter
 from vostool.inference.saved_track import SavedTrack, Snapshot, read_track, snapshot
-from vostool.inference.sighting import sighting
+from vostool.inference.sighting import NOTHING, sighting
 from vostool.inference.zoom import place_next
 from vostool.media.frame import Rgb
 from vostool.media.labels import LabelMap, ids_in
@@ -249,7 +249,8 @@ class Tracker:
         absent: Collection[int],
     ) -> Prediction[Any]:
         device, size = self.predictor.device, (rgb.shape[0], rgb.shape[1])
-        before = sighting(self._latest, size)
+        looks = self.predictor.zoom != 1 or self.predictor.reach > 0  # else a GPU need not wait
+        before = sighting(self._latest, size) if looks else NOTHING
         unzoomed, zoom = self.predictor.placement(*size), self.predictor.zoom
         place = place_next(unzoomed, size, zoom, before, given, absent)
         image = image_at(rgb, resized, place, device)
